@@ -1,0 +1,77 @@
+# Everything a developer runs. `make` alone lists it; CI runs `make check` and `make test`, nothing else.
+# It keeps to what GNU make 3.81 can do, which is the one that macOS ships.
+
+.DEFAULT_GOAL := help
+
+GO ?= go
+# Tools carry their version in their path, so a new pin installs itself.
+GOFUMPT_VERSION := v0.12.0
+GOLANGCI_LINT_VERSION := v2.15.0
+GOFUMPT := $(CURDIR)/.tools/gofumpt-$(GOFUMPT_VERSION)/gofumpt
+GOLANGCI_LINT := $(CURDIR)/.tools/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
+
+# Only `build` stamps the commit: elsewhere a checkout owned by another user (containers, CI) would be an error.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+# Browser and fault tests are a module of their own, to keep their dependencies out of ours.
+E2E := $(patsubst %/go.mod,%,$(wildcard e2e/go.mod))
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: needs-go ## everything in one process on this machine, data in ./.chancery (ARGS="--json" passes flags)
+	@echo 'building chancery, the first build takes a minute or two…' >&2
+	@$(GO) run ./cmd/chancery dev $(ARGS)
+
+# -count=1, since a cached pass would hide that the run it stands for skipped PostgreSQL.
+.PHONY: test
+test: needs-go needs-cc needs-git ## every test, with the race detector, on SQLite and PostgreSQL
+	@scripts/test-postgres
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m ./...
+	@set -e; for dir in $(E2E); do echo "$$dir:"; (cd $$dir && $(GO) test -count=1 -timeout 10m ./...); done
+
+.PHONY: check
+check: needs-go $(GOFUMPT) $(GOLANGCI_LINT) ## format, vet, lint, generated files; no tests
+	@files=$$($(GOFUMPT) -l .) && test -z "$$files" || { echo "not formatted, run \"make fmt\": $$files" >&2; exit 1; }
+	@set -e; for dir in . $(E2E); do (cd $$dir && $(GO) vet ./... && $(GOLANGCI_LINT) run ./...); done
+	@$(GO) run ./cmd/chancery openapi | diff -u openapi.yaml - >&2 || \
+		{ echo 'openapi.yaml is not what the code says, run "make generate"' >&2; exit 1; }
+
+.PHONY: bench
+bench: needs-go ## benchmarks of the signing and the serving path
+	@$(GO) test -run '^$$' -bench . -benchmem ./claims ./resolver ./issuer
+
+.PHONY: fmt
+fmt: needs-go $(GOFUMPT) ## format the Go code
+	@$(GOFUMPT) -w .
+
+.PHONY: generate
+generate: needs-go ## write openapi.yaml from the code
+	@$(GO) run ./cmd/chancery openapi >openapi.yaml.new || { rm -f openapi.yaml.new; exit 1; }
+	@mv openapi.yaml.new openapi.yaml
+
+.PHONY: build
+build: needs-go ## bin/chancery, static and stamped with the commit
+	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -o bin/chancery ./cmd/chancery
+
+$(GOFUMPT):
+	@GOBIN=$(@D) $(GO) install mvdan.cc/gofumpt@$(GOFUMPT_VERSION)
+
+$(GOLANGCI_LINT):
+	@echo 'building golangci-lint $(GOLANGCI_LINT_VERSION), once; it takes some minutes…' >&2
+	@GOBIN=$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+.PHONY: needs-go needs-cc needs-git
+needs-go:
+	@case "$$($(GO) env GOVERSION 2>/dev/null)" in go1.2[6-9]*|go1.[3-9][0-9]*|devel*) ;; \
+		*) echo 'missing: Go 1.26 or newer (https://go.dev/dl/)' >&2; exit 1 ;; esac
+
+needs-cc:
+	@echo '#include <stdlib.h>' | $$($(GO) env CC) -E -x c - >/dev/null 2>&1 || \
+		{ echo 'missing: a C compiler, for the race detector (Debian: apt-get install gcc libc6-dev; macOS: xcode-select --install)' >&2; exit 1; }
+
+needs-git:
+	@command -v git >/dev/null || \
+		{ echo 'missing: git (Debian: apt-get install git; macOS: xcode-select --install)' >&2; exit 1; }

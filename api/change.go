@@ -1,0 +1,140 @@
+package api
+
+import (
+	"context"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"chancery/claims"
+	"chancery/issuer"
+)
+
+// Change is the headers and query of every mutation.
+type Change struct {
+	DryRun         bool   `query:"dry_run" doc:"Check everything and answer with the plan; store nothing."`
+	IfMatch        string `header:"If-Match" maxLength:"100" doc:"The ETag you read; 412 if the object changed since."`
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Recorded with the audit entry."`
+	Prefer         string `header:"Prefer" maxLength:"100" doc:"wait=N waits up to N seconds (at most 30) until the change is in effect on every server."`
+}
+
+var etagRE = regexp.MustCompile(`^"r([1-9][0-9]{0,17})"$`)
+
+func etag(version int64) string { return `"r` + strconv.FormatInt(version, 10) + `"` }
+
+// op returns the circumstances of the change.
+func (c Change) op(by call, reason string) (issuer.Op, error) {
+	op := issuer.Op{Caller: by.caller, RequestID: by.requestID, DryRun: c.DryRun, IdempotencyKey: claims.Redact(c.IdempotencyKey), Reason: reason}
+	switch m := etagRE.FindStringSubmatch(c.IfMatch); {
+	case c.IfMatch == "" || c.IfMatch == "*":
+	case m == nil:
+		return op, &issuer.Error{Kind: issuer.KindStale, Code: "stale", Message: "If-Match holds no ETag of this API.", Hint: `Send the ETag you were given, such as "r3", or leave the header out.`}
+	default:
+		version, err := strconv.ParseInt(m[1], 10, 64)
+		if err != nil {
+			return op, err
+		}
+		op.ExpectedVersion = version
+	}
+	return op, nil
+}
+
+// maxWait bounds Prefer: wait.
+const maxWait = 30 * time.Second
+
+// wait returns how long the caller is ready to wait for servers.
+func (c Change) wait() time.Duration {
+	for _, p := range strings.Split(c.Prefer, ",") {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(p), "wait="); ok {
+			if n, err := strconv.Atoi(v); err == nil && n > 0 {
+				return min(time.Duration(n)*time.Second, maxWait)
+			}
+		}
+	}
+	return 0
+}
+
+// Plan says what a change does and to whom.
+type Plan struct {
+	Changes  []PlanChange `json:"changes"`
+	Affected PlanAffected `json:"affected"`
+	Warnings []FieldError `json:"warnings,omitempty"`
+}
+
+// PlanChange is one field that changes, in the words of the JWT.
+type PlanChange struct {
+	Path string `json:"path" doc:"JSON pointer into the claims."`
+	From any    `json:"from,omitempty"`
+	To   any    `json:"to,omitempty"`
+}
+
+// PlanAffected is who is hit.
+type PlanAffected struct {
+	LiveConnections *int  `json:"live_connections" nullable:"true" doc:"Connections that are closed; null when the servers were not asked: only a dry run asks."`
+	Credentials     int64 `json:"credentials" doc:"Unexpired credentials that stop working."`
+}
+
+// plan is the view of a plan; only a dry run answers with it.
+func (c Change) plan(p issuer.Plan) *Plan {
+	if !c.DryRun {
+		return nil
+	}
+	out := &Plan{Changes: []PlanChange{}, Affected: affected(p)}
+	for _, x := range p.Changes {
+		out.Changes = append(out.Changes, PlanChange{x.Path, x.From, x.To})
+	}
+	for _, w := range p.Warnings {
+		out.Warnings = append(out.Warnings, FieldError{Pointer: w.Pointer, Code: w.Code, Detail: w.Detail})
+	}
+	return out
+}
+
+func affected(p issuer.Plan) PlanAffected {
+	a := PlanAffected{Credentials: p.Credentials}
+	if p.Connections >= 0 {
+		a.LiveConnections = &p.Connections
+	}
+	return a
+}
+
+// created is the answer of what makes something, saved of what changes it.
+type created[T any] struct {
+	Status   int
+	ETag     string `header:"ETag"`
+	Location string `header:"Location"`
+	Body     T
+}
+
+type saved[T any] struct {
+	ETag string `header:"ETag"`
+	Body T
+}
+
+func (c Change) created(status int) int {
+	if c.DryRun {
+		return 200
+	}
+	return status
+}
+
+// syncAfter returns how far the account's JWT got, waiting as the caller prefers.
+// The change is committed: an unreachable server is no error of the request.
+func (a *API) syncAfter(ctx context.Context, c Change, accountID string, version int64) *Sync {
+	if c.DryRun {
+		return nil
+	}
+	var s claims.Sync
+	var err error
+	if d := c.wait(); d > 0 {
+		waitCtx, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		s, err = a.live.Wait(waitCtx, accountID, version)
+	} else {
+		s, err = a.live.Sync(ctx, accountID)
+	}
+	if err != nil {
+		return nil
+	}
+	return viewSync(s)
+}

@@ -1,0 +1,104 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"chancery/claims"
+)
+
+// Sync is how far an account's current JWT got.
+type Sync struct {
+	State     string       `json:"state" enum:"in_effect,partial,pending,error,no_servers"`
+	Revision  int64        `json:"revision" doc:"Counts the account's signed JWTs."`
+	IssuedAt  time.Time    `json:"issued_at"`
+	Connected bool         `json:"connected" doc:"Whether Chancery reaches the operator's servers."`
+	Total     int          `json:"servers_total"`
+	InEffect  int          `json:"servers_in_effect" doc:"Servers on which nothing older can be in force."`
+	Servers   []SyncServer `json:"servers"`
+}
+
+// SyncServer is the delivery to one server.
+type SyncServer struct {
+	ID       string     `json:"id"`
+	Name     string     `json:"name"`
+	State    string     `json:"state" enum:"pending,sent,acknowledged,stored,in_effect,not_loaded,error"`
+	Revision int64      `json:"revision" doc:"The revision that the state speaks of."`
+	At       *time.Time `json:"at,omitempty" doc:"When it was proven by reading back."`
+	Error    string     `json:"error,omitempty" doc:"The server's own words."`
+}
+
+func viewSync(s claims.Sync) *Sync {
+	out := &Sync{State: s.State(), Revision: s.Version, IssuedAt: time.Unix(s.IssuedAt, 0).UTC(), Connected: s.Connected, Total: len(s.Servers), InEffect: s.InEffect(), Servers: []SyncServer{}}
+	for _, d := range s.Servers {
+		x := SyncServer{ID: d.ServerID, Name: d.ServerName, State: string(d.State), Revision: d.Version, Error: claims.Redact(d.Error)}
+		if !d.Proven.IsZero() {
+			x.At = &d.Proven
+		}
+		out.Servers = append(out.Servers, x)
+	}
+	return out
+}
+
+// AccountPath names an account.
+type AccountPath struct {
+	Account string `path:"account" maxLength:"64" doc:"Name or public key." example:"ORDERS"`
+}
+
+type syncInput struct {
+	AccountPath
+	Prefer string `header:"Prefer" maxLength:"100" doc:"wait=N waits up to N seconds (at most 30) until the current JWT is in effect everywhere."`
+}
+
+func (a *API) getSync(ctx context.Context, by call, in *syncInput) (*saved[Sync], error) {
+	acct, err := a.issuer.GetAccount(ctx, by.caller, in.Account)
+	if err != nil {
+		return nil, err
+	}
+	var s claims.Sync
+	if d := (Change{Prefer: in.Prefer}).wait(); d > 0 {
+		waitCtx, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		s, err = a.live.Wait(waitCtx, acct.ID, acct.JWTVersion)
+	} else {
+		s, err = a.live.Sync(ctx, acct.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &saved[Sync]{Body: *viewSync(s)}, nil
+}
+
+// Connection is a live client connection.
+type Connection struct {
+	ServerID   string    `json:"server_id"`
+	ServerName string    `json:"server_name"`
+	CID        uint64    `json:"cid" doc:"The connection's number on its server."`
+	UserKey    string    `json:"user_key"`
+	IssuerKey  string    `json:"issuer_key"`
+	Client     string    `json:"client" doc:"The name the client gave itself."`
+	Host       string    `json:"host"`
+	Type       string    `json:"type"`
+	Lang       string    `json:"lang"`
+	Version    string    `json:"version"`
+	Since      time.Time `json:"since"`
+}
+
+func (a *API) listConnections(ctx context.Context, by call, in *AccountPath) (*paged[Connection], error) {
+	acct, err := a.issuer.GetAccount(ctx, by.caller, in.Account)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.live.Connections(ctx, acct.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &paged[Connection]{Body: Page[Connection]{Items: make([]Connection, 0, len(all))}}
+	for _, c := range all {
+		out.Body.Items = append(out.Body.Items, Connection{
+			ServerID: c.ServerID, ServerName: c.ServerName, CID: c.CID, UserKey: c.UserKey, IssuerKey: c.IssuerKey, Client: claims.Redact(c.Client),
+			Host: c.Host, Type: c.Type, Lang: c.Lang, Version: c.Version, Since: c.Since,
+		})
+	}
+	return out, nil
+}

@@ -1,0 +1,55 @@
+package claims
+
+import (
+	"strings"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// Checked is claims that passed their check; only the Check functions make one,
+// and only checked claims can be encoded.
+type Checked struct{ claims jwt.Claims }
+
+// Subject returns the public key the claims are about.
+func (c Checked) Subject() string { return c.claims.Claims().Subject }
+
+// libraryProblems runs nats-io/jwt's own validation, which a nats-server runs too,
+// and keeps what does not depend on the clock: the library reads the system's
+// clock, Chancery is given its own.
+func libraryProblems(c jwt.Claims) Problems {
+	vr := jwt.CreateValidationResults()
+	c.Validate(vr)
+	var out Problems
+	for _, i := range vr.Issues {
+		if i.TimeCheck {
+			continue
+		}
+		out = append(out, Problem{Code: "refused_by_server", Blocking: i.Blocking, Detail: sentence(i.Description)})
+	}
+	return out
+}
+
+// sentence makes a library message presentable and removes what may be a value
+// of the caller: all from the first quotation mark to the last, since a value may
+// hold some itself, and all after a colon.
+func sentence(s string) string {
+	s = unquoted(unquoted(s, `"`, `"`), " '", "'")
+	s, _, _ = strings.Cut(s, ": ")
+	out := strings.TrimSpace(Redact(s))
+	if out == "" {
+		return "A nats-server would refuse these claims."
+	}
+	return strings.ToUpper(out[:1]) + out[1:] + "."
+}
+
+func unquoted(s, opening, closing string) string {
+	from, to := strings.Index(s, opening), strings.LastIndex(s, closing)
+	if from < 0 {
+		return s
+	}
+	rest := ""
+	if to > from+len(opening)-1 {
+		rest = s[to+len(closing):]
+	}
+	return s[:from] + strings.Repeat(" ", len(opening)-1) + "…" + rest
+}

@@ -1,0 +1,98 @@
+package claims
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/nats-io/nkeys"
+)
+
+// Kind is the kind of subject a NATS key stands for, named as its first letter:
+// operator O, account A, user U, server N.
+type Kind string
+
+// The kinds of key that Chancery handles.
+const (
+	KindOperator Kind = "operator"
+	KindAccount  Kind = "account"
+	KindUser     Kind = "user"
+	KindServer   Kind = "server"
+)
+
+var prefixes = map[Kind]nkeys.PrefixByte{
+	KindOperator: nkeys.PrefixByteOperator,
+	KindAccount:  nkeys.PrefixByteAccount,
+	KindUser:     nkeys.PrefixByteUser,
+	KindServer:   nkeys.PrefixByteServer,
+}
+
+// Prefix returns the nkeys prefix byte of the kind.
+func (k Kind) Prefix() nkeys.PrefixByte { return prefixes[k] }
+
+// IsPublicKey tells whether s is a public key of the kind: 56 characters of
+// base32 with the kind's prefix and a valid checksum.
+func IsPublicKey(kind Kind, s string) bool {
+	p, ok := prefixes[kind]
+	if !ok || !nkeys.IsValidPublicKey(s) {
+		return false
+	}
+	return nkeys.Prefix(s) == p
+}
+
+// CheckPublicKey returns the problem of s as a public key of the kind at pointer,
+// or nil. The sentence never repeats s, which may be a seed sent by mistake.
+func CheckPublicKey(pointer string, kind Kind, s string) Problems {
+	if IsPublicKey(kind, s) {
+		return nil
+	}
+	if LooksLikeSeed(s) {
+		return Problems{{
+			Pointer: pointer, Code: "seed_not_accepted", Blocking: true,
+			Detail: "This is a private key (seed). Send the public key only, and treat the seed as exposed if it travelled over an untrusted path.",
+		}}
+	}
+	return Problems{{
+		Pointer: pointer, Code: "invalid_key", Blocking: true,
+		Detail: "This must be the public key of " + article(kind) + ": 56 characters, starting with " + strings.ToUpper(letter(kind)) + ".",
+	}}
+}
+
+func letter(kind Kind) string {
+	if kind == KindServer {
+		return "n"
+	}
+	return string(kind[0])
+}
+
+func article(kind Kind) string {
+	if kind == KindServer {
+		return "a server"
+	}
+	if kind == KindUser {
+		return "a user"
+	}
+	return "an " + string(kind)
+}
+
+var (
+	// A seed in small letters is the seed all the same: tags, for one, are lower-cased.
+	seedRE    = regexp.MustCompile(`S[OAUNCX][A-Za-z2-7]{56}|s[oauncx][a-z2-7]{56}`)
+	nkeyRE    = regexp.MustCompile(`^[OAUNCXP][A-Z2-7]{55}$`)
+	bearerRE  = regexp.MustCompile(`\bchy_[a-z]+_[0-9A-Za-z]+\b`)
+	jwtLikeRE = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\b`)
+)
+
+// LooksLikeSeed tells whether s contains what has the shape of a private key.
+func LooksLikeSeed(s string) bool { return seedRE.MatchString(s) }
+
+// LooksLikeKey tells whether s has the shape of a public key of any kind. Names
+// must not, so that a path segment is either a name or a key, never both.
+func LooksLikeKey(s string) bool { return nkeyRE.MatchString(strings.ToUpper(s)) }
+
+// Redact replaces seeds, API tokens and JWTs in s. It is the last line of
+// defence of the log handler; types that hold secrets redact themselves.
+func Redact(s string) string {
+	s = seedRE.ReplaceAllString(s, "[seed redacted]")
+	s = bearerRE.ReplaceAllString(s, "[token redacted]")
+	return jwtLikeRE.ReplaceAllString(s, "[jwt redacted]")
+}

@@ -1,0 +1,121 @@
+package claims
+
+import (
+	"context"
+	"time"
+)
+
+// Connection is a live client connection as a nats-server reports it.
+type Connection struct {
+	// CID is the connection's number on its server.
+	CID                  uint64
+	ServerID, ServerName string
+	// UserKey is the public key U… the client authenticated with.
+	UserKey string
+	// IssuerKey is the public key A… that signed its JWT.
+	IssuerKey string
+	// Client is the name the client gave itself, Host its address.
+	Client, Host string
+	// Type is nats, mqtt or websocket.
+	Type           string
+	Lang, Version  string
+	Since          time.Time
+	InMsgs, OutMsg int64
+}
+
+// Server is a nats-server seen on an operator's system account.
+type Server struct {
+	// ID is the server key N….
+	ID, Name, Cluster, Version string
+	LastSeen                   time.Time
+}
+
+// DeliveryState is how far an account's JWT got on one server. An acknowledgement
+// proves nothing: a nats-server says "jwt updated" to a JWT it will refuse to
+// load, so the bytes are read back.
+type DeliveryState string
+
+// The states, in order. NotLoaded counts as satisfied: the server holds no copy
+// and will fetch the current one when a client comes.
+const (
+	DeliveryPending      DeliveryState = "pending"
+	DeliverySent         DeliveryState = "sent"
+	DeliveryAcknowledged DeliveryState = "acknowledged"
+	DeliveryStored       DeliveryState = "stored"
+	DeliveryInEffect     DeliveryState = "in_effect"
+	DeliveryNotLoaded    DeliveryState = "not_loaded"
+	DeliveryFailed       DeliveryState = "error"
+)
+
+// Satisfied tells whether nothing older can be in force on the server.
+func (s DeliveryState) Satisfied() bool { return s == DeliveryInEffect || s == DeliveryNotLoaded }
+
+// Delivery is how far an account's JWT got on one server.
+type Delivery struct {
+	ServerID, ServerName string
+	State                DeliveryState
+	// Version is the JWT version the state speaks of.
+	Version int64
+	// Error is the server's own words.
+	Error                      string
+	Sent, Acknowledged, Proven time.Time
+}
+
+// Sync is the delivery of an account's current JWT to all servers of the roster.
+type Sync struct {
+	AccountID string
+	// Version is the JWT version that is to be in effect, IssuedAt its iat.
+	Version, IssuedAt int64
+	// Connected tells whether the control plane reaches the operator's servers.
+	Connected bool
+	// Servers holds one entry for each server of the roster, by name.
+	Servers []Delivery
+}
+
+// InEffect returns how many servers are satisfied with the version.
+func (s Sync) InEffect() int {
+	n := 0
+	for _, d := range s.Servers {
+		if d.Version >= s.Version && d.State.Satisfied() {
+			n++
+		}
+	}
+	return n
+}
+
+// Done tells whether every server of a roster that is not empty is satisfied.
+func (s Sync) Done() bool {
+	return s.Connected && len(s.Servers) > 0 && s.InEffect() == len(s.Servers)
+}
+
+// State sums the sync up: no_servers, pending, partial, error or in_effect.
+func (s Sync) State() string {
+	if s.Done() {
+		return "in_effect"
+	}
+	if !s.Connected || len(s.Servers) == 0 {
+		return "no_servers"
+	}
+	for _, d := range s.Servers {
+		if d.State == DeliveryFailed {
+			return "error"
+		}
+	}
+	if s.InEffect() > 0 {
+		return "partial"
+	}
+	return "pending"
+}
+
+// Live is the picture of the running servers that the API and the console read.
+type Live interface {
+	// Connections asks every server for the account's client connections.
+	Connections(ctx context.Context, accountID string) ([]Connection, error)
+	// Sync returns how far the account's current JWT got.
+	Sync(ctx context.Context, accountID string) (Sync, error)
+	// Wait returns when version, or a later one, is in effect on every server of
+	// the roster or when ctx ends, whichever is first; then with what is known.
+	Wait(ctx context.Context, accountID string, version int64) (Sync, error)
+	// Servers returns the roster of an operator, by name.
+	Servers(operatorID string) []Server
+}

@@ -1,0 +1,72 @@
+package claims
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// Operator is what an operator JWT is built from.
+type Operator struct {
+	// ID is the operator's identity, a public key O….
+	ID   string
+	Name string
+	// Settings is the body, without the signing keys.
+	Settings jwt.Operator
+	// SigningKeys are the public keys O… that servers shall trust.
+	SigningKeys []string
+}
+
+// BuildOperator builds and checks operator claims.
+func BuildOperator(o Operator) (Checked, Problems) {
+	problems := CheckOperator(o)
+	c := jwt.NewOperatorClaims(o.ID)
+	if c == nil {
+		return Checked{}, append(problems, blocking("", "invalid_key", "The operator has no identity."))
+	}
+	c.Name = o.Name
+	c.Operator = o.Settings
+	c.Operator.Tags = NormalizeTags(o.Settings.Tags)
+	c.SigningKeys = append(jwt.StringList(nil), o.SigningKeys...)
+	return finish(c, problems)
+}
+
+// CheckOperator returns every problem of what an operator JWT would be built from.
+func CheckOperator(o Operator) Problems {
+	problems := CheckName("/name", o.Name)
+	problems = append(problems, CheckTags("/tags", o.Settings.Tags)...)
+	for i, u := range o.Settings.OperatorServiceURLs {
+		if err := jwt.ValidateOperatorServiceURL(u); err != nil || u == "" || LooksLikeSeed(u) {
+			problems = append(problems, blocking(Point("/service_urls", i), "invalid_url",
+				"A service URL is nats://host:port, tls://, ws:// or wss://, without credentials and path."))
+		}
+	}
+	if s := o.Settings.SystemAccount; s != "" {
+		problems = append(problems, CheckPublicKey("/system_account", KindAccount, s)...)
+	}
+	if s := o.Settings.AccountServerURL; s != "" {
+		if u, err := url.Parse(s); err != nil || !strings.Contains(s, "://") || u.Scheme == "" || LooksLikeSeed(s) {
+			problems = append(problems, blocking("/account_server_url", "invalid_url", "The account server URL needs a scheme, such as https://."))
+		}
+	}
+	if _, _, _, err := jwt.ParseServerVersion(o.Settings.AssertServerVersion); err != nil {
+		problems = append(problems, blocking("/assert_server_version", "invalid_version", "A server version is written major.minor.patch, such as 2.12.0."))
+	}
+	for i, k := range o.SigningKeys {
+		problems = append(problems, CheckPublicKey(Point("/signing_keys", i), KindOperator, k)...)
+	}
+	return problems
+}
+
+// finish adds the library's verdict where Chancery's own check found nothing that
+// blocks; two sentences about one fault help nobody.
+func finish(c jwt.Claims, problems Problems) (Checked, Problems) {
+	if !problems.Blocking() {
+		problems = append(problems, libraryProblems(c)...)
+	}
+	if problems.Blocking() {
+		return Checked{}, problems
+	}
+	return Checked{claims: c}, problems
+}

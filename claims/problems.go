@@ -1,0 +1,59 @@
+package claims
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Problem is one thing wrong with what somebody asked for.
+type Problem struct {
+	// Pointer is the JSON pointer (RFC 6901) of the field, "" for the whole.
+	Pointer string
+	// Code is stable, snake_case and meant for programs.
+	Code string
+	// Detail is a sentence a person can act on. It never repeats the value.
+	Detail string
+	// Blocking tells whether a nats-server, or Chancery, refuses because of it.
+	Blocking bool
+}
+
+// Problems is every problem found, not only the first.
+type Problems []Problem
+
+// Blocking tells whether any of them stops the request.
+func (p Problems) Blocking() bool {
+	for _, x := range p {
+		if x.Blocking {
+			return true
+		}
+	}
+	return false
+}
+
+// At returns the problems with pointer put in front of each one's own.
+func (p Problems) At(pointer string) Problems {
+	for i := range p {
+		p[i].Pointer = pointer + p[i].Pointer
+	}
+	return p
+}
+
+// Point joins a JSON pointer and further reference tokens, escaping them.
+func Point(base string, tokens ...any) string {
+	var b strings.Builder
+	b.WriteString(base)
+	for _, t := range tokens {
+		b.WriteByte('/')
+		switch v := t.(type) {
+		case int:
+			b.WriteString(strconv.Itoa(v))
+		case string:
+			b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(v))
+		}
+	}
+	return b.String()
+}
+
+func blocking(pointer, code, detail string) Problem {
+	return Problem{Pointer: pointer, Code: code, Detail: detail, Blocking: true}
+}

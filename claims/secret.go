@@ -1,0 +1,36 @@
+package claims
+
+import (
+	"encoding/json"
+	"log/slog"
+)
+
+// Secret is text that must not reach a log, an error, an event or an answer by
+// accident: every way of printing it shows "[redacted]". Reveal is the one way out.
+type Secret struct{ text string }
+
+const redacted = "[redacted]"
+
+// NewSecret wraps text.
+func NewSecret(text string) Secret { return Secret{text: text} }
+
+// Reveal returns the text. Each call is a place to review.
+func (s Secret) Reveal() string { return s.text }
+
+// Empty tells whether nothing is held.
+func (s Secret) Empty() bool { return s.text == "" }
+
+// String implements fmt.Stringer.
+func (Secret) String() string { return redacted }
+
+// GoString implements fmt.GoStringer.
+func (Secret) GoString() string { return redacted }
+
+// LogValue implements slog.LogValuer.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalJSON implements json.Marshaler.
+func (Secret) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -1,0 +1,133 @@
+package claims
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxSubjectLength is the longest subject, in bytes. A nats-server has no such
+// bound but refuses a protocol line over 4,096 bytes.
+const MaxSubjectLength = 1024
+
+var functionRE = regexp.MustCompile(`\{\{([^{}]*)\}\}`)
+
+// Function is one template function in a subject, such as name() or tag(region).
+type Function struct {
+	// Name is the function without its argument: name, subject, account-name,
+	// account-subject, tag, account-tag.
+	Name string
+	// Tag is the tag key of tag(…) and account-tag(…), lower-cased.
+	Tag string
+}
+
+// Functions returns the template functions in subject, in order. ok is false when
+// one is unknown, has no argument where it needs one, or braces are left over: a
+// nats-server refuses every connection of such a template.
+// The list is that of nats-server's processUserPermissionsTemplate.
+func Functions(subject string) (fns []Function, ok bool) {
+	for _, m := range functionRE.FindAllStringSubmatch(subject, -1) {
+		op := strings.TrimSpace(m[1])
+		switch strings.ToLower(op) {
+		case "name()", "subject()", "account-name()", "account-subject()":
+			fns = append(fns, Function{Name: strings.TrimSuffix(strings.ToLower(op), "()")})
+			continue
+		}
+		name, arg, found := strings.Cut(op, "(")
+		arg, closed := strings.CutSuffix(arg, ")")
+		// nats-server matches the word case-insensitively but strips it in lower
+		// case only, so TAG(x) never finds a tag.
+		if !found || !closed || (name != "tag" && name != "account-tag") || !IsToken(arg) {
+			return nil, false
+		}
+		fns = append(fns, Function{Name: name, Tag: strings.ToLower(arg)})
+	}
+	if strings.ContainsAny(functionRE.ReplaceAllString(subject, ""), "{}") {
+		return nil, false
+	}
+	return fns, true
+}
+
+// CheckSubject returns what is wrong with s as a permission subject. With queue,
+// `subject queue` is allowed; with template, template functions are.
+func CheckSubject(pointer, s string, queue, template bool) Problems {
+	if LooksLikeSeed(s) {
+		return CheckPublicKey(pointer, KindUser, s)
+	}
+	if len(s) > MaxSubjectLength {
+		return Problems{blocking(pointer, "too_long", "A subject may have at most 1,024 bytes.")}
+	}
+	plain := s
+	if strings.ContainsAny(s, "{}") {
+		if !template {
+			return Problems{blocking(pointer, "invalid_subject", "Template functions are allowed in templates only.")}
+		}
+		if _, ok := Functions(s); !ok {
+			return Problems{blocking(pointer, "unknown_function",
+				"The template functions are {{name()}}, {{subject()}}, {{account-name()}}, {{account-subject()}}, {{tag(x)}} and {{account-tag(x)}}.")}
+		}
+		plain = functionRE.ReplaceAllString(s, "x")
+	}
+	subject, group, hasQueue := strings.Cut(plain, " ")
+	if hasQueue && !queue {
+		return Problems{blocking(pointer, "invalid_subject", "A subject must not contain spaces; a queue group is allowed in subscribe permissions only.")}
+	}
+	if hasQueue && plain != s {
+		return Problems{blocking(pointer, "invalid_subject", noQueueDetail)}
+	}
+	if why := subjectFault(subject); why != "" {
+		return Problems{blocking(pointer, "invalid_subject", why)}
+	}
+	if hasQueue {
+		if why := subjectFault(group); why != "" {
+			return Problems{blocking(pointer, "invalid_queue", "The queue group: "+why)}
+		}
+	}
+	return nil
+}
+
+const noQueueDetail = "In a list that uses template functions a nats-server drops what has a queue group, or refuses the connection if it is a deny list. Write the subject without its queue group."
+
+// checkQueues finds the queue groups that CheckSubject has nothing against but
+// that share a list with a template function: a nats-server then treats the whole
+// list as templates, and a template has no queue group.
+func checkQueues(pointer string, list []string) Problems {
+	if !slices.ContainsFunc(list, functionRE.MatchString) {
+		return nil
+	}
+	var out Problems
+	for i, s := range list {
+		if strings.Contains(s, " ") && !functionRE.MatchString(s) {
+			out = append(out, blocking(Point(pointer, i), "invalid_subject", noQueueDetail))
+		}
+	}
+	return out
+}
+
+func subjectFault(s string) string {
+	if s == "" {
+		return "A subject must not be empty."
+	}
+	if !utf8.ValidString(s) {
+		return "A subject must be valid UTF-8."
+	}
+	tokens := strings.Split(s, ".")
+	for i, t := range tokens {
+		switch {
+		case t == "":
+			return "A subject must not start or end with a dot, nor hold two in a row."
+		case t == ">" && i != len(tokens)-1:
+			return "The wildcard > may only be the last token."
+		case len(t) > 1 && strings.ContainsAny(t, "*>"):
+			return "A wildcard must be a whole token; inside a word it would match itself only."
+		}
+		for _, r := range t {
+			if unicode.IsSpace(r) || unicode.IsControl(r) {
+				return "A subject must not contain spaces or control characters."
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,284 @@
+package issuer
+
+import (
+	"context"
+
+	"github.com/nats-io/jwt/v2"
+
+	"chancery/claims"
+	"chancery/store"
+)
+
+// AccountInput asks for a new account.
+type AccountInput struct {
+	// Operator is a name or public key; empty means the only operator there is.
+	Operator string
+	Name     string
+	// Settings is the body of the JWT; start from claims.NewAccountSettings.
+	Settings jwt.Account
+}
+
+// accountIdentity describes the identity key of a new account. Its seed is not
+// kept: accounts are signed by the operator and users by signing keys.
+func accountIdentity(operatorID string) store.Key {
+	return store.Key{Kind: "account", Role: "identity", OperatorID: operatorID, State: "current", Custody: "public_only"}
+}
+
+func accountSigning(operatorID, accountID, templateID string) store.Key {
+	return store.Key{Kind: "account", Role: "signing", OperatorID: operatorID, AccountID: accountID, TemplateID: templateID, State: "current", Custody: "sealed"}
+}
+
+// CreateAccount makes an account with a signing key for users of their own
+// permissions.
+func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Outcome[Account], error) {
+	return change(ctx, i, op, use{WriteAccounts, "create", "account", in.Name}, func(ctx context.Context, w *work) (planned[Account], error) {
+		var none planned[Account]
+		in.Settings.Tags = claims.NormalizeTags(in.Settings.Tags)
+		if problems := claims.CheckAccount(claims.Account{Name: in.Name, Settings: in.Settings}); problems.Blocking() {
+			return none, invalid(problems)
+		}
+		o, err := onlyOperator(ctx, w.Tx, in.Operator)
+		if err != nil {
+			return none, err
+		}
+		taken, err := w.FindAccounts(ctx, o.ID, in.Name)
+		if err != nil {
+			return none, err
+		}
+		if len(taken) > 0 {
+			return none, orTaken(store.ErrExists, "account")
+		}
+		idKey, err := i.newKey(accountIdentity(o.ID))
+		if err != nil {
+			return none, err
+		}
+		signing, err := i.newKey(accountSigning(o.ID, idKey.ID, ""))
+		if err != nil {
+			return none, err
+		}
+		a := Account{ID: idKey.ID, OperatorID: o.ID, Name: in.Name, State: "active", Settings: in.Settings, Version: 1, Created: w.Now(), Updated: w.Now()}
+		changes, err := diff(nil, a.Settings)
+		if err != nil {
+			return none, err
+		}
+		return planned[Account]{preview: a, target: a.ID, plan: Plan{Changes: changes}, apply: func(ctx context.Context) (Account, error) {
+			if err := w.CreateAccount(ctx, a); err != nil {
+				return a, orTaken(err, "account")
+			}
+			for _, k := range []store.Key{idKey, signing} {
+				if err := w.CreateKey(ctx, k); err != nil {
+					return a, err
+				}
+			}
+			return i.resign(ctx, w, a.ID)
+		}}, nil
+	})
+}
+
+// UpdateAccount changes an account's settings as edit says.
+func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit func(settings *jwt.Account)) (Outcome[Account], error) {
+	live := i.evicted(ctx, op, account, edit)
+	return change(ctx, i, op, use{WriteAccounts, "update", "account", account}, func(ctx context.Context, w *work) (planned[Account], error) {
+		var none planned[Account]
+		a, err := lockAccount(ctx, w, account)
+		if err != nil {
+			return none, err
+		}
+		if err := w.expect(a.Version); err != nil {
+			return none, err
+		}
+		after := a
+		if after.Settings, err = copyOf(a.Settings); err != nil {
+			return none, err
+		}
+		edit(&after.Settings)
+		after.Settings.Tags = claims.NormalizeTags(after.Settings.Tags)
+		changes, err := diff(a.Settings, after.Settings)
+		if err != nil {
+			return none, err
+		}
+		problems := claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: after.Settings})
+		if problems.Blocking() {
+			return none, invalid(problems)
+		}
+		if err := slowDown(w, a); err != nil {
+			return none, err
+		}
+		return planned[Account]{preview: after, target: a.ID, plan: Plan{Changes: changes, Connections: live, Warnings: problems}, apply: func(ctx context.Context) (Account, error) {
+			if len(changes) == 0 {
+				return a, nil
+			}
+			if err := w.UpdateAccount(ctx, after); err != nil {
+				return a, err
+			}
+			return i.resign(ctx, w, a.ID)
+		}}, nil
+	})
+}
+
+// evicted predicts how many connections a dry-run edit closes on a single server:
+// those above a lowered connection limit. On a cluster the servers balance it.
+func (i *Issuer) evicted(ctx context.Context, op Op, account string, edit func(*jwt.Account)) int {
+	const unknown = -1
+	if !op.DryRun || !op.Caller.Role.Allows(WriteAccounts) {
+		return unknown
+	}
+	a, err := i.GetAccount(ctx, op.Caller, account)
+	if err != nil {
+		return unknown
+	}
+	n := i.liveConnections(ctx, op, a.ID, func(claims.Connection) bool { return true })
+	edit(&a.Settings)
+	if limit := a.Settings.Limits.Conn; n > 0 && limit >= 0 {
+		return max(0, n-int(limit))
+	}
+	return min(n, 0)
+}
+
+// slowDown refuses ordinary edits of an account whose issue time has run too far
+// ahead of the clock, one second for each edit.
+func slowDown(w *work, a Account) error {
+	if a.IssuedAt <= w.Now().Unix()+claims.MaxClockLead {
+		return nil
+	}
+	return &Error{
+		Kind: KindTooFast, Code: "too_many_edits", Message: "The account was edited more often than once a second for a while.",
+		Hint: "Wait a minute. Revocations are never held back.",
+	}
+}
+
+// resign builds the account's claims from its rows, signs them with the operator's
+// current signing key and stores the result; it locks the account first.
+func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account, error) {
+	a, err := w.LockAccount(ctx, accountID)
+	if err != nil {
+		return a, orMissing(err, "account")
+	}
+	parts, err := accountParts(ctx, w.Tx, a)
+	if err != nil {
+		return a, err
+	}
+	checked, problems := claims.BuildAccount(parts)
+	if problems.Blocking() {
+		return a, invalid(problems)
+	}
+	operatorKeys, err := w.ListKeys(ctx, a.OperatorID, "")
+	if err != nil {
+		return a, err
+	}
+	signer, err := current(operatorKeys, "")
+	if err != nil {
+		return a, err
+	}
+	signed, err := i.sign(ctx, signer, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
+	if err != nil {
+		return a, err
+	}
+	err = w.PutJWT(ctx, store.JWT{
+		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion, IssuedAt: signed.IssuedAt, JTI: signed.ID,
+		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token,
+	})
+	if err != nil {
+		return a, err
+	}
+	return w.GetAccount(ctx, a.ID)
+}
+
+func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, error) {
+	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: a.Settings, Expires: a.Expires}
+	keys, err := t.ListKeys(ctx, a.OperatorID, a.ID)
+	if err != nil {
+		return parts, err
+	}
+	for _, k := range keys {
+		if k.Role != "signing" || (k.State != "current" && k.State != "retiring") {
+			continue
+		}
+		sk := claims.SigningKey{ID: k.ID}
+		if k.TemplateID != "" {
+			x, err := t.GetTemplate(ctx, a.ID, k.TemplateID)
+			if err != nil {
+				return parts, err
+			}
+			sk.Template = &x.Body
+		}
+		parts.Keys = append(parts.Keys, sk)
+	}
+	parts.Revocations, err = t.EffectiveRevocations(ctx, a.ID)
+	return parts, err
+}
+
+// onlyOperator finds an operator by name or key; without either it returns the
+// only one there is.
+func onlyOperator(ctx context.Context, t *store.Tx, ref string) (Operator, error) {
+	if ref != "" {
+		o, err := t.GetOperator(ctx, ref)
+		return o, orMissing(err, "operator")
+	}
+	list, err := t.ListOperators(ctx, Page{Limit: 2})
+	if err != nil {
+		return Operator{}, err
+	}
+	switch len(list) {
+	case 0:
+		return Operator{}, &Error{Kind: KindConflict, Code: "no_operator", Message: "There is no operator yet.", Hint: "Create one first."}
+	case 1:
+		return list[0], nil
+	}
+	return Operator{}, invalidField("/operator", "required", "There are several operators; name the one that is meant.")
+}
+
+// findAccount finds an account by public key or by a name that is unique among
+// all operators.
+func findAccount(ctx context.Context, t *store.Tx, ref string) (Account, error) {
+	if claims.IsPublicKey(claims.KindAccount, ref) {
+		a, err := t.GetAccount(ctx, ref)
+		return a, orMissing(err, "account")
+	}
+	list, err := t.FindAccounts(ctx, "", ref)
+	if err != nil {
+		return Account{}, err
+	}
+	switch len(list) {
+	case 0:
+		return Account{}, missing("account")
+	case 1:
+		return list[0], nil
+	}
+	keys := ""
+	for _, a := range list {
+		keys += " " + a.ID + " (operator " + a.OperatorID + ")"
+	}
+	return Account{}, &Error{Kind: KindConflict, Code: "ambiguous_name", Message: "Several operators have an account of this name.", Hint: "Use the public key:" + keys + "."}
+}
+
+// lockAccount finds an account and locks it until the transaction ends: what is
+// planned from it, and from what belongs to it, still holds when it is applied.
+func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
+	a, err := findAccount(ctx, w.Tx, ref)
+	if err != nil {
+		return a, err
+	}
+	return w.LockAccountForIssue(ctx, a.ID)
+}
+
+// GetAccount returns an account by name or public key.
+func (i *Issuer) GetAccount(ctx context.Context, caller Caller, account string) (Account, error) {
+	return read(ctx, i, caller, use{ReadAccounts, "read", "account", account}, func(ctx context.Context, t *store.Tx) (Account, error) {
+		return findAccount(ctx, t, account)
+	})
+}
+
+// ListAccounts returns a page of accounts by name, of one operator or of all.
+func (i *Issuer) ListAccounts(ctx context.Context, caller Caller, operator string, page Page) ([]Account, error) {
+	return read(ctx, i, caller, use{ReadAccounts, "list", "account", operator}, func(ctx context.Context, t *store.Tx) ([]Account, error) {
+		if operator != "" {
+			o, err := t.GetOperator(ctx, operator)
+			if err != nil {
+				return nil, orMissing(err, "operator")
+			}
+			operator = o.ID
+		}
+		return t.ListAccounts(ctx, operator, page)
+	})
+}

@@ -1,0 +1,203 @@
+package issuer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"chancery/store"
+)
+
+// Permission names what a use case needs, as kind:verb.
+type Permission string
+
+// The permissions of today's use cases.
+const (
+	ReadOperators    Permission = "operators:read"
+	WriteOperators   Permission = "operators:write"
+	ReadAccounts     Permission = "accounts:read"
+	WriteAccounts    Permission = "accounts:write"
+	ReadTemplates    Permission = "templates:read"
+	WriteTemplates   Permission = "templates:write"
+	ReadUsers        Permission = "users:read"
+	WriteUsers       Permission = "users:write"
+	IssueCredentials Permission = "credentials:issue"
+	ReadCredentials  Permission = "credentials:read"
+	WriteRevocations Permission = "revocations:write"
+	ReadRevocations  Permission = "revocations:read"
+	WriteTokens      Permission = "tokens:write"
+	WritePeople      Permission = "people:write"
+)
+
+// Role is a set of permissions.
+type Role string
+
+// The roles. Anything else may do nothing.
+const (
+	RoleOwner   Role = "owner"
+	RoleAuditor Role = "auditor"
+)
+
+// Allows tells whether the role has the permission.
+func (r Role) Allows(p Permission) bool {
+	switch r {
+	case RoleOwner:
+		return true
+	case RoleAuditor:
+		switch p {
+		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations:
+			return true
+		}
+	}
+	return false
+}
+
+// use is one use case as the audit log knows it.
+type use struct {
+	permission Permission
+	// action is the verb, kind the noun, target what the caller called it.
+	action, kind, target string
+}
+
+// work is a change in progress. It is used by one goroutine.
+type work struct {
+	*store.Tx
+	op Op
+}
+
+// planned is a change that was checked and not yet made.
+type planned[T any] struct {
+	// preview is what a dry run answers.
+	preview T
+	plan    Plan
+	// target is the identity of the object, for the audit log.
+	target string
+	// apply makes the change, in the same transaction as the plan.
+	apply func(ctx context.Context) (T, error)
+}
+
+// change is the way of every mutating use case: authorize, plan, apply and audit
+// in one transaction, then wake the resolver. A dry run is rolled back after the
+// plan. A denial is audited by itself, after the rollback.
+func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx context.Context, w *work) (planned[T], error)) (Outcome[T], error) {
+	var out Outcome[T]
+	if err := i.authorize(ctx, op.Caller, u, op.RequestID); err != nil {
+		return out, err
+	}
+	if problems := op.check(); problems.Blocking() {
+		return out, invalid(problems)
+	}
+	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+		w := &work{Tx: t, op: op}
+		p, err := plan(ctx, w)
+		if err != nil {
+			return err
+		}
+		out = Outcome[T]{Value: p.preview, Plan: p.plan}
+		if op.DryRun {
+			return errDryRun
+		}
+		if out.Value, err = p.apply(ctx); err != nil {
+			return err
+		}
+		if p.target != "" {
+			u.target = p.target
+		}
+		return w.audit(ctx, u, p.plan)
+	})
+	switch {
+	case errors.Is(err, errDryRun):
+		return out, nil
+	case err != nil:
+		var zero Outcome[T]
+		return zero, err
+	}
+	i.wake()
+	return out, nil
+}
+
+// errDryRun rolls the transaction of a dry run back.
+var errDryRun = errors.New("dry run")
+
+// read is the way of every reading use case.
+func read[T any](ctx context.Context, i *Issuer, caller Caller, u use, f func(ctx context.Context, t *store.Tx) (T, error)) (T, error) {
+	var out T
+	if err := i.authorize(ctx, caller, u, ""); err != nil {
+		return out, err
+	}
+	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		out, err = f(ctx, t)
+		return err
+	})
+	return out, err
+}
+
+func (i *Issuer) authorize(ctx context.Context, caller Caller, u use, requestID string) error {
+	if caller.Role.Allows(u.permission) {
+		return nil
+	}
+	// The caller may hang up; the denial is recorded all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+		return t.AppendAudit(ctx, store.AuditEntry{
+			Actor: caller.ID, ActorKind: string(caller.Kind), Action: u.action, TargetKind: u.kind, Target: bounded(u.target),
+			Outcome: "denied", RequestID: requestID, Detail: "{}",
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("auditing a denial: %w", err)
+	}
+	return &Error{
+		Kind: KindForbidden, Code: "forbidden", Message: "Your role does not allow this.",
+		Hint: "It needs the permission " + string(u.permission) + ". Ask an owner.",
+	}
+}
+
+func (w *work) audit(ctx context.Context, u use, p Plan) error {
+	detail := struct {
+		Changes        []Change `json:"changes,omitempty"`
+		IdempotencyKey string   `json:"idempotency_key,omitempty"`
+	}{p.Changes, w.op.IdempotencyKey}
+	raw, err := json.Marshal(detail)
+	if err != nil {
+		return fmt.Errorf("encoding an audit entry: %w", err)
+	}
+	return w.AppendAudit(ctx, store.AuditEntry{
+		Actor: w.op.Caller.ID, ActorKind: string(w.op.Caller.Kind), Action: u.action, TargetKind: u.kind, Target: bounded(u.target),
+		Outcome: "done", RequestID: w.op.RequestID, Reason: w.op.Reason, Detail: string(raw),
+	})
+}
+
+// expect refuses a change of an object that is not at the version the caller saw.
+func (w *work) expect(current int64) error {
+	if w.op.ExpectedVersion == 0 || w.op.ExpectedVersion == current {
+		return nil
+	}
+	return &Error{
+		Kind: KindStale, Code: "stale", Message: "The object changed since you read it.",
+		Hint: "Read it again, then repeat the change with its current ETag.",
+	}
+}
+
+// bounded keeps what an audit entry quotes of a request short, printable and free
+// of seeds.
+func bounded(s string) string {
+	const most = 128
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, redact(s))
+	for len(s) > most {
+		_, last := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-last]
+	}
+	return s
+}

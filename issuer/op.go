@@ -1,0 +1,144 @@
+package issuer
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"chancery/claims"
+)
+
+// CallerKind tells how a caller proved who they are.
+type CallerKind string
+
+// The kinds of caller. System is Chancery itself: dev's first objects, and its own
+// credentials on the system account.
+const (
+	CallerPerson CallerKind = "person"
+	CallerToken  CallerKind = "token"
+	CallerSystem CallerKind = "system"
+)
+
+// Caller is who asks. The zero value may do nothing.
+type Caller struct {
+	// ID is per_… or tok_…, Name what people call it.
+	ID, Name string
+	Kind     CallerKind
+	Role     Role
+}
+
+// System returns the caller that is Chancery itself.
+func System(name string) Caller {
+	return Caller{ID: "system/" + name, Name: name, Kind: CallerSystem, Role: RoleOwner}
+}
+
+// Op is the circumstances of one change; every mutating method takes one.
+type Op struct {
+	Caller    Caller
+	RequestID string
+	// ExpectedVersion is the version the caller saw (If-Match); 0 does not ask.
+	ExpectedVersion int64
+	// DryRun stops after the plan: everything is checked, nothing is stored.
+	DryRun bool
+	// IdempotencyKey is recorded with the audit entry.
+	IdempotencyKey string
+	// Reason is free text for the audit log.
+	Reason string
+}
+
+// maxNote is the longest note to an audit or ledger entry, in bytes.
+const maxNote = 1024
+
+// check returns the problems of what goes on record as it was sent.
+func (o Op) check() claims.Problems {
+	return append(claims.CheckText("/reason", o.Reason, maxNote), claims.CheckText("", o.IdempotencyKey, maxNote)...)
+}
+
+// Outcome is what a change came to.
+type Outcome[T any] struct {
+	// Value is the object after the change; of a dry run, as it would be.
+	Value T
+	Plan  Plan
+}
+
+// Plan says what a change does and to whom.
+type Plan struct {
+	Changes []Change
+	// Connections is how many live connections are closed, -1 if not known.
+	Connections int
+	// Credentials is how many unexpired credentials stop working.
+	Credentials int64
+	Warnings    claims.Problems
+}
+
+// Change is one field that changes, in the words of the JWT.
+type Change struct {
+	// Path is a JSON pointer into the object.
+	Path string `json:"path"`
+	From any    `json:"from"`
+	To   any    `json:"to"`
+}
+
+// diff lists the fields in which two values differ when written as JSON.
+func diff(before, after any) ([]Change, error) {
+	a, err := flatten(before)
+	if err != nil {
+		return nil, err
+	}
+	b, err := flatten(after)
+	if err != nil {
+		return nil, err
+	}
+	paths := make([]string, 0, len(a)+len(b))
+	for p := range a {
+		paths = append(paths, p)
+	}
+	for p := range b {
+		if _, ok := a[p]; !ok {
+			paths = append(paths, p)
+		}
+	}
+	slices.Sort(paths)
+	var out []Change
+	for _, p := range paths {
+		if a[p] != b[p] {
+			out = append(out, Change{Path: p, From: a[p], To: b[p]})
+		}
+	}
+	return out, nil
+}
+
+func flatten(v any) (map[string]any, error) {
+	out := map[string]any{}
+	if v == nil {
+		return out, nil
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("comparing: %w", err)
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var tree any
+	if err := d.Decode(&tree); err != nil {
+		return nil, fmt.Errorf("comparing: %w", err)
+	}
+	walk(out, "", tree)
+	return out, nil
+}
+
+func walk(out map[string]any, path string, v any) {
+	switch x := v.(type) {
+	case map[string]any:
+		for k, e := range x {
+			walk(out, claims.Point(path, k), e)
+		}
+	case []any:
+		for i, e := range x {
+			walk(out, claims.Point(path, i), e)
+		}
+	default:
+		out[path] = x
+	}
+}

@@ -1,0 +1,188 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"chancery/claims"
+	"chancery/store"
+)
+
+// linkPrefix starts the secret of a one-time link.
+const linkPrefix = "chy_link_"
+
+// The purposes of one-time links.
+const (
+	LinkSignIn = "sign_in"
+	LinkSetup  = "setup"
+)
+
+// SignInLinkTTL is how long a sign-in link can be used, SetupLinkTTL the link for
+// the first owner.
+const (
+	SignInLinkTTL = 24 * time.Hour
+	SetupLinkTTL  = 24 * time.Hour
+)
+
+// SignInLink makes a one-time link for a person, who is made an owner if new. It
+// is what `chancery dev` prints; links made before stop working.
+func (i *Issuer) SignInLink(ctx context.Context, op Op, name string) (claims.Secret, error) {
+	out, err := change(ctx, i, op, use{WritePeople, "create", "sign_in_link", name}, func(ctx context.Context, w *work) (planned[claims.Secret], error) {
+		var none planned[claims.Secret]
+		if problems := claims.CheckName("/name", name); problems.Blocking() {
+			return none, invalid(problems)
+		}
+		text, err := i.newSecret(linkPrefix)
+		if err != nil {
+			return none, err
+		}
+		return planned[claims.Secret]{target: name, apply: func(ctx context.Context) (claims.Secret, error) {
+			person, err := w.GetPerson(ctx, name)
+			if errors.Is(err, store.ErrNotFound) {
+				person, err = createOwner(ctx, w, name)
+			}
+			if err != nil {
+				return text, err
+			}
+			return text, w.putLink(ctx, store.Link{Hash: hashSecret(text.Reveal()), Purpose: LinkSignIn, PersonID: person.ID, Expires: w.Now().Add(SignInLinkTTL)})
+		}}, nil
+	})
+	return out.Value, err
+}
+
+func (w *work) putLink(ctx context.Context, l store.Link) (err error) {
+	if err := w.DropLinks(ctx, l.Purpose); err != nil {
+		return err
+	}
+	if l.ID, err = w.NewID("lnk_"); err != nil {
+		return err
+	}
+	return w.CreateLink(ctx, l)
+}
+
+func createOwner(ctx context.Context, w *work, name string) (store.Person, error) {
+	id, err := w.NewID("per_")
+	if err != nil {
+		return store.Person{}, err
+	}
+	p := store.Person{ID: id, Name: name, Role: string(RoleOwner), State: "active"}
+	return p, orTaken(w.CreatePerson(ctx, p), "person")
+}
+
+// NeedsSetup tells whether nobody owns this control plane yet.
+func (i *Issuer) NeedsSetup(ctx context.Context) (bool, error) {
+	var n int64
+	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		n, err = t.CountOwners(ctx)
+		return err
+	})
+	return n == 0, err
+}
+
+// SetupLink makes the one-time link with which the first owner comes in. It is an
+// error once there is an owner.
+func (i *Issuer) SetupLink(ctx context.Context, op Op) (claims.Secret, error) {
+	out, err := change(ctx, i, op, use{WritePeople, "create", "setup_link", ""}, func(ctx context.Context, w *work) (planned[claims.Secret], error) {
+		var none planned[claims.Secret]
+		if err := stillNobody(ctx, w); err != nil {
+			return none, err
+		}
+		text, err := i.newSecret(linkPrefix)
+		if err != nil {
+			return none, err
+		}
+		return planned[claims.Secret]{apply: func(ctx context.Context) (claims.Secret, error) {
+			return text, w.putLink(ctx, store.Link{Hash: hashSecret(text.Reveal()), Purpose: LinkSetup, Expires: w.Now().Add(SetupLinkTTL)})
+		}}, nil
+	})
+	return out.Value, err
+}
+
+func stillNobody(ctx context.Context, w *work) error {
+	n, err := w.CountOwners(ctx)
+	if err == nil && n > 0 {
+		err = &Error{Kind: KindConflict, Code: "already_set_up", Message: "This control plane has an owner already."}
+	}
+	return err
+}
+
+var errLink = &Error{
+	Kind: KindUnauthenticated, Code: "invalid_link", Message: "This link was used, has expired or was replaced by a newer one.",
+	Hint: "Restart the server to get a new one.",
+}
+
+// PeekLink returns the purpose of a link that can still be used.
+func (i *Issuer) PeekLink(ctx context.Context, link claims.Secret) (purpose string, err error) {
+	if !validSecret(linkPrefix, link.Reveal()) {
+		return "", errLink
+	}
+	var l store.Link
+	err = i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		l, err = t.PeekLink(ctx, hashSecret(link.Reveal()))
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return "", errLink
+	}
+	return l.Purpose, err
+}
+
+// UseLink consumes a one-time link and returns who signed in. A setup link makes
+// the first owner, called name; name is ignored otherwise.
+func (i *Issuer) UseLink(ctx context.Context, op Op, link claims.Secret, name string) (Caller, error) {
+	if !validSecret(linkPrefix, link.Reveal()) {
+		return Caller{}, errLink
+	}
+	var person store.Person
+	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+		l, err := t.UseLink(ctx, hashSecret(link.Reveal()))
+		if errors.Is(err, store.ErrNotFound) {
+			return errLink
+		}
+		if err != nil {
+			return err
+		}
+		w := &work{Tx: t, op: op}
+		if l.Purpose == LinkSetup {
+			if problems := claims.CheckName("/name", name); problems.Blocking() {
+				return invalid(problems)
+			}
+			if err := stillNobody(ctx, w); err != nil {
+				return err
+			}
+			person, err = createOwner(ctx, w, name)
+		} else {
+			person, err = t.GetPerson(ctx, l.PersonID)
+		}
+		if err != nil {
+			return err
+		}
+		if person.State != "active" {
+			return errLink
+		}
+		w.op.Caller = personCaller(person)
+		return w.audit(ctx, use{WritePeople, "sign_in", "person", person.ID}, Plan{})
+	})
+	if err != nil {
+		return Caller{}, err
+	}
+	return personCaller(person), nil
+}
+
+func personCaller(p store.Person) Caller {
+	return Caller{ID: p.ID, Name: p.Name, Kind: CallerPerson, Role: Role(p.Role)}
+}
+
+// Person returns the caller of a session: the person as they are now.
+func (i *Issuer) Person(ctx context.Context, id string) (Caller, error) {
+	var p store.Person
+	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		p, err = t.GetPerson(ctx, id)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) || (err == nil && p.State != "active") {
+		return Caller{}, &Error{Kind: KindUnauthenticated, Code: "signed_out", Message: "Sign in to go on."}
+	}
+	return personCaller(p), err
+}

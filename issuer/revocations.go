@@ -1,0 +1,192 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"chancery/claims"
+	"chancery/store"
+)
+
+// Everybody is the subject of a revocation of all users of an account.
+const Everybody = "*"
+
+// RevokeInput asks for a revocation.
+type RevokeInput struct {
+	// Subject is a public key U…, Everybody, or the name or identity of a user,
+	// which stands for all keys with unexpired credentials of that user.
+	Subject string
+	// Before refuses what was issued up to then; zero means now.
+	Before time.Time
+}
+
+// Revoked is what a revocation came to.
+type Revoked struct {
+	AccountID string
+	// Revocations holds one entry for each public key, or one for Everybody.
+	Revocations []Revocation
+	// JWTVersion is the account's JWT that carries them.
+	JWTVersion int64
+	// ReissueNotBefore is the first Unix second in which a JWT can be issued
+	// that the revocation does not refuse.
+	ReissueNotBefore int64
+}
+
+// Revoke refuses what was issued to a subject. It is never held back: no version
+// is expected and no rate applies. Connected clients are closed by the servers as
+// soon as they have the account's new JWT.
+func (i *Issuer) Revoke(ctx context.Context, op Op, account string, in RevokeInput) (Outcome[Revoked], error) {
+	op.ExpectedVersion = 0
+	live := i.revokedConnections(ctx, op, account, in)
+	return change(ctx, i, op, use{WriteRevocations, "revoke", "account", account + "/" + in.Subject}, func(ctx context.Context, w *work) (planned[Revoked], error) {
+		var none planned[Revoked]
+		// The lock comes first: whoever is issuing in this account has finished.
+		a, err := lockAccount(ctx, w, account)
+		if err != nil {
+			return none, err
+		}
+		subjects, err := revocationSubjects(ctx, w.Tx, a, in.Subject)
+		if err != nil {
+			return none, err
+		}
+		out := Revoked{AccountID: a.ID}
+		plan := Plan{Connections: live}
+		for _, s := range subjects {
+			v, err := i.planRevocation(ctx, w, a, s, in.Before)
+			if err != nil {
+				return none, err
+			}
+			n, err := w.CountIssued(ctx, a.ID, s, v.Before)
+			if err != nil {
+				return none, err
+			}
+			plan.Credentials += n
+			plan.Changes = append(plan.Changes, Change{Path: claims.Point("/revocations", s), To: v.Before})
+			out.Revocations = append(out.Revocations, v)
+			out.ReissueNotBefore = max(out.ReissueNotBefore, v.Before+1)
+		}
+		return planned[Revoked]{preview: out, target: a.ID + "/" + in.Subject, plan: plan, apply: func(ctx context.Context) (Revoked, error) {
+			for _, v := range out.Revocations {
+				if err := w.CreateRevocation(ctx, v); err != nil {
+					return out, err
+				}
+			}
+			signed, err := i.resign(ctx, w, a.ID)
+			out.JWTVersion = signed.JWTVersion
+			return out, err
+		}}, nil
+	})
+}
+
+// planRevocation works out the time: never before now's request, and never before
+// the latest JWT that a fast clock may have stamped, unless an earlier time was
+// asked for. A later one is taken for now if the caller's clock may be the reason;
+// a revocation far ahead would hold up the next issuance as long.
+func (i *Issuer) planRevocation(ctx context.Context, w *work, a Account, subject string, before time.Time) (Revocation, error) {
+	highest := a.LastUserIAT
+	if subject != Everybody {
+		var err error
+		if highest, err = w.HighestIssuedAt(ctx, a.ID, subject); err != nil {
+			return Revocation{}, err
+		}
+	}
+	at := claims.RevokedBefore(w.Now(), highest)
+	if before.After(w.Now()) {
+		return Revocation{}, invalidField("/before", "out_of_range", "A revocation cannot reach into the future.")
+	}
+	if !before.IsZero() {
+		if before.Unix() <= 0 || before.Unix() > at+claims.MaxClockLead {
+			return Revocation{}, invalidField("/before", "out_of_range", "A revocation refuses what was issued up to a time that is not in the future.")
+		}
+		at = min(at, before.Unix())
+	}
+	id, err := w.NewID("rev_")
+	return Revocation{
+		ID: id, AccountID: a.ID, Subject: subject, Before: at, Reason: w.op.Reason, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Created: w.Now(),
+	}, err
+}
+
+func revocationSubjects(ctx context.Context, t *store.Tx, a Account, subject string) ([]string, error) {
+	if subject == Everybody {
+		if a.System {
+			return nil, &Error{
+				Kind: KindConflict, Code: "would_lock_out", Message: "Revoking everybody on the system account would cut Chancery off from the servers.",
+				Hint: "Revoke single users of the system account instead.",
+			}
+		}
+		return []string{Everybody}, nil
+	}
+	if claims.IsPublicKey(claims.KindUser, subject) {
+		return []string{subject}, nil
+	}
+	if claims.LooksLikeSeed(subject) || claims.LooksLikeKey(subject) {
+		return nil, invalid(claims.CheckPublicKey("/subject", claims.KindUser, subject))
+	}
+	u, err := t.GetUser(ctx, a.ID, subject)
+	if err != nil {
+		return nil, orMissing(err, "user")
+	}
+	keys, err := t.UserKeys(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) == 0 {
+		return nil, &Error{Kind: KindConflict, Code: "nothing_to_revoke", Message: "The user has no unexpired credentials."}
+	}
+	return keys, nil
+}
+
+func (i *Issuer) revokedConnections(ctx context.Context, op Op, account string, in RevokeInput) int {
+	const unknown = -1
+	if !op.DryRun || !op.Caller.Role.Allows(WriteRevocations) {
+		return unknown
+	}
+	type target struct {
+		id       string
+		subjects map[string]bool
+	}
+	t, err := read(ctx, i, op.Caller, use{WriteRevocations, "revoke", "account", account}, func(ctx context.Context, t *store.Tx) (target, error) {
+		a, err := findAccount(ctx, t, account)
+		if err != nil {
+			return target{}, err
+		}
+		list, err := revocationSubjects(ctx, t, a, in.Subject)
+		out := target{id: a.ID, subjects: map[string]bool{}}
+		for _, s := range list {
+			out.subjects[s] = true
+		}
+		return out, err
+	})
+	if err != nil {
+		return unknown
+	}
+	return i.liveConnections(ctx, op, t.id, func(c claims.Connection) bool { return t.subjects[c.UserKey] || t.subjects[Everybody] })
+}
+
+// ListRevocations returns a page of the revocations in force, newest first.
+func (i *Issuer) ListRevocations(ctx context.Context, caller Caller, account string, page LedgerPage) ([]Revocation, error) {
+	return read(ctx, i, caller, use{ReadRevocations, "list", "revocation", account}, func(ctx context.Context, t *store.Tx) ([]Revocation, error) {
+		a, err := findAccount(ctx, t, account)
+		if err != nil {
+			return nil, err
+		}
+		return t.ListRevocations(ctx, a.ID, page.Before, page.Limit)
+	})
+}
+
+// GetRevocation returns the revocation of a subject, a public key or Everybody,
+// that is in force.
+func (i *Issuer) GetRevocation(ctx context.Context, caller Caller, account, subject string) (Revocation, error) {
+	return read(ctx, i, caller, use{ReadRevocations, "read", "revocation", account + "/" + subject}, func(ctx context.Context, t *store.Tx) (Revocation, error) {
+		a, err := findAccount(ctx, t, account)
+		if err != nil {
+			return Revocation{}, err
+		}
+		v, err := t.GetRevocation(ctx, a.ID, subject)
+		if errors.Is(err, store.ErrNotFound) {
+			return v, missing("revocation")
+		}
+		return v, err
+	})
+}

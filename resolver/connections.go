@@ -1,0 +1,126 @@
+package resolver
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"chancery/claims"
+	"chancery/store"
+)
+
+// The most a nats-server lists at once (monitor.go: DefaultConnListSize), and how
+// many pages of one server are read.
+const (
+	connectionsLimit = 1024
+	connectionsPages = 20
+)
+
+// Connections asks every server for the account's client connections and returns
+// them by server and number. A server that does not answer within 2 s is left out.
+// The error is ErrNotConnected, or store.ErrNotFound for an unknown account. No
+// server is made to load the account: listing connections does that, so only those
+// are asked which have clients of it.
+func (r *Resolver) Connections(ctx context.Context, accountID string) ([]claims.Connection, error) {
+	operatorID := r.memory.operatorOf(accountID)
+	if operatorID == "" {
+		return nil, fmt.Errorf("listing connections of account %s: %w", accountID, store.ErrNotFound)
+	}
+	o, l := r.operator(operatorID), (*link)(nil)
+	if o != nil {
+		l = o.link.Load()
+	}
+	if l == nil {
+		return nil, fmt.Errorf("listing connections: %w", ErrNotConnected)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.pace.answer)
+	defer cancel()
+	out, err := o.connections(ctx, l, accountID)
+	if err != nil {
+		return nil, fmt.Errorf("listing connections: %w", errors.Join(ErrNotConnected, err))
+	}
+	slices.SortFunc(out, func(a, b claims.Connection) int {
+		return cmp.Or(cmp.Compare(a.ServerName, b.ServerName), cmp.Compare(a.ServerID, b.ServerID), cmp.Compare(a.CID, b.CID))
+	})
+	return out, nil
+}
+
+func (o *operator) connections(ctx context.Context, l *link, accountID string) ([]claims.Connection, error) {
+	members, _, _ := o.roster.snapshot()
+	ids := make([]string, 0, len(members))
+	for _, m := range members {
+		ids = append(ids, m.ID)
+	}
+	holders, err := ask[accountInfo](ctx, o, l, question{subject: infoSubject(accountID), expect: ids, limit: o.r.pace.answer})
+	if err != nil {
+		return nil, err
+	}
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		all  []claims.Connection
+		errs []error
+	)
+	for _, h := range holders {
+		if h.Data == nil || h.Data.Clients == 0 {
+			continue
+		}
+		wg.Go(func() {
+			list, err := o.connectionsOn(ctx, l, accountID, h.Server)
+			mu.Lock()
+			defer mu.Unlock()
+			all, errs = append(all, list...), append(errs, err)
+		})
+	}
+	wg.Wait()
+	return all, errors.Join(errs...)
+}
+
+// connectionsOn reads the pages of one server. The request goes to all servers and
+// is filtered by name, since the list of one server's connections in all accounts
+// is not for Chancery to read.
+func (o *operator) connectionsOn(ctx context.Context, l *link, accountID string, s serverInfo) ([]claims.Connection, error) {
+	var out []claims.Connection
+	q := connectionsQuery{Auth: true, Limit: connectionsLimit, ServerName: s.Name, ExactMatch: true}
+	for range connectionsPages {
+		body, err := json.Marshal(q)
+		if err != nil {
+			return nil, fmt.Errorf("encoding the question: %w", err)
+		}
+		answers, err := ask[connectionsPage](ctx, o, l, question{
+			subject: connectionsSubject(accountID), body: body, expect: []string{s.ID}, limit: o.r.pace.answer,
+		})
+		if err != nil {
+			return nil, err
+		}
+		page := answers[s.ID].Data
+		if page == nil {
+			return out, nil
+		}
+		out = append(out, page.clients(s)...)
+		if q.Offset += q.Limit; q.Offset >= page.Total {
+			return out, nil
+		}
+	}
+	return out, nil
+}
+
+// clients returns the page's client connections; leaf nodes are listed too.
+func (p *connectionsPage) clients(s serverInfo) []claims.Connection {
+	out := make([]claims.Connection, 0, len(p.Connections))
+	for _, c := range p.Connections {
+		if c.Kind != "Client" {
+			continue
+		}
+		out = append(out, claims.Connection{
+			CID: c.CID, ServerID: s.ID, ServerName: cmp.Or(s.Name, s.ID), UserKey: c.User, IssuerKey: c.IssuerKey,
+			Client: c.Name, Host: c.IP, Type: c.Type, Lang: c.Lang, Version: c.Version,
+			Since: c.Start, InMsgs: c.InMsgs, OutMsg: c.OutMsgs,
+		})
+	}
+	return out
+}

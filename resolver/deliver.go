@@ -1,0 +1,251 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"chancery/claims"
+	"chancery/store"
+)
+
+// delivered is how far an account got.
+type delivered struct {
+	// published is when the JWT that every server of the roster now has was
+	// published; zero when some do not have it, or did not say.
+	published time.Time
+	// first tells that this is the first proof of the version.
+	first bool
+	// news are the deliveries that changed.
+	news []store.Delivery
+}
+
+// deliver brings the current JWT of an account to every server of the roster and
+// reads it back. What was proven before is only read back, and pushed again where
+// the reading shows something else.
+func (o *operator) deliver(ctx context.Context, l *link, w claim) (delivered, error) {
+	s, err := o.r.getServed(ctx, w.AccountID)
+	if err != nil {
+		return delivered{}, err
+	}
+	// First of all, so that a server that fetches from now on gets this one.
+	o.r.memory.put(s)
+	d := &delivery{o: o, served: s, until: w.until, servers: map[string]*reading{}, news: map[string]claims.Delivery{}}
+	published, proven := o.r.ledger.proven(s.AccountID, s.Version)
+	if proven {
+		if err := d.readBack(ctx, l); err != nil {
+			return delivered{}, err
+		}
+		if d.everywhere() {
+			return delivered{published: published, news: d.rows()}, nil
+		}
+	}
+	published = o.r.now()
+	if err := d.publish(ctx, l); err != nil {
+		return delivered{news: d.rows()}, err
+	}
+	if !d.everywhere() {
+		return delivered{news: d.rows()}, nil
+	}
+	o.r.ledger.prove(s.AccountID, s.Version, published)
+	return delivered{published: published, first: !proven, news: d.rows()}, nil
+}
+
+// delivery is one round of bringing one JWT to the servers.
+type delivery struct {
+	o      *operator
+	served store.Served
+	until  time.Time
+
+	mu      sync.Mutex
+	servers map[string]*reading
+	news    map[string]claims.Delivery
+}
+
+// reading is what one server said in this round.
+type reading struct {
+	claims.Delivery
+	// refused is the server's answer to the push, if it was no.
+	refused string
+	// read tells that the account was read back.
+	read bool
+}
+
+// begin returns the servers that are expected to answer, all marked in this round
+// with what is known before they do.
+func (d *delivery) begin(state claims.DeliveryState) []string {
+	members, _, _ := d.o.roster.snapshot()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.servers = make(map[string]*reading, len(members))
+	ids := make([]string, 0, len(members))
+	for _, m := range members {
+		ids = append(ids, m.ID)
+		r := d.reading(m.ID, m.Name)
+		r.State = state
+	}
+	return ids
+}
+
+// reading returns the server's entry, which may be that of a server which was not
+// known before it answered. The lock is held.
+func (d *delivery) reading(id, name string) *reading {
+	r := d.servers[id]
+	if r == nil {
+		r = &reading{Delivery: claims.Delivery{ServerID: id, ServerName: name, Version: d.served.Version}}
+		d.servers[id] = r
+	}
+	return r
+}
+
+// publish pushes the JWT, announces it and reads it back. The three messages leave
+// one after the other, since a server works them off in that order: when it answers
+// the third, the first has been done.
+func (d *delivery) publish(ctx context.Context, l *link) error {
+	id, limit := d.served.AccountID, d.o.r.pace.answer
+	expect := d.begin(claims.DeliverySent)
+	body := []byte(d.served.Token)
+	if d.o.r.now().After(d.until) {
+		// This process stood still, and somebody else may push a newer one by now.
+		return fmt.Errorf("publishing account %s: the lease has run out", id)
+	}
+	push, err := l.inbox.pose(question{subject: updateSubject(id), body: body, expect: expect, limit: limit})
+	if errors.Is(err, nats.ErrMaxPayload) {
+		d.tooLarge()
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("publishing account %s: %w", id, err)
+	}
+	d.sent(d.o.r.now())
+	var acks sync.WaitGroup
+	defer acks.Wait()
+	acks.Go(func() { hear(ctx, d.o, push, d.acknowledged) })
+	info, err := l.inbox.pose(question{subject: infoSubject(id), expect: expect, limit: limit})
+	if err != nil {
+		return fmt.Errorf("reading account %s back: %w", id, err)
+	}
+	if err := l.nc.Publish(announceSubject(id), body); err != nil {
+		return fmt.Errorf("announcing account %s: %w", id, err)
+	}
+	hear(ctx, d.o, info, func(a answer[accountInfo]) { d.read(a, true) })
+	return nil
+}
+
+// readBack asks what the servers have, without pushing. Nothing is reported of a
+// server that has something else: the push that follows says how that ends.
+func (d *delivery) readBack(ctx context.Context, l *link) error {
+	expect := d.begin(claims.DeliveryPending)
+	info, err := l.inbox.pose(question{subject: infoSubject(d.served.AccountID), expect: expect, limit: d.o.r.pace.answer})
+	if err != nil {
+		return fmt.Errorf("reading account %s back: %w", d.served.AccountID, err)
+	}
+	hear(ctx, d.o, info, func(a answer[accountInfo]) { d.read(a, false) })
+	return nil
+}
+
+// sent reports that the JWT is on its way to every server of the round.
+func (d *delivery) sent(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.servers {
+		r.Sent = now
+		d.report(r)
+	}
+}
+
+// tooLarge reports a JWT that cannot be published at all.
+func (d *delivery) tooLarge() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.servers {
+		r.State, r.Error = claims.DeliveryFailed, "The JWT exceeds the servers' max_payload."
+		d.report(r)
+	}
+}
+
+// acknowledged takes a server's answer to the push. "jwt update skipped", of an
+// account that is not loaded, is an acknowledgement too.
+func (d *delivery) acknowledged(a answer[updated]) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.reading(a.Server.ID, a.Server.Name)
+	if a.Error != nil {
+		r.refused = errorText(a.Error.Description)
+		if !r.read || r.State != claims.DeliveryInEffect {
+			r.State, r.Error = claims.DeliveryFailed, r.refused
+		}
+		d.report(r)
+		return
+	}
+	r.Acknowledged = d.o.r.now()
+	if !r.read {
+		r.State = claims.DeliveryAcknowledged
+	}
+	d.report(r)
+}
+
+// read takes what a server has in memory, which is the proof; blame reports what
+// is not ours.
+func (d *delivery) read(a answer[accountInfo], blame bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.reading(a.Server.ID, a.Server.Name)
+	r.read = true
+	switch {
+	case a.Data != nil && a.Data.JWT == d.served.Token:
+		r.State, r.Error, r.Proven = claims.DeliveryInEffect, "", d.o.r.now()
+	case a.Data == nil && !a.missing():
+		r.read = false // the server could not say
+		return
+	case r.refused != "":
+		r.State, r.Error = claims.DeliveryFailed, r.refused
+	case a.Data == nil || a.Data.JWT == "":
+		r.State, r.Error, r.Proven = claims.DeliveryNotLoaded, "", d.o.r.now()
+	default:
+		r.State, r.Error = claims.DeliveryFailed, "The server has another version."
+		if !blame {
+			return
+		}
+	}
+	d.report(r)
+}
+
+// report tells the ledger, and remembers what was news. The lock is held.
+func (d *delivery) report(r *reading) {
+	if d.o.r.ledger.report(d.served.AccountID, r.Delivery) {
+		d.news[r.ServerID] = r.Delivery
+	}
+}
+
+// everywhere tells whether each server that is on the roster now was read back in
+// this round and has nothing older.
+func (d *delivery) everywhere() bool {
+	members, connected, _ := d.o.roster.snapshot()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, m := range members {
+		if r := d.servers[m.ID]; r == nil || !r.read || !r.State.Satisfied() {
+			return false
+		}
+	}
+	return connected && len(members) > 0
+}
+
+// rows returns the deliveries to be stored.
+func (d *delivery) rows() []store.Delivery {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	rows := make([]store.Delivery, 0, len(d.news))
+	for _, n := range d.news {
+		rows = append(rows, store.Delivery{
+			AccountID: d.served.AccountID, ServerID: n.ServerID, ServerName: n.ServerName, Version: n.Version, State: string(n.State),
+			Error: n.Error, Sent: n.Sent, Acknowledged: n.Acknowledged, Proven: n.Proven,
+		})
+	}
+	return rows
+}

@@ -1,0 +1,442 @@
+package resolver_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"chancery/claims"
+	"chancery/resolver"
+	"chancery/store"
+	"chancery/store/storetest"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }
+
+// patience bounds what must happen; a test never waits that long when it passes.
+const patience = 20 * time.Second
+
+// world is an operator with a store, a resolver in front of it, and nats-servers
+// that resolve through it.
+type world struct {
+	t     testing.TB
+	store *store.Store
+	pair  nkeys.KeyPair
+	// operator is the public key.
+	operator string
+	claims   *jwt.OperatorClaims
+	system   *account
+	// front is what the servers fetch from; its handler outlives a resolver.
+	front   *httptest.Server
+	handler atomic.Pointer[http.Handler]
+	r       atomic.Pointer[resolver.Resolver]
+
+	mu   sync.Mutex
+	urls []string
+}
+
+// account is an account's keys and what its next JWT will say.
+type account struct {
+	id      string
+	pair    nkeys.KeyPair
+	claims  claims.Account
+	version int64
+}
+
+// user is a client's credentials.
+type user struct {
+	id    string
+	token string
+	pair  nkeys.KeyPair
+}
+
+func newPair(t testing.TB, kind claims.Kind) (nkeys.KeyPair, string) {
+	t.Helper()
+	pair, err := nkeys.CreatePair(kind.Prefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair, id
+}
+
+// newWorld stores an operator and its system account. No resolver runs yet.
+func newWorld(t testing.TB, s *store.Store) *world {
+	t.Helper()
+	w := &world{t: t, store: s}
+	w.pair, w.operator = newPair(t, claims.KindOperator)
+	pair, id := newPair(t, claims.KindAccount)
+	w.system = &account{id: id, pair: pair, claims: claims.Account{ID: id, Name: "SYS", System: true, Settings: claims.NewAccountSettings()}}
+	w.write(func(ctx context.Context, tx *store.Tx) error {
+		settings := jwt.Operator{SystemAccount: id}
+		name := "op-" + strings.ToLower(w.operator[1:9])
+		if err := tx.CreateOperator(ctx, store.Operator{ID: w.operator, Name: name, State: "active", Custody: "sealed", Settings: settings}); err != nil {
+			return err
+		}
+		o, err := tx.LockOperator(ctx, w.operator)
+		if err != nil {
+			return err
+		}
+		checked, problems := claims.BuildOperator(claims.Operator{ID: w.operator, Name: name, Settings: settings})
+		if problems.Blocking() {
+			return fmt.Errorf("%v", problems)
+		}
+		signed := w.sign(checked, o.IssuedAt)
+		if w.claims, err = jwt.DecodeOperatorClaims(signed.Token); err != nil {
+			return err
+		}
+		return tx.PutJWT(ctx, store.JWT{
+			Subject: w.operator, Kind: "operator", OperatorID: w.operator, Version: o.JWTVersion, IssuedAt: signed.IssuedAt,
+			JTI: signed.ID, Signer: w.operator, Actor: "test", RequestID: "test", Token: signed.Token,
+		})
+	})
+	w.create(w.system)
+	s.OnCommit(func() {
+		if r := w.r.Load(); r != nil {
+			r.Wake()
+		}
+	})
+	w.front = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		if h := w.handler.Load(); h != nil {
+			(*h).ServeHTTP(rw, req)
+			return
+		}
+		http.Error(rw, "no resolver", http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(w.front.Close)
+	return w
+}
+
+func (w *world) write(f func(ctx context.Context, tx *store.Tx) error) {
+	w.t.Helper()
+	if err := w.store.Write(context.Background(), f); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) sign(checked claims.Checked, last int64) claims.Signed {
+	w.t.Helper()
+	unsigned, err := claims.Encode(checked, claims.Stamp{Issuer: w.operator, IssuedAt: claims.NextIssuedAt(time.Now(), last)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	signature, err := w.pair.Sign(unsigned.SigningInput())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	signed, err := unsigned.Sign(signature)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return signed
+}
+
+// account stores a new account.
+func (w *world) account(name string) *account {
+	w.t.Helper()
+	pair, id := newPair(w.t, claims.KindAccount)
+	a := &account{id: id, pair: pair, claims: claims.Account{ID: id, Name: name, Settings: claims.NewAccountSettings(), Revocations: map[string]int64{}}}
+	w.create(a)
+	return a
+}
+
+func (w *world) create(a *account) {
+	w.t.Helper()
+	w.write(func(ctx context.Context, tx *store.Tx) error {
+		err := tx.CreateAccount(ctx, store.Account{
+			ID: a.id, OperatorID: w.operator, Name: a.claims.Name, State: "active", System: a.claims.System, Settings: a.claims.Settings,
+		})
+		if err != nil {
+			return err
+		}
+		return w.put(ctx, tx, a)
+	})
+}
+
+// edit changes the account, stores its next version and returns it. The resolver,
+// if one runs, is woken by the commit.
+func (w *world) edit(a *account, f func(*claims.Account)) int64 {
+	w.t.Helper()
+	f(&a.claims)
+	w.write(func(ctx context.Context, tx *store.Tx) error { return w.put(ctx, tx, a) })
+	return a.version
+}
+
+// revoke refuses what was issued to the users up to now.
+func (w *world) revoke(a *account, users ...user) int64 {
+	w.t.Helper()
+	return w.edit(a, func(c *claims.Account) {
+		for _, u := range users {
+			c.Revocations[u.id] = time.Now().Unix()
+		}
+	})
+}
+
+func (w *world) put(ctx context.Context, tx *store.Tx, a *account) error {
+	row, err := tx.LockAccount(ctx, a.id)
+	if err != nil {
+		return err
+	}
+	checked, problems := claims.BuildAccount(a.claims)
+	if problems.Blocking() {
+		return fmt.Errorf("%v", problems)
+	}
+	signed := w.sign(checked, row.IssuedAt)
+	a.version = row.JWTVersion
+	return tx.PutJWT(ctx, store.JWT{
+		Subject: a.id, Kind: "account", OperatorID: w.operator, Version: row.JWTVersion, IssuedAt: signed.IssuedAt,
+		JTI: signed.ID, Signer: w.operator, Actor: "test", RequestID: "test", Token: signed.Token,
+	})
+}
+
+// user issues credentials of the account.
+func (w *world) user(a *account, name string) user {
+	w.t.Helper()
+	return w.userWith(a, name, jwt.Permissions{})
+}
+
+func (w *world) userWith(a *account, name string, p jwt.Permissions) user {
+	w.t.Helper()
+	pair, id := newPair(w.t, claims.KindUser)
+	c := jwt.NewUserClaims(id)
+	c.Name, c.Permissions = name, p
+	token, err := c.Encode(a.pair)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return user{id: id, token: token, pair: pair}
+}
+
+func (u user) option() nats.Option {
+	return nats.UserJWT(func() (string, error) { return u.token, nil }, u.pair.Sign)
+}
+
+// config of a resolver of this world.
+func (w *world) config() resolver.Config {
+	system := w.userWith(w.system, "chancery", resolver.SystemPermissions())
+	return resolver.Config{
+		Store: w.store, Now: time.Now, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Owner: "test",
+		Identity: func(context.Context, string) (resolver.Identity, error) {
+			return resolver.Identity{JWT: func() (string, error) { return system.token, nil }, Sign: system.pair.Sign}, nil
+		},
+		URLs: func(o store.Operator) []string {
+			if o.ID != w.operator {
+				return nil
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.urls
+		},
+	}
+}
+
+// start runs a resolver and lets the servers fetch from it.
+func (w *world) start(h resolver.Hurry) *resolver.Resolver {
+	w.t.Helper()
+	return w.startWith(w.config(), h)
+}
+
+func (w *world) startWith(cfg resolver.Config, h resolver.Hurry) *resolver.Resolver {
+	w.t.Helper()
+	r, err := resolver.New(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Hurry(h)
+	if err := r.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(r.Stop)
+	w.use(r.Handler())
+	w.r.Store(r)
+	return r
+}
+
+// use lets the servers fetch from h.
+func (w *world) use(h http.Handler) { w.handler.Store(&h) }
+
+// serve starts n servers as one cluster, and waits until the resolver knows them.
+func (w *world) serve(n int) []*server.Server {
+	w.t.Helper()
+	var all []*server.Server
+	for i := range n {
+		all = append(all, w.server(fmt.Sprintf("n%d", i+1), all...))
+	}
+	w.await(n)
+	return all
+}
+
+// await returns when n servers are on the roster.
+func (w *world) await(n int) {
+	w.t.Helper()
+	r := w.r.Load()
+	r.Wake() // the URLs are new
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	if !r.AwaitServers(ctx, w.operator, n) {
+		w.t.Fatalf("the roster is %v, want %d servers", r.Servers(w.operator), n)
+	}
+}
+
+// server starts a nats-server in a cluster with others.
+func (w *world) server(name string, others ...*server.Server) *server.Server {
+	w.t.Helper()
+	return w.serverWith(name, func(o *server.Options) {
+		o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}
+		if len(others) > 0 {
+			o.Routes = server.RoutesFromStr("nats://" + others[0].ClusterAddr().String())
+		}
+	})
+}
+
+func (w *world) serverWith(name string, more func(*server.Options)) *server.Server {
+	w.t.Helper()
+	accounts, err := server.NewURLAccResolver(w.front.URL + "/jwt/v1/accounts/")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	opts := &server.Options{
+		ServerName: name, Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
+		TrustedOperators: []*jwt.OperatorClaims{w.claims}, SystemAccount: w.system.id, AccountResolver: accounts,
+	}
+	if more != nil {
+		more(opts)
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.Start()
+	w.t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(patience) {
+		w.t.Fatal("the nats-server is not ready")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.urls = append(append([]string(nil), w.urls...), s.ClientURL())
+	return s
+}
+
+// stop stops a server and takes it off the URLs.
+func (w *world) stop(s *server.Server) {
+	w.mu.Lock()
+	var left []string
+	for _, u := range w.urls {
+		if u != s.ClientURL() {
+			left = append(left, u)
+		}
+	}
+	w.urls = left
+	w.mu.Unlock()
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// client is a connection that says when it was closed.
+type client struct {
+	*nats.Conn
+	closed chan struct{}
+}
+
+// connect connects a user to a server.
+func (w *world) connect(s *server.Server, u user, more ...nats.Option) *client {
+	w.t.Helper()
+	c, err := w.dial(s, u, more...)
+	if err != nil {
+		w.t.Fatalf("connecting to %s: %v", s.Name(), err)
+	}
+	return c
+}
+
+func (w *world) dial(s *server.Server, u user, more ...nats.Option) (*client, error) {
+	c := &client{closed: make(chan struct{})}
+	opts := append([]nats.Option{
+		u.option(), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}, more...)
+	var err error
+	if c.Conn, err = nats.Connect(s.ClientURL(), opts...); err != nil {
+		return nil, err
+	}
+	w.t.Cleanup(c.Close)
+	return c, nil
+}
+
+// wait waits for a version to be in effect everywhere.
+func (w *world) wait(a *account, version int64) claims.Sync {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	s, err := w.r.Load().Wait(ctx, a.id, version)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !s.Done() {
+		w.t.Fatalf("account %s version %d is not in effect everywhere: %+v", a.claims.Name, version, s)
+	}
+	return s
+}
+
+// states returns the delivery states of a sync by server name.
+func states(s claims.Sync) map[string]claims.DeliveryState {
+	out := map[string]claims.DeliveryState{}
+	for _, d := range s.Servers {
+		out[d.ServerName] = d.State
+	}
+	return out
+}
+
+// settled waits until nothing is owed any more.
+func (w *world) settled() {
+	w.t.Helper()
+	committed := make(chan struct{}, 1)
+	w.store.OnCommit(func() {
+		select {
+		case committed <- struct{}{}:
+		default:
+		}
+	})
+	late := time.After(patience)
+	for {
+		var n int64
+		err := w.store.Read(w.t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
+			n, _, err = tx.CountOwed(ctx, "")
+			return err
+		})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if n == 0 {
+			return
+		}
+		select {
+		case <-committed:
+		case <-late:
+			w.t.Fatalf("%d accounts are still owed", n)
+		}
+	}
+}
+
+func await(t testing.TB, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		t.Fatalf("%s did not happen", what)
+	}
+}

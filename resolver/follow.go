@@ -1,0 +1,196 @@
+package resolver
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"chancery/store"
+)
+
+// Rows read in one transaction.
+const (
+	loadBatch   = 1000
+	changeBatch = 500
+)
+
+// load takes everything into memory. The number of the last change is read first:
+// what is committed while loading is then followed, not missed.
+func (r *Resolver) load(ctx context.Context) ([]store.Operator, error) {
+	err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		r.followed, err = t.LastChange(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the change log: %w", err)
+	}
+	operators, err := r.loadOperators(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for after := ""; ; {
+		var page []store.Served
+		err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+			page, err = t.ListServed(ctx, after, loadBatch)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("loading account JWTs: %w", err)
+		}
+		for _, s := range page {
+			r.memory.put(s)
+		}
+		if len(page) < loadBatch {
+			return operators, nil
+		}
+		after = page[len(page)-1].AccountID
+	}
+}
+
+// loadOperators lists the operators and serves their JWTs.
+func (r *Resolver) loadOperators(ctx context.Context) ([]store.Operator, error) {
+	var all []store.Operator
+	err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+		for p := (store.Page{Limit: loadBatch}); ; {
+			list, err := t.ListOperators(ctx, p)
+			if err != nil {
+				return err
+			}
+			all = append(all, list...)
+			if len(list) < loadBatch {
+				return nil
+			}
+			last := list[len(list)-1]
+			p.AfterName, p.AfterID = last.Name, last.ID
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("loading operators: %w", err)
+	}
+	r.memory.setOperators(all)
+	return all, nil
+}
+
+// follow keeps memory and the connections in step with the store until ctx ends.
+func (r *Resolver) follow(ctx context.Context, operators []store.Operator) {
+	log := trouble{log: r.log, task: "following the store"}
+	log.note(ctx, r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error { return t.FreeOwed(ctx, r.owner) }))
+	r.connect(ctx, operators)
+	poll := time.NewTicker(r.pace.poll)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.release(ctx)
+			return
+		case <-r.changes:
+			log.note(ctx, r.catchUp(ctx))
+		case <-poll.C:
+			log.note(ctx, r.pollStore(ctx))
+		}
+	}
+}
+
+// release gives up this replica's leases when it stops, once the pushes have ended,
+// so that another one need not wait for them to run out.
+func (r *Resolver) release(ctx context.Context) {
+	for _, o := range r.operators { // only the follower adds to them
+		<-o.done
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.pace.answer)
+	defer cancel()
+	// A store that is gone is no reason to complain: the leases run out.
+	_ = r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error { return t.FreeOwed(ctx, r.owner) })
+}
+
+// pollStore does what nobody needs to be woken for.
+func (r *Resolver) pollStore(ctx context.Context) error {
+	if err := r.catchUp(ctx); err != nil {
+		return err
+	}
+	operators, err := r.loadOperators(ctx)
+	if err != nil {
+		return err
+	}
+	r.connect(ctx, operators)
+	return r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+		n, oldest, err := t.CountOwed(ctx, "")
+		r.metrics.owed.Set(float64(n))
+		r.metrics.oldest.Set(0)
+		if !oldest.IsZero() {
+			r.metrics.oldest.Set(t.Now().Sub(oldest).Seconds())
+		}
+		return err
+	})
+}
+
+// catchUp takes the changes since the last time into memory: first those that have
+// no number yet, then the numbered ones, so that one which is numbered in between
+// is seen. Seeing one twice changes nothing.
+func (r *Resolver) catchUp(ctx context.Context) error {
+	operators := false
+	for more := true; more; {
+		err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+			fresh, err := t.ListUnnumbered(ctx, changeBatch)
+			if err != nil {
+				return fmt.Errorf("reading the change log: %w", err)
+			}
+			numbered, err := t.ListChanges(ctx, r.followed, changeBatch)
+			if err != nil {
+				return fmt.Errorf("reading the change log: %w", err)
+			}
+			for _, c := range append(fresh, numbered...) {
+				operators = operators || c.Kind == "operator"
+				if err := r.take(ctx, t, c); err != nil {
+					return err
+				}
+			}
+			if more = len(numbered) == changeBatch; len(numbered) > 0 {
+				r.followed = numbered[len(numbered)-1].Seq
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if !operators {
+		return nil
+	}
+	list, err := r.loadOperators(ctx)
+	if err == nil {
+		r.connect(ctx, list)
+	}
+	return err
+}
+
+// take puts the account of a change into memory, unless it is there.
+func (r *Resolver) take(ctx context.Context, t *store.Tx, c store.Change) error {
+	if c.Kind != "account" {
+		return nil
+	}
+	if e := r.memory.get(c.AccountID); e != nil && e.version >= c.JWTVersion {
+		return nil
+	}
+	s, err := t.GetServed(ctx, c.AccountID)
+	if err != nil {
+		return fmt.Errorf("reading account %s: %w", c.AccountID, err)
+	}
+	r.memory.put(s)
+	return nil
+}
+
+// connect gives each operator its connection and tells it what changed.
+func (r *Resolver) connect(ctx context.Context, list []store.Operator) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range list {
+		if op := r.operators[o.ID]; op != nil {
+			op.current.Store(&o)
+			continue
+		}
+		op := newOperator(r, o)
+		r.operators[o.ID] = op
+		r.running.Go(func() { op.run(ctx) })
+	}
+}

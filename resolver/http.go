@@ -1,0 +1,176 @@
+package resolver
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Header values that are the same in every answer. They are shared between answers
+// and never written to; net/http only reads them.
+var (
+	jwtType   = []string{"application/jwt"}
+	textType  = []string{"text/plain; charset=utf-8"}
+	noCache   = []string{"no-cache"}
+	noSniff   = []string{"nosniff"}
+	readsOnly = []string{"GET, HEAD"}
+	soon      = []string{"1"}
+)
+
+// Keys as http.Header stores them; indexing with them skips the canonical form.
+const (
+	headerAllow        = "Allow"
+	headerCacheControl = "Cache-Control"
+	headerLength       = "Content-Length"
+	headerType         = "Content-Type"
+	headerTag          = "Etag"
+	headerIfNoneMatch  = "If-None-Match"
+	headerRetryAfter   = "Retry-After"
+	headerSniff        = "X-Content-Type-Options"
+)
+
+// pathOf the default operator and of all of them.
+const (
+	standardBase = "/jwt/v1/"
+	operatorBase = "/o/"
+)
+
+// handler serves the JWTs in memory. It is the hot path: a nats-server gives up
+// after 1.9 s and asks once for each client that connects to an account it does not
+// hold, so there is no SQL, no lock and no middleware here.
+type handler struct {
+	memory *memory
+	ready  *atomic.Bool
+	count  requestCounters
+}
+
+// requestCounters are resolved once; a request only adds one.
+type requestCounters struct {
+	found, unmodified, unknown, probe, operator, refused prometheus.Counter
+}
+
+// ServeHTTP answers GET and HEAD of accounts/{id}, of the bare accounts and
+// accounts/, which a nats-server probes at boot and without which it does not
+// start (server.go: NewServer), and of operator.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.count.refused.Inc()
+		w.Header()[headerAllow] = readsOnly
+		text(w, r, http.StatusMethodNotAllowed, "Use GET or HEAD.\n")
+		return
+	}
+	op, rest, ok := h.memory.operators.Load().route(r.URL.Path)
+	if !ok {
+		h.missing(w, r)
+		return
+	}
+	if id, isAccount := strings.CutPrefix(rest, "accounts/"); isAccount && id != "" {
+		// Only valid keys are in the map, so one look-up is the check of the key too.
+		if e := h.memory.get(id); e != nil && op != nil && e.operator == op.handle {
+			h.serve(w, r, &e.document)
+			return
+		}
+		h.missing(w, r)
+		return
+	}
+	switch rest {
+	case "accounts", "accounts/":
+		if !h.ready.Load() {
+			h.missing(w, r)
+			return
+		}
+		h.count.probe.Inc()
+		text(w, r, http.StatusOK, "Account JWTs are served here, by public key.\n")
+	case "operator":
+		if op == nil || op.token == "" {
+			h.missing(w, r)
+			return
+		}
+		h.count.operator.Inc()
+		h.write(w, r, &op.document)
+	default:
+		h.missing(w, r)
+	}
+}
+
+// route splits a path into its operator and the rest. The operator is nil for the
+// default base while there is no operator.
+func (d *directory) route(path string) (op *servedOperator, rest string, ok bool) {
+	if rest, ok := strings.CutPrefix(path, standardBase); ok {
+		return d.standard, rest, true
+	}
+	path, ok = strings.CutPrefix(path, operatorBase)
+	if !ok {
+		return nil, "", false
+	}
+	name, rest, ok := strings.Cut(path, standardBase)
+	if !ok {
+		return nil, "", false
+	}
+	op, ok = d.byName[name]
+	return op, rest, ok
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, d *document) {
+	if match := r.Header[headerIfNoneMatch]; match != nil && matches(match, d.etag[0]) {
+		h.count.unmodified.Inc()
+		header := w.Header()
+		header[headerTag] = d.etag[:]
+		header[headerCacheControl] = noCache
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.count.found.Inc()
+	h.write(w, r, d)
+}
+
+// write sends the exact signed bytes: a server compares what it fetched with what
+// is pushed to it byte for byte.
+func (*handler) write(w http.ResponseWriter, r *http.Request, d *document) {
+	header := w.Header()
+	header[headerType] = jwtType
+	header[headerLength] = d.length[:]
+	header[headerTag] = d.etag[:]
+	header[headerCacheControl] = noCache
+	if r.Method == http.MethodHead {
+		return
+	}
+	_, _ = io.WriteString(w, d.token) // the client went away; nobody is left to tell
+}
+
+// missing answers what is unknown, malformed or of another operator, all alike;
+// before memory is loaded nothing is known to be unknown.
+func (h *handler) missing(w http.ResponseWriter, r *http.Request) {
+	h.count.unknown.Inc()
+	if !h.ready.Load() {
+		w.Header()[headerRetryAfter] = soon
+		text(w, r, http.StatusServiceUnavailable, "Starting.\n")
+		return
+	}
+	text(w, r, http.StatusNotFound, "Not found.\n")
+}
+
+func text(w http.ResponseWriter, r *http.Request, status int, body string) {
+	header := w.Header()
+	header[headerType] = textType
+	header[headerCacheControl] = noCache
+	header[headerSniff] = noSniff
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// matches tells whether an If-None-Match names the tag. Tags are quoted hashes, so
+// one cannot be part of another.
+func matches(header []string, tag string) bool {
+	for _, v := range header {
+		if v == "*" || strings.Contains(v, tag) {
+			return true
+		}
+	}
+	return false
+}

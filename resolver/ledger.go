@@ -1,0 +1,164 @@
+package resolver
+
+import (
+	"sync"
+	"time"
+
+	"chancery/claims"
+	"chancery/store"
+)
+
+// ledger is what this process knows of recent deliveries, ahead of their rows, and
+// wakes those who wait for them. It is a cache: what nobody asked or pushed for a
+// while is forgotten, and the rows remain. It is safe for concurrent use.
+type ledger struct {
+	now func() time.Time
+
+	mu       sync.Mutex
+	accounts map[string]*track
+}
+
+// track is what is known of one account.
+type track struct {
+	// version was published to every server at the time published and proven on
+	// all of them at least once; 0 if none was.
+	version   int64
+	published time.Time
+	servers   map[string]claims.Delivery
+	touched   time.Time
+	watchers  int
+	changed   broadcast
+}
+
+func newLedger(now func() time.Time) *ledger {
+	return &ledger{now: now, accounts: map[string]*track{}}
+}
+
+// track returns the account's track. The lock is held.
+func (l *ledger) track(accountID string) *track {
+	t := l.accounts[accountID]
+	if t == nil {
+		t = &track{servers: map[string]claims.Delivery{}}
+		l.accounts[accountID] = t
+	}
+	t.touched = l.now()
+	return t
+}
+
+// report takes in how far a push got on one server, wakes the watchers, and tells
+// whether that is news.
+func (l *ledger) report(accountID string, d claims.Delivery) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.track(accountID)
+	old := t.servers[d.ServerID]
+	if !supersedes(d, old) {
+		return false
+	}
+	if old.Version == d.Version && !old.Sent.IsZero() {
+		d.Sent = old.Sent
+	}
+	t.servers[d.ServerID] = d
+	if old.State == d.State && old.Version == d.Version && old.Error == d.Error {
+		return false
+	}
+	t.changed.tell()
+	return true
+}
+
+// supersedes tells whether d says more than what is known. What was proven for a
+// version is undone only by a reading that shows something else, never by silence.
+func supersedes(d, known claims.Delivery) bool {
+	if d.Version != known.Version {
+		return d.Version > known.Version
+	}
+	return !known.State.Satisfied() || d.State.Satisfied() || d.State == claims.DeliveryFailed
+}
+
+// merge takes in the rows of the store, which another replica may have written.
+func (l *ledger) merge(accountID string, rows []store.Delivery) map[string]claims.Delivery {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.accounts[accountID]
+	out := make(map[string]claims.Delivery, len(rows))
+	for _, row := range rows {
+		out[row.ServerID] = claims.Delivery{
+			ServerID: row.ServerID, ServerName: row.ServerName, State: claims.DeliveryState(row.State), Version: row.Version,
+			Error: row.Error, Sent: row.Sent, Acknowledged: row.Acknowledged, Proven: row.Proven,
+		}
+	}
+	if t == nil {
+		return out
+	}
+	changed := false
+	for id, d := range out {
+		known, ok := t.servers[id]
+		if !ok || d.Version > known.Version || d.Version == known.Version && d.State.Satisfied() && !known.State.Satisfied() {
+			t.servers[id] = d
+			changed = true
+		}
+	}
+	for id, d := range t.servers {
+		out[id] = d
+	}
+	if changed {
+		t.changed.tell()
+	}
+	return out
+}
+
+// prove records that version, published at that time, was seen on every server.
+func (l *ledger) prove(accountID string, version int64, published time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.track(accountID)
+	t.version, t.published = version, published
+}
+
+// proven returns when version was published, if it was seen on every server since.
+func (l *ledger) proven(accountID string, version int64) (published time.Time, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.accounts[accountID]
+	if t == nil || t.version != version {
+		return time.Time{}, false
+	}
+	return t.published, true
+}
+
+// watch keeps the account's track until release is called.
+func (l *ledger) watch(accountID string) (release func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.track(accountID)
+	t.watchers++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		t.watchers--
+	}
+}
+
+// look returns what is known of a watched account, and a channel that is closed
+// when that changes.
+func (l *ledger) look(accountID string) (map[string]claims.Delivery, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.track(accountID)
+	out := make(map[string]claims.Delivery, len(t.servers))
+	for id, d := range t.servers {
+		out[id] = d
+	}
+	return out, t.changed.next()
+}
+
+// forget drops what was not touched since before and is not watched.
+func (l *ledger) forget(before time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, t := range l.accounts {
+		if t.watchers == 0 && t.touched.Before(before) {
+			delete(l.accounts, id)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package resolver
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"sync/atomic"
+	"unique"
+
+	"github.com/puzpuzpuz/xsync/v4"
+
+	"chancery/store"
+)
+
+// document is a signed JWT, ready to be served: the header values that go with it
+// are made once, when it is taken into memory.
+type document struct {
+	token   string
+	version int64
+	// etag and length have the shape of http.Header values and are never written
+	// to after the document is published.
+	etag, length [1]string
+}
+
+// etagBytes is how much of the SHA-256 an ETag carries.
+const etagBytes = 16
+
+func newDocument(token string, version int64) document {
+	sum := sha256.Sum256([]byte(token))
+	return document{
+		token: token, version: version,
+		etag:   [1]string{`"` + hex.EncodeToString(sum[:etagBytes]) + `"`},
+		length: [1]string{strconv.Itoa(len(token))},
+	}
+}
+
+// entry is the current JWT of an account.
+type entry struct {
+	document
+	issuedAt int64
+	operator unique.Handle[string]
+	// stamp orders the arrival of entries and of servers; see memory.tick.
+	stamp uint64
+}
+
+// memory is what is served. Readers take no lock that a writer holds.
+type memory struct {
+	accounts *xsync.Map[string, *entry]
+	// operators is replaced as a whole by the one goroutine that follows the store.
+	operators atomic.Pointer[directory]
+	clock     atomic.Uint64
+}
+
+func newMemory() *memory {
+	m := &memory{accounts: xsync.NewMap[string, *entry]()}
+	m.operators.Store(&directory{})
+	return m
+}
+
+// tick returns the next stamp. What was in memory before a server was looked at has
+// a lower one: whatever that server loads later cannot be older. Clocks take no
+// part in it.
+func (m *memory) tick() uint64 { return m.clock.Add(1) }
+
+// put takes an account in unless the same or a later version is there already,
+// whatever the order of loads. It is safe for concurrent use.
+func (m *memory) put(s store.Served) {
+	if old, ok := m.accounts.Load(s.AccountID); ok && old.version >= s.Version {
+		return
+	}
+	e := &entry{document: newDocument(s.Token, s.Version), issuedAt: s.IssuedAt, operator: unique.Make(s.OperatorID)}
+	m.accounts.Compute(s.AccountID, func(old *entry, loaded bool) (*entry, xsync.ComputeOp) {
+		if loaded && old.version >= e.version {
+			return old, xsync.CancelOp
+		}
+		e.stamp = m.tick()
+		return e, xsync.UpdateOp
+	})
+}
+
+// get returns the account's entry, or nil.
+func (m *memory) get(accountID string) *entry {
+	e, _ := m.accounts.Load(accountID)
+	return e
+}
+
+// operatorOf returns the operator of an account in memory, "" when it is unknown.
+func (m *memory) operatorOf(accountID string) string {
+	if e := m.get(accountID); e != nil {
+		return e.operator.Value()
+	}
+	return ""
+}
+
+// servedOperator is an operator as it is served.
+type servedOperator struct {
+	document
+	handle unique.Handle[string]
+}
+
+// directory finds operators; it is immutable.
+type directory struct {
+	// standard is the default operator, nil before there is one.
+	standard *servedOperator
+	// byName holds each operator under its name and under its public key; one can
+	// never look like the other.
+	byName map[string]*servedOperator
+}
+
+// setOperators replaces the directory; no operator's JWT goes back to an older
+// version. It is called by one goroutine at a time.
+func (m *memory) setOperators(list []store.Operator) {
+	before := m.operators.Load()
+	d := &directory{byName: make(map[string]*servedOperator, 2*len(list))}
+	for _, o := range list {
+		op := before.byName[o.ID]
+		if op == nil || op.version < o.JWTVersion {
+			op = &servedOperator{document: newDocument(o.JWT, o.JWTVersion), handle: unique.Make(o.ID)}
+		}
+		d.byName[o.ID], d.byName[o.Name] = op, op
+		if o.Default {
+			d.standard = op
+		}
+	}
+	m.operators.Store(d)
+}

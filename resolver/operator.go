@@ -1,0 +1,212 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"chancery/store"
+)
+
+// link is a connection on an operator's system account whose servers are known.
+type link struct {
+	nc    *nats.Conn
+	inbox *inbox
+}
+
+// operator is the connection, the roster and the pusher of one operator.
+type operator struct {
+	r      *Resolver
+	id     string
+	log    *slog.Logger
+	roster *roster
+	// current is the operator as the store has it.
+	current atomic.Pointer[store.Operator]
+	// link is nil while the servers are not reached.
+	link atomic.Pointer[link]
+	// wake makes the pusher look at the outbox, recheck the connection at the URLs.
+	wake, recheck bell
+	// done is closed when run has returned.
+	done    chan struct{}
+	pushing *pusher
+	// asking counts the questions to new servers under way.
+	asking     sync.WaitGroup
+	identity   trouble
+	connecting trouble
+	rows       trouble
+}
+
+func newOperator(r *Resolver, o store.Operator) *operator {
+	log := r.log.With(slog.String("operator", o.ID))
+	op := &operator{
+		r: r, id: o.ID, log: log, roster: newRoster(log, r.now), wake: newBell(), recheck: newBell(), done: make(chan struct{}),
+		identity:   trouble{log: log, task: "getting the system user's credentials"},
+		connecting: trouble{log: log, task: "connecting to the servers"},
+		rows:       trouble{log: log, task: "storing the roster"},
+	}
+	op.current.Store(&o)
+	op.pushing = newPusher(op)
+	return op
+}
+
+// run keeps the operator connected until ctx ends.
+func (o *operator) run(ctx context.Context) {
+	defer close(o.done)
+	var wg sync.WaitGroup
+	wg.Go(func() { o.pushing.run(ctx) })
+	defer wg.Wait()
+	for ctx.Err() == nil {
+		if urls := o.urls(); len(urls) > 0 {
+			o.connecting.note(ctx, o.session(ctx, urls))
+		}
+		select {
+		case <-ctx.Done():
+		case <-o.recheck:
+		case <-time.After(o.r.pace.poll):
+		}
+	}
+}
+
+func (o *operator) urls() []string { return o.r.urls(*o.current.Load()) }
+
+// session is one connection, kept through reconnects until the URLs change or ctx
+// ends. An error tells that there was none.
+func (o *operator) session(ctx context.Context, urls []string) error {
+	up, closed := newBell(), newBell()
+	nc, err := nats.Connect(strings.Join(urls, ","), o.options(ctx, up, closed)...)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer o.asking.Wait()
+	defer nc.Close()
+	defer o.lost(ctx)
+	in, err := newInbox(nc)
+	if err != nil {
+		return err
+	}
+	if err := o.listen(ctx, nc); err != nil {
+		return err
+	}
+	l := &link{nc: nc, inbox: in}
+	ping := time.NewTicker(o.r.pace.ping)
+	defer ping.Stop()
+	poll := time.NewTicker(o.r.pace.poll)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-closed:
+			return errors.New("the connection was closed")
+		case <-up:
+			o.discover(ctx, l)
+		case <-ping.C:
+			if o.link.Load() != nil {
+				o.discover(ctx, l)
+			}
+		case <-o.roster.work:
+			o.tend(ctx, l)
+		case <-o.recheck:
+			if !slices.Equal(o.urls(), urls) {
+				return nil
+			}
+		case <-poll.C:
+			if !slices.Equal(o.urls(), urls) {
+				return nil
+			}
+			o.tend(ctx, l)
+		}
+	}
+}
+
+// options of the connection. The reconnect buffer is off: a push that was held
+// back in it would arrive after a newer one.
+func (o *operator) options(ctx context.Context, up, closed bell) []nats.Option {
+	p := o.r.pace
+	opts := []nats.Option{
+		nats.Name("chancery"), o.credentials(ctx),
+		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectBufSize(-1),
+		nats.ReconnectWait(p.reconnect), nats.ReconnectJitter(p.reconnect/2, p.reconnect/2),
+		nats.PingInterval(p.ping), nats.MaxPingsOutstanding(2),
+		nats.ConnectHandler(func(*nats.Conn) { up.ring() }),
+		nats.ReconnectHandler(func(*nats.Conn) { up.ring() }),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { o.lost(ctx) }),
+		nats.ClosedHandler(func(*nats.Conn) { closed.ring() }),
+		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
+			subject := ""
+			if s != nil {
+				subject = s.Subject
+			}
+			o.log.WarnContext(ctx, "the connection to the servers reports an error", slog.String("subject", subject), slog.Any("error", err))
+		}),
+	}
+	if o.r.dialer != nil {
+		opts = append(opts, nats.SetCustomDialer(o.r.dialer))
+	}
+	return opts
+}
+
+// credentials asks for the system user anew at each connect and reconnect, since
+// its JWT may have been replaced meanwhile.
+func (o *operator) credentials(ctx context.Context) nats.Option {
+	var mu sync.Mutex
+	var id Identity
+	return nats.UserJWT(func() (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		var err error
+		token := ""
+		if id, err = o.r.identity(ctx, o.id); err == nil {
+			token, err = id.JWT()
+		}
+		o.identity.note(ctx, err)
+		return token, err
+	}, func(nonce []byte) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if id.Sign == nil {
+			return nil, errors.New("there are no credentials to sign with")
+		}
+		return id.Sign(nonce)
+	})
+}
+
+// listen subscribes to the servers' signs of life; nats.go renews the
+// subscriptions at each reconnect.
+func (o *operator) listen(ctx context.Context, nc *nats.Conn) error {
+	_, err := nc.Subscribe(statsSubject, func(m *nats.Msg) {
+		if a, ok := decode[struct{}](m.Data); ok {
+			o.roster.observe(ctx, a.Server)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("subscribing to the servers' statistics: %w", err)
+	}
+	_, err = nc.Subscribe(shutdownSubject, func(m *nats.Msg) {
+		// $SYS.SERVER.<id>.SHUTDOWN
+		if tokens := strings.Split(m.Subject, "."); len(tokens) == 4 {
+			o.roster.depart(ctx, tokens[2])
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("subscribing to the servers' shutdowns: %w", err)
+	}
+	return nil
+}
+
+// lost records that the servers are out of reach. Nothing is pushed until they are
+// found again.
+func (o *operator) lost(ctx context.Context) {
+	o.link.Store(nil)
+	if o.roster.setConnected(false) {
+		o.log.InfoContext(ctx, "disconnected from the servers")
+	}
+}

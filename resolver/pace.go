@@ -1,0 +1,57 @@
+package resolver
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// pace is how long things take. Tests shorten some.
+type pace struct {
+	// poll makes a lost wake harmless.
+	poll time.Duration
+	// ping is how often servers are asked for a sign of life; nats-server sends one
+	// of its own accord every 10 s (events.go: statsz).
+	ping time.Duration
+	// A server is taken off the roster when it missed maxSilent pings and was silent
+	// for longer than silence.
+	maxSilent int
+	silence   time.Duration
+	// A roster is gathered until quiet has passed without an answer, for at most
+	// gather.
+	quiet, gather time.Duration
+	// answer is how long one waits for the slowest server.
+	answer time.Duration
+	// lease is how long a claimed row of the outbox is ours. A push takes no longer
+	// than two times answer.
+	lease time.Duration
+	// settle is how long after its publication a JWT is read back once more. A fetch
+	// of the JWT before it can end 1.9 s after it began (const.go:
+	// DEFAULT_ACCOUNT_FETCH_TIMEOUT), and another replica may have served it from a
+	// memory that lags by one poll.
+	settle time.Duration
+	// What failed is tried again after retry, then twice as long, up to maxRetry.
+	retry, maxRetry time.Duration
+	// reconnect is the pause between attempts to connect.
+	reconnect time.Duration
+	// remember is how long deliveries and departed servers are kept in memory.
+	remember time.Duration
+}
+
+func standardPace() pace {
+	return pace{
+		poll: time.Second, ping: 10 * time.Second, maxSilent: 3, silence: 35 * time.Second,
+		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, lease: 10 * time.Second,
+		settle: 3500 * time.Millisecond, retry: 100 * time.Millisecond, maxRetry: 5 * time.Second,
+		reconnect: 250 * time.Millisecond, remember: 2 * time.Minute,
+	}
+}
+
+// backoff returns how long to wait after that many attempts, with up to a quarter
+// taken off at random so that replicas do not march in step.
+func (p pace) backoff(attempts int64) time.Duration {
+	d := p.maxRetry
+	if attempts < 16 {
+		d = min(p.retry<<attempts, p.maxRetry)
+	}
+	return d - rand.N(d/4+1) //nolint:gosec // spreading load needs no secret
+}

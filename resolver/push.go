@@ -1,0 +1,200 @@
+package resolver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"chancery/store"
+)
+
+// maxPushes is how many accounts of an operator are pushed at once.
+const maxPushes = 64
+
+// pusher works off what an operator owes its servers.
+type pusher struct {
+	o *operator
+	// slots is filled by a claimed row until its outcome is recorded.
+	slots    chan struct{}
+	finished chan outcome
+	claiming trouble
+	pushing  trouble
+	noting   trouble
+}
+
+// claim is a row of the outbox that is ours until then.
+type claim struct {
+	store.Owed
+	until time.Time
+}
+
+// outcome is how the push of one account ended.
+type outcome struct {
+	owed       store.Owed
+	deliveries []store.Delivery
+	// settled takes the row out of the outbox; else it is due again after delay.
+	settled bool
+	delay   time.Duration
+}
+
+func newPusher(o *operator) *pusher {
+	return &pusher{
+		o: o, slots: make(chan struct{}, maxPushes), finished: make(chan outcome, maxPushes),
+		claiming: trouble{log: o.log, task: "claiming the pushes that are owed"},
+		pushing:  trouble{log: o.log, task: "pushing accounts to the servers"},
+		noting:   trouble{log: o.log, task: "recording deliveries"},
+	}
+}
+
+// run pushes until ctx ends.
+func (p *pusher) run(ctx context.Context) {
+	var recorder, pushes sync.WaitGroup
+	recorder.Go(func() { p.record(ctx) })
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-p.o.wake:
+			timer.Reset(p.round(ctx, &pushes))
+		case <-timer.C:
+			timer.Reset(p.round(ctx, &pushes))
+		}
+	}
+	pushes.Wait()
+	close(p.finished)
+	recorder.Wait()
+}
+
+// round starts the pushes that are due and returns when to look again if nobody
+// wakes the pusher before.
+func (p *pusher) round(ctx context.Context, pushes *sync.WaitGroup) time.Duration {
+	l, free := p.o.link.Load(), cap(p.slots)-len(p.slots)
+	if l == nil || free == 0 {
+		return p.o.r.pace.poll
+	}
+	until := p.o.r.now().Add(p.o.r.pace.lease)
+	claimed, next, err := p.claim(ctx, free)
+	p.claiming.note(ctx, err)
+	for _, w := range claimed {
+		p.slots <- struct{}{}
+		pushes.Go(func() { p.finished <- p.push(ctx, l, claim{w, until}) })
+	}
+	return next
+}
+
+// claim leases what is due. It looks before it claims: a claim is a commit, and a
+// commit wakes everybody.
+func (p *pusher) claim(ctx context.Context, limit int) (claimed []store.Owed, next time.Duration, err error) {
+	pace := p.o.r.pace
+	next = pace.poll
+	err = p.o.r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+		due, ok, err := t.NextOwed(ctx, p.o.id)
+		if ok {
+			next = min(due.Sub(t.Now()), pace.poll)
+		}
+		return err
+	})
+	if err != nil || next > 0 {
+		return nil, next, err
+	}
+	err = p.o.r.store.Write(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		claimed, err = t.ClaimOwed(ctx, p.o.id, p.o.r.owner, pace.lease, limit)
+		return err
+	})
+	if err != nil || len(claimed) == 0 { // another replica was faster
+		return nil, pace.retry, err
+	}
+	return claimed, 0, nil
+}
+
+// push brings one account to every server.
+func (p *pusher) push(ctx context.Context, l *link, w claim) outcome {
+	r := p.o.r
+	d, err := p.o.deliver(ctx, l, w)
+	out := outcome{owed: w.Owed, deliveries: d.news, delay: r.pace.backoff(w.Attempts)}
+	if errors.Is(err, store.ErrNotFound) {
+		out.settled = true
+		return out
+	}
+	p.pushing.note(ctx, err)
+	switch {
+	case err != nil:
+		r.metrics.failed.Inc()
+	case d.published.IsZero():
+		r.metrics.unproven.Inc()
+	default:
+		// Seen everywhere. It is settled when no fetch of an older JWT can be under
+		// way any more.
+		out.delay = r.pace.settle - r.now().Sub(d.published)
+		out.settled = out.delay <= 0
+		if d.first {
+			r.metrics.proven.Inc()
+			r.metrics.delay.Observe(r.now().Sub(w.Since).Seconds())
+		}
+	}
+	return out
+}
+
+// record stores outcomes, those that wait at the same time in one transaction.
+func (p *pusher) record(ctx context.Context) {
+	for first := range p.finished {
+		batch := []outcome{first}
+		for more := true; more && len(batch) < maxPushes; {
+			select {
+			case next, ok := <-p.finished:
+				if more = ok; ok {
+					batch = append(batch, next)
+				}
+			default:
+				more = false
+			}
+		}
+		if ctx.Err() == nil {
+			p.noting.note(ctx, p.store(ctx, batch))
+		}
+		for range batch {
+			<-p.slots
+		}
+		p.o.wake.ring()
+	}
+}
+
+// recordTries is how often outcomes are stored when the database gives way to other
+// writers. After that the leases run out, and the accounts are pushed again.
+const recordTries = 3
+
+func (p *pusher) store(ctx context.Context, batch []outcome) error {
+	// One order for all writers of these rows: no deadlock.
+	slices.SortFunc(batch, func(a, b outcome) int { return cmp.Compare(a.owed.AccountID, b.owed.AccountID) })
+	var err error
+	for range recordTries {
+		err = p.o.r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+			for _, o := range batch {
+				if err := storeOutcome(ctx, t, o); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if !errors.Is(err, store.ErrBusy) {
+			break
+		}
+	}
+	return err
+}
+
+func storeOutcome(ctx context.Context, t *store.Tx, o outcome) error {
+	for _, d := range o.deliveries {
+		if err := t.PutDelivery(ctx, d); err != nil {
+			return err
+		}
+	}
+	if o.settled {
+		return t.SettleOwed(ctx, o.owed)
+	}
+	return t.PostponeOwed(ctx, o.owed, o.delay)
+}

@@ -1,0 +1,196 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"chancery/claims"
+	"chancery/store"
+)
+
+// Config is what a Resolver needs.
+type Config struct {
+	// Store holds what is served and pushed. Required.
+	Store *store.Store
+	// Now is the clock. Required.
+	Now func() time.Time
+	// Logger receives what changes in the background. Required.
+	Logger *slog.Logger
+	// Owner names this replica in leases; no two replicas share a name. A replica
+	// that keeps its name over a restart takes up at once what it held when it was
+	// killed, instead of waiting for its leases to run out. Required.
+	Owner string
+	// Identity returns the credentials of Chancery's user on the operator's system
+	// account. It is called at each connect and reconnect; an error means "not yet",
+	// and it is asked again. Required.
+	Identity func(ctx context.Context, operatorID string) (Identity, error)
+	// URLs returns the addresses of the operator's nats-servers; none leaves it
+	// unconnected. It is asked again every second, must not block, and a changed
+	// answer reconnects. Required.
+	URLs func(o store.Operator) []string
+	// Metrics is where metrics are registered; nil keeps them private.
+	Metrics prometheus.Registerer
+	// Dialer replaces the network in tests; nil uses it.
+	Dialer nats.CustomDialer
+}
+
+// Identity is a user of a system account without its seed.
+type Identity struct {
+	// JWT returns the user's JWT.
+	JWT func() (string, error)
+	// Sign signs a server's nonce with the user's key.
+	Sign func(nonce []byte) ([]byte, error)
+}
+
+// Resolver serves, pushes and proves account JWTs. It is safe for concurrent use.
+type Resolver struct {
+	store    *store.Store
+	now      func() time.Time
+	log      *slog.Logger
+	owner    string
+	identity func(ctx context.Context, operatorID string) (Identity, error)
+	urls     func(o store.Operator) []string
+	dialer   nats.CustomDialer
+	pace     pace
+
+	memory  *memory
+	ledger  *ledger
+	metrics *metrics
+	ready   atomic.Bool
+	// changes wakes the follower.
+	changes bell
+	// followed is the number of the last change in memory; only the follower, and
+	// Start before it, touch it.
+	followed int64
+
+	mu        sync.RWMutex
+	started   bool
+	operators map[string]*operator
+
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+var _ claims.Live = (*Resolver)(nil)
+
+// New checks the configuration and returns a resolver that is not running. It
+// reaches neither the store nor the network.
+func New(cfg Config) (*Resolver, error) {
+	var errs []error
+	for _, x := range []struct {
+		name    string
+		missing bool
+	}{
+		{"store", cfg.Store == nil},
+		{"clock", cfg.Now == nil},
+		{"logger", cfg.Logger == nil},
+		{"owner", cfg.Owner == ""},
+		{"identity", cfg.Identity == nil},
+		{"URLs", cfg.URLs == nil},
+	} {
+		if x.missing {
+			errs = append(errs, errors.New(x.name+" is required"))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("making the resolver: %w", err)
+	}
+	m := newMemory()
+	counters, err := newMetrics(cfg.Metrics, m)
+	if err != nil {
+		return nil, err
+	}
+	return &Resolver{
+		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer,
+		pace: standardPace(), memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
+	}, nil
+}
+
+// Start loads every JWT into memory and begins to follow, connect and push. It
+// fails when the store cannot be read, or when it was called before. ctx bounds the
+// loading only; Stop ends the rest.
+func (r *Resolver) Start(ctx context.Context) error {
+	r.mu.Lock()
+	if r.started {
+		r.mu.Unlock()
+		return errors.New("starting the resolver: it was started before")
+	}
+	r.started = true
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r.cancel = cancel
+	r.mu.Unlock()
+
+	operators, err := r.load(ctx)
+	if err != nil {
+		return fmt.Errorf("starting the resolver: %w", err)
+	}
+	r.ready.Store(true)
+	r.running.Go(func() { r.follow(running, operators) })
+	return nil
+}
+
+// Stop ends all background work and waits for it. Serving from memory goes on. It
+// may be called more than once, and before Start.
+func (r *Resolver) Stop() {
+	r.mu.Lock()
+	cancel := r.cancel
+	r.started = true
+	r.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	r.running.Wait()
+}
+
+// Wake tells that something was committed. It never blocks. A lost wake costs a
+// second, no more.
+func (r *Resolver) Wake() {
+	r.changes.ring()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, o := range r.operators {
+		o.wake.ring()
+		o.recheck.ring()
+	}
+}
+
+// Handler serves the JWTs over HTTP, under /jwt/v1 for the default operator and
+// under /o/{operator}/jwt/v1 for each, by name or public key: accounts/{id},
+// operator, and the bare accounts/ that nats-servers probe at boot. Answers come
+// from memory alone. It needs no particular prefix stripped.
+func (r *Resolver) Handler() http.Handler {
+	return &handler{memory: r.memory, ready: &r.ready, count: r.metrics.requests}
+}
+
+// Ready returns nil once memory is loaded.
+func (r *Resolver) Ready() error {
+	if !r.ready.Load() {
+		return errors.New("the account JWTs are not loaded yet")
+	}
+	return nil
+}
+
+// getServed reads the current JWT of an account.
+func (r *Resolver) getServed(ctx context.Context, accountID string) (s store.Served, err error) {
+	err = r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+		s, err = t.GetServed(ctx, accountID)
+		return err
+	})
+	return s, err
+}
+
+// operator returns the connection to an operator's servers, nil if there is none.
+func (r *Resolver) operator(id string) *operator {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.operators[id]
+}

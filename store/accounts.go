@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// Account is a tenant.
+type Account struct {
+	// ID is the identity key A….
+	ID         string
+	OperatorID string
+	Name       string
+	// State is active, suspended or deleted.
+	State string
+	// System marks its operator's system account.
+	System bool
+	// Settings is the body of the JWT without signing keys and revocations.
+	Settings jwt.Account
+	// Expires is Unix seconds, 0 for never.
+	Expires int64
+	// Version counts intent and is the ETag; JWTVersion counts signings.
+	Version, JWTVersion int64
+	// IssuedAt is the last JWT's iat in Unix seconds.
+	IssuedAt int64
+	JTI, JWT string
+	// LastUserIAT is the highest iat of any user JWT issued in the account; a
+	// revocation of everybody must reach it.
+	LastUserIAT      int64
+	Created, Updated time.Time
+}
+
+const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, last_user_iat, created_us, updated_us`
+
+func scanAccount(r row) (Account, error) {
+	var a Account
+	var settings string
+	var created, updated int64
+	if err := r.Scan(&a.ID, &a.OperatorID, &a.Name, &a.State, &a.System, &settings, &a.Expires, &a.Version, &a.JWTVersion,
+		&a.IssuedAt, &a.JTI, &a.JWT, &a.LastUserIAT, &created, &updated); err != nil {
+		return a, err
+	}
+	a.Created, a.Updated = fromMicros(created), fromMicros(updated)
+	return a, json.Unmarshal([]byte(settings), &a.Settings)
+}
+
+// CreateAccount inserts a.
+func (t *Tx) CreateAccount(ctx context.Context, a Account) error {
+	settings, err := toJSON(a.Settings)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO accounts (id, operator_id, name, state, is_system, settings, expires_s, created_us, updated_us)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)`,
+		a.ID, a.OperatorID, a.Name, a.State, a.System, settings, a.Expires, micros(t.now))
+	return err
+}
+
+// LockAccount locks the row until the transaction ends, by counting a signing,
+// and returns it. It is the first statement of whatever re-signs the account.
+func (t *Tx) LockAccount(ctx context.Context, id string) (Account, error) {
+	return one(ctx, t, scanAccount, `UPDATE accounts SET jwt_version = jwt_version + 1 WHERE id = $1 RETURNING `+accountColumns, id)
+}
+
+// LockAccountForIssue locks the row until the transaction ends without counting a
+// signing: users are issued one after the other within an account, so that a
+// revocation of everybody knows the highest iat.
+func (t *Tx) LockAccountForIssue(ctx context.Context, id string) (Account, error) {
+	return one(ctx, t, scanAccount, `UPDATE accounts SET last_user_iat = last_user_iat WHERE id = $1 RETURNING `+accountColumns, id)
+}
+
+// SetLastUserIAT raises the highest iat of the account's users to iat.
+func (t *Tx) SetLastUserIAT(ctx context.Context, id string, iat int64) error {
+	_, err := t.exec(ctx, `UPDATE accounts SET last_user_iat = $2 WHERE id = $1 AND last_user_iat < $2`, id, iat)
+	return err
+}
+
+// UpdateAccount stores settings and expiry and counts the intent.
+func (t *Tx) UpdateAccount(ctx context.Context, a Account) error {
+	settings, err := toJSON(a.Settings)
+	if err != nil {
+		return err
+	}
+	return t.must(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, version = version + 1, updated_us = $4 WHERE id = $1`,
+		a.ID, settings, a.Expires, micros(t.now))
+}
+
+// GetAccount returns the account with the public key id.
+func (t *Tx) GetAccount(ctx context.Context, id string) (Account, error) {
+	return one(ctx, t, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id)
+}
+
+// FindAccounts returns the accounts called name, in one operator or, with an empty
+// operatorID, in all.
+func (t *Tx) FindAccounts(ctx context.Context, operatorID, name string) ([]Account, error) {
+	return many(ctx, t, scanAccount, `SELECT `+accountColumns+` FROM accounts
+		WHERE name = $1 AND ($2 = '' OR operator_id = $2) AND deleted_us = 0 ORDER BY operator_id`, name, operatorID)
+}
+
+// ListAccounts returns a page of accounts by name, of one operator or of all.
+func (t *Tx) ListAccounts(ctx context.Context, operatorID string, p Page) ([]Account, error) {
+	return many(ctx, t, scanAccount, `SELECT `+accountColumns+` FROM accounts
+		WHERE (name, id) > ($1, $2) AND ($3 = '' OR operator_id = $3) AND lower(name) LIKE lower($4) ESCAPE '\' AND deleted_us = 0
+		ORDER BY name, id LIMIT $5`, p.AfterName, p.AfterID, operatorID, p.pattern(), p.Limit)
+}

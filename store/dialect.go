@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+type dialect string
+
+const (
+	postgres   dialect = "postgres"
+	sqliteFile dialect = "sqlite"
+)
+
+func (s *Store) openPostgres(ctx context.Context, dsn string) error {
+	s.dialect = postgres
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return errors.New("the database URL cannot be read; it is written postgres://user:password@host:5432/name")
+	}
+	if !hasParameter(dsn, "pool_max_conns") {
+		cfg.MaxConns = 16
+	}
+	p := cfg.ConnConfig.RuntimeParams
+	p["application_name"] = "chancery"
+	// A replica that is stopped in the middle of a transaction must not hold the
+	// sequencer's row, or an account's, for ever.
+	p["idle_in_transaction_session_timeout"] = "15000"
+	p["lock_timeout"] = "10000"
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("making the connection pool: %w", err)
+	}
+	s.db = stdlib.OpenDBFromPool(pool)
+	s.readers = s.db
+	s.closers = append(s.closers, func() error { pool.Close(); return nil }, s.db.Close)
+	return nil
+}
+
+func hasParameter(dsn, parameter string) bool {
+	u, err := url.Parse(dsn)
+	return err == nil && u.Query().Has(parameter)
+}
+
+func (s *Store) openSQLite(path string) error {
+	s.dialect = sqliteFile
+	if path == "" {
+		return errors.New("the database URL names no file; it is written sqlite:///path/to/chancery.db")
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("making the database's folder: %w", err)
+	}
+	release, err := holdFile(path + ".lock")
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, release)
+	// The file holds sealed seeds: nobody else needs to read it.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the database file: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("opening the database file: %w", err)
+	}
+	// synchronous=FULL: an acknowledged revocation survives a power cut.
+	if s.db, err = s.openPool(path, "&_pragma=synchronous(FULL)&_txlock=immediate"); err != nil {
+		return err
+	}
+	// Opened after the writers and so closed before them: who closes last folds
+	// the write-ahead log into the file.
+	if s.readers, err = s.openPool(path, "&_pragma=query_only(1)"); err != nil {
+		return err
+	}
+	s.writer = make(chan struct{}, 1)
+	return nil
+}
+
+func (s *Store) openPool(path, pragmas string) (*sql.DB, error) {
+	dsn := (&url.URL{
+		Scheme: "file", Opaque: url.PathEscape(path),
+		RawQuery: "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)" + pragmas,
+	}).String()
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("opening the database file: %w", err)
+	}
+	db.SetMaxOpenConns(8)
+	db.SetMaxIdleConns(8)
+	s.closers = append(s.closers, db.Close)
+	return db, nil
+}
+
+// classify maps what a driver reports to the package's sentinels, by code and
+// never by text.
+func (s *Store) classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNotFound
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch e.Code {
+		case "23505":
+			return fmt.Errorf("%w: %w", ErrExists, err)
+		case "40001", "40P01", "55P03":
+			return fmt.Errorf("%w: %w", ErrBusy, err)
+		}
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch e.Code() {
+		case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+			return fmt.Errorf("%w: %w", ErrExists, err)
+		}
+		switch e.Code() & 0xff { // the rest of an extended code says in which way it is busy
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+			return fmt.Errorf("%w: %w", ErrBusy, err)
+		}
+	}
+	return err
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+)
+
+// KeptBodies is how many versions of a subject's JWT keep their body; of older
+// ones hash, iat, jti, signer and actor remain for ever.
+const KeptBodies = 20
+
+// JWT is one signed version of an operator's or account's claims.
+type JWT struct {
+	// Subject is the public key O… or A….
+	Subject string
+	// Kind is operator or account.
+	Kind       string
+	OperatorID string
+	Version    int64
+	IssuedAt   int64
+	JTI        string
+	Signer     string
+	Actor      string
+	RequestID  string
+	Token      string
+}
+
+// PutJWT stores a newly signed JWT in the history and as the current one of its
+// subject, and logs the change. For an account it also owes a push.
+func (t *Tx) PutJWT(ctx context.Context, j JWT) error {
+	sum := sha256.Sum256([]byte(j.Token))
+	_, err := t.exec(ctx, `INSERT INTO jwts (subject, jwt_version, kind, iat, jti, sha256, signer, actor, request_id, jwt, created_us)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		j.Subject, j.Version, j.Kind, j.IssuedAt, j.JTI, sum[:], j.Signer, j.Actor, j.RequestID, j.Token, micros(t.now))
+	if err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, `UPDATE jwts SET jwt = '' WHERE subject = $1 AND jwt_version <= $2 AND jwt <> ''`, j.Subject, j.Version-KeptBodies); err != nil {
+		return err
+	}
+	table, account := `operators`, ""
+	if j.Kind == "account" {
+		table, account = `accounts`, j.Subject
+	}
+	if err := t.must(ctx, `UPDATE `+table+` SET jwt = $2, iat = $3, jti = $4, updated_us = $5 WHERE id = $1 AND jwt_version = $6`,
+		j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version); err != nil {
+		return err
+	}
+	if account != "" {
+		if err := t.oweDelivery(ctx, account, j.OperatorID, j.Version); err != nil {
+			return err
+		}
+	}
+	return t.logChange(ctx, Change{Kind: j.Kind, OperatorID: j.OperatorID, AccountID: account, Subject: j.Subject, JWTVersion: j.Version})
+}
+
+// Served is what the resolver serves and pushes of an account.
+type Served struct {
+	AccountID  string
+	OperatorID string
+	Version    int64
+	IssuedAt   int64
+	Token      string
+}
+
+func scanServed(r row) (Served, error) {
+	var s Served
+	err := r.Scan(&s.AccountID, &s.OperatorID, &s.Version, &s.IssuedAt, &s.Token)
+	return s, err
+}
+
+const servedColumns = `id, operator_id, jwt_version, iat, jwt`
+
+// GetServed returns the current JWT of an account.
+func (t *Tx) GetServed(ctx context.Context, accountID string) (Served, error) {
+	return one(ctx, t, scanServed, `SELECT `+servedColumns+` FROM accounts WHERE id = $1 AND jwt <> ''`, accountID)
+}
+
+// ListServed returns the current JWTs of up to limit accounts whose identity comes
+// after afterID, in order.
+func (t *Tx) ListServed(ctx context.Context, afterID string, limit int) ([]Served, error) {
+	return many(ctx, t, scanServed, `SELECT `+servedColumns+` FROM accounts WHERE id > $1 AND jwt <> '' ORDER BY id LIMIT $2`, afterID, limit)
+}

@@ -1,0 +1,118 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Owed is a claimed piece of work: the account's current JWT is to be on every
+// server.
+type Owed struct {
+	AccountID  string
+	OperatorID string
+	// Version is the JWT version that was owed when claimed.
+	Version  int64
+	Attempts int64
+	// Epoch identifies this claim; a later claim of the row has a higher one.
+	Epoch int64
+	// Since is when the account came to owe a delivery.
+	Since time.Time
+}
+
+func scanOwed(r row) (Owed, error) {
+	var o Owed
+	var since int64
+	err := r.Scan(&o.AccountID, &o.OperatorID, &o.Version, &o.Attempts, &o.Epoch, &since)
+	o.Since = fromMicros(since)
+	return o, err
+}
+
+// oweDelivery records that version must reach every server. A claim in progress
+// keeps its lease, so that two pushes of an account never overlap.
+func (t *Tx) oweDelivery(ctx context.Context, accountID, operatorID string, version int64) error {
+	_, err := t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us) VALUES ($1, $2, $3, 0, $4)
+		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0`,
+		accountID, operatorID, version, micros(t.now))
+	return err
+}
+
+// OweAgain makes the accounts' current JWTs owed once more, for a server that may
+// hold older ones. They are due now, after the changes that are due at once.
+func (t *Tx) OweAgain(ctx context.Context, accountIDs []string) error {
+	for _, id := range accountIDs {
+		_, err := t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us)
+			SELECT id, operator_id, jwt_version, CAST($2 AS BIGINT), CAST($2 AS BIGINT) FROM accounts WHERE id = $1 AND jwt <> ''
+			ON CONFLICT (account_id) DO UPDATE SET
+				not_before_us = CASE WHEN outbox.not_before_us < excluded.not_before_us THEN outbox.not_before_us ELSE excluded.not_before_us END`,
+			id, micros(t.now))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NextOwed returns when the operator's earliest row that nobody holds is due; ok
+// is false when there is none.
+func (t *Tx) NextOwed(ctx context.Context, operatorID string) (due time.Time, ok bool, err error) {
+	us, err := one(ctx, t, scanOne[int64], `SELECT not_before_us FROM outbox
+		WHERE operator_id = $1 AND lease_until_us < $2 ORDER BY not_before_us LIMIT 1`, operatorID, micros(t.now))
+	if errors.Is(err, ErrNotFound) {
+		return time.Time{}, false, nil
+	}
+	return time.UnixMicro(us).UTC(), err == nil, err
+}
+
+// FreeOwed gives up the leases that owner holds: those of a run that was killed,
+// when the same replica starts again.
+func (t *Tx) FreeOwed(ctx context.Context, owner string) error {
+	_, err := t.exec(ctx, `UPDATE outbox SET lease_owner = '', lease_until_us = 0, not_before_us = 0 WHERE lease_owner = $1`, owner)
+	return err
+}
+
+// ClaimOwed leases up to limit due rows of the operator to owner. A lease that ran
+// out may be claimed by anybody. A claimed row is not due before its lease ends;
+// one that is due earlier came to be owed again meanwhile.
+func (t *Tx) ClaimOwed(ctx context.Context, operatorID, owner string, lease time.Duration, limit int) ([]Owed, error) {
+	return many(ctx, t, scanOwed, `UPDATE outbox SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until_us = $3, not_before_us = $3
+		WHERE lease_until_us < $4 AND account_id IN (SELECT account_id FROM outbox
+			WHERE operator_id = $1 AND not_before_us <= $4 AND lease_until_us < $4 ORDER BY not_before_us, created_us LIMIT $5)
+		RETURNING account_id, operator_id, want_jwt_version, attempts, lease_epoch, created_us`,
+		operatorID, owner, micros(t.now.Add(lease)), micros(t.now), limit)
+}
+
+// SettleOwed removes the row if nothing came to be owed since it was claimed, else
+// it frees the row for the next claim. A claim that was overtaken by another one
+// changes nothing.
+func (t *Tx) SettleOwed(ctx context.Context, o Owed) error {
+	n, err := t.exec(ctx, `DELETE FROM outbox WHERE account_id = $1 AND lease_epoch = $2 AND want_jwt_version = $3 AND not_before_us = lease_until_us`,
+		o.AccountID, o.Epoch, o.Version)
+	if err != nil || n == 1 {
+		return err
+	}
+	_, err = t.exec(ctx, `UPDATE outbox SET lease_until_us = 0, lease_owner = '' WHERE account_id = $1 AND lease_epoch = $2`, o.AccountID, o.Epoch)
+	return err
+}
+
+// PostponeOwed frees the row and makes it due again after delay, unless something
+// came to be owed since it was claimed: that is due at once.
+func (t *Tx) PostponeOwed(ctx context.Context, o Owed, delay time.Duration) error {
+	_, err := t.exec(ctx, `UPDATE outbox SET lease_until_us = 0, lease_owner = '',
+		attempts = CASE WHEN want_jwt_version = $3 AND not_before_us = lease_until_us THEN attempts + 1 ELSE attempts END,
+		not_before_us = CASE WHEN want_jwt_version = $3 AND not_before_us = lease_until_us THEN CAST($4 AS BIGINT) ELSE not_before_us END
+		WHERE account_id = $1 AND lease_epoch = $2`, o.AccountID, o.Epoch, o.Version, micros(t.now.Add(delay)))
+	return err
+}
+
+// CountOwed returns how many accounts of the operator (or of all, with an empty
+// id) owe a delivery, and since when the oldest does; a zero time if none.
+func (t *Tx) CountOwed(ctx context.Context, operatorID string) (n int64, oldest time.Time, err error) {
+	type count struct{ n, us int64 }
+	c, err := one(ctx, t, func(r row) (count, error) {
+		var c count
+		err := r.Scan(&c.n, &c.us)
+		return c, err
+	}, `SELECT count(*), coalesce(min(created_us), 0) FROM outbox WHERE $1 = '' OR operator_id = $1`, operatorID)
+	return c.n, fromMicros(c.us), err
+}

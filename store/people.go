@@ -1,0 +1,85 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Person may use the control plane.
+type Person struct {
+	// ID is per_….
+	ID   string
+	Name string
+	// Role is owner or auditor.
+	Role string
+	// State is active or disabled.
+	State string
+}
+
+func scanPerson(r row) (Person, error) {
+	var p Person
+	err := r.Scan(&p.ID, &p.Name, &p.Role, &p.State)
+	return p, err
+}
+
+// CreatePerson inserts p.
+func (t *Tx) CreatePerson(ctx context.Context, p Person) error {
+	_, err := t.exec(ctx, `INSERT INTO people (id, name, role, state, created_us, updated_us) VALUES ($1, $2, $3, $4, $5, $5)`,
+		p.ID, p.Name, p.Role, p.State, micros(t.now))
+	return err
+}
+
+// GetPerson finds a person by identity or name.
+func (t *Tx) GetPerson(ctx context.Context, idOrName string) (Person, error) {
+	return one(ctx, t, scanPerson, `SELECT id, name, role, state FROM people WHERE id = $1 OR name = $1`, idOrName)
+}
+
+// CountOwners returns how many active owners there are.
+func (t *Tx) CountOwners(ctx context.Context) (int64, error) {
+	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM people WHERE role = 'owner' AND state = 'active'`)
+}
+
+// Link is a one-time link; only the hash of its secret is kept.
+type Link struct {
+	// ID is lnk_….
+	ID   string
+	Hash []byte
+	// Purpose is sign_in or setup.
+	Purpose string
+	// PersonID is who signs in; empty for setup.
+	PersonID string
+	Expires  time.Time
+}
+
+// CreateLink inserts l.
+func (t *Tx) CreateLink(ctx context.Context, l Link) error {
+	_, err := t.exec(ctx, `INSERT INTO links (id, hash, purpose, person_id, expires_us, created_us) VALUES ($1, $2, $3, $4, $5, $6)`,
+		l.ID, l.Hash, l.Purpose, l.PersonID, micros(l.Expires), micros(t.now))
+	return err
+}
+
+func scanLink(r row) (Link, error) {
+	var l Link
+	var expires int64
+	err := r.Scan(&l.ID, &l.Purpose, &l.PersonID, &expires)
+	l.Expires = fromMicros(expires)
+	return l, err
+}
+
+// UseLink consumes the link with the hash: the second call, and any after its
+// time, returns ErrNotFound.
+func (t *Tx) UseLink(ctx context.Context, hash []byte) (Link, error) {
+	return one(ctx, t, scanLink, `UPDATE links SET used_us = $2 WHERE hash = $1 AND used_us = 0 AND expires_us > $2
+		RETURNING id, purpose, person_id, expires_us`, hash, micros(t.now))
+}
+
+// PeekLink returns the link with the hash if it can still be used.
+func (t *Tx) PeekLink(ctx context.Context, hash []byte) (Link, error) {
+	return one(ctx, t, scanLink, `SELECT id, purpose, person_id, expires_us FROM links WHERE hash = $1 AND used_us = 0 AND expires_us > $2`, hash, micros(t.now))
+}
+
+// DropLinks makes every unused link of the purpose unusable.
+func (t *Tx) DropLinks(ctx context.Context, purpose string) error {
+	_, err := t.exec(ctx, `UPDATE links SET used_us = $2 WHERE purpose = $1 AND used_us = 0`, purpose, micros(t.now))
+	return err
+}

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// row is what *sql.Row and *sql.Rows have in common.
+type row interface{ Scan(dest ...any) error }
+
+// one returns the single row of a query, or ErrNotFound.
+func one[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, args ...any) (T, error) {
+	if !storable(args) {
+		var zero T
+		return zero, ErrNotFound
+	}
+	v, err := scan(t.q.QueryRowContext(ctx, query, args...))
+	return v, t.store.classify(err)
+}
+
+// many returns all rows of a query.
+func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+	if !storable(args) {
+		return nil, nil
+	}
+	rows, err := t.q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, t.store.classify(err)
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, t.store.classify(rows.Err())
+}
+
+// storable tells whether all texts among args can be in a column. PostgreSQL
+// refuses a statement with other ones; no row can match them, on either database.
+func storable(args []any) bool {
+	for _, a := range args {
+		if s, ok := a.(string); ok && (!utf8.ValidString(s) || strings.Contains(s, "\x00")) {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	if !storable(args) {
+		return 0, errors.New("a text that is not UTF-8 or holds a NUL cannot be stored")
+	}
+	res, err := t.q.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, t.store.classify(err)
+	}
+	n, err := res.RowsAffected()
+	return n, t.store.classify(err)
+}
+
+// must runs a statement that has to change exactly one row.
+func (t *Tx) must(ctx context.Context, query string, args ...any) error {
+	n, err := t.exec(ctx, query, args...)
+	if err == nil && n != 1 {
+		err = ErrNotFound
+	}
+	return err
+}
+
+// scanOne is the scan function of a query with one column.
+func scanOne[T any](r row) (T, error) {
+	var v T
+	err := r.Scan(&v)
+	return v, err
+}
+
+func toJSON(v any) (string, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("encoding a column: %w", err)
+	}
+	return string(b), nil
+}
+
+func nullable(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
+
+// Page asks for one page of a list in the order of a name and an identity.
+type Page struct {
+	// AfterName and AfterID are the last row of the page before; empty at first.
+	AfterName, AfterID string
+	// Limit is the number of rows; one more may be asked for to know whether
+	// there is a next page.
+	Limit int
+	// Search keeps names that contain it, without regard to case.
+	Search string
+}
+
+// pattern returns the LIKE pattern, with \ as its escape, that finds s inside.
+func (p Page) pattern() string {
+	if p.Search == "" {
+		return "%"
+	}
+	var b []rune
+	for _, r := range p.Search {
+		if r == '%' || r == '_' || r == '\\' {
+			b = append(b, '\\')
+		}
+		b = append(b, r)
+	}
+	return "%" + string(b) + "%"
+}

@@ -1,0 +1,201 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/base32"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Sentinels at the package border; test with errors.Is.
+var (
+	// ErrNotFound tells that no row has the identity asked for.
+	ErrNotFound = errors.New("not found")
+	// ErrExists tells that a unique name or identity is taken.
+	ErrExists = errors.New("already exists")
+	// ErrStale tells that the row changed since the version expected.
+	ErrStale = errors.New("changed meanwhile")
+	// ErrBusy tells that the database gave way to another transaction; the same
+	// call may succeed when tried again.
+	ErrBusy = errors.New("database busy")
+	// ErrNewerSchema tells that a newer Chancery migrated this database.
+	ErrNewerSchema = errors.New("the database's schema is newer than this program")
+	// ErrHeld tells that another process holds the SQLite file.
+	ErrHeld = errors.New("the database file is held by another process")
+)
+
+// Config says which database to open.
+type Config struct {
+	// URL is postgres://… or sqlite://PATH (sqlite:///var/lib/x.db for an
+	// absolute path). Required.
+	URL string
+	// Now is the clock. Required.
+	Now func() time.Time
+	// Rand is the source of row identities; nil means crypto/rand.
+	Rand io.Reader
+	// Logger receives the log of background work. Required.
+	Logger *slog.Logger
+}
+
+// Store is a database. It is safe for concurrent use.
+type Store struct {
+	db *sql.DB
+	// readers is db on PostgreSQL; on SQLite, whose driver lets a read-only
+	// transaction write, connections that cannot.
+	readers *sql.DB
+	dialect dialect
+	now     func() time.Time
+	rand    io.Reader
+	log     *slog.Logger
+	closers []func() error
+
+	// writer admits one writing transaction at a time on SQLite, which has one
+	// write lock anyway: waiting here is fair and can be cancelled. Nil on
+	// PostgreSQL.
+	writer chan struct{}
+
+	committed chan struct{}
+
+	mu        sync.Mutex
+	listeners []func()
+}
+
+// Open opens the database and checks that it answers. The schema is not touched:
+// see Migrate. The caller closes the store.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Now == nil || cfg.Logger == nil {
+		return nil, errors.New("opening store: clock and logger are required")
+	}
+	s := &Store{now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, committed: make(chan struct{}, 1)}
+	if s.rand == nil {
+		s.rand = rand.Reader
+	}
+	var err error
+	switch {
+	case strings.HasPrefix(cfg.URL, "postgres://"), strings.HasPrefix(cfg.URL, "postgresql://"):
+		err = s.openPostgres(ctx, cfg.URL)
+	case strings.HasPrefix(cfg.URL, "sqlite://"):
+		err = s.openSQLite(strings.TrimPrefix(cfg.URL, "sqlite://"))
+	default:
+		return nil, errors.New("opening store: the database URL must start with postgres:// or sqlite://")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening store: %w", err), s.Close())
+	}
+	if err := s.db.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening store: %w", s.classify(err)), s.Close())
+	}
+	return s, nil
+}
+
+// Close closes the database. It is safe to call twice.
+func (s *Store) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// Ping tells whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.classify(s.db.PingContext(ctx))
+}
+
+// Dialect returns "postgres" or "sqlite".
+func (s *Store) Dialect() string { return string(s.dialect) }
+
+// OnCommit registers f to be called after each committed Write. f must return at
+// once and be safe for concurrent use.
+func (s *Store) OnCommit(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listeners = append(s.listeners, f)
+}
+
+// Tx is a transaction. It is used by one goroutine.
+type Tx struct {
+	q     *sql.Tx
+	store *Store
+	now   time.Time
+}
+
+// Now returns the time of the transaction, read once, in UTC to the microsecond.
+func (t *Tx) Now() time.Time { return t.now }
+
+// Write runs f in a transaction and commits when f returns nil. An error of f is
+// returned as it is and nothing is stored.
+func (s *Store) Write(ctx context.Context, f func(ctx context.Context, t *Tx) error) error {
+	if err := s.write(ctx, f); err != nil {
+		return err
+	}
+	s.announce()
+	return nil
+}
+
+// write is Write without telling anybody.
+func (s *Store) write(ctx context.Context, f func(ctx context.Context, t *Tx) error) error {
+	if s.writer != nil {
+		select {
+		case s.writer <- struct{}{}:
+			defer func() { <-s.writer }()
+		case <-ctx.Done():
+			return fmt.Errorf("waiting to write: %w", ctx.Err())
+		}
+	}
+	return s.in(ctx, s.db, nil, f)
+}
+
+// Read runs f in a read-only transaction.
+func (s *Store) Read(ctx context.Context, f func(ctx context.Context, t *Tx) error) error {
+	return s.in(ctx, s.readers, &sql.TxOptions{ReadOnly: true}, f)
+}
+
+func (s *Store) in(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(ctx context.Context, t *Tx) error) error {
+	q, err := db.BeginTx(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("beginning transaction: %w", s.classify(err))
+	}
+	defer q.Rollback() //nolint:errcheck // after Commit it has nothing to do, before it the first error counts
+	if err := f(ctx, &Tx{q: q, store: s, now: s.now().UTC().Truncate(time.Microsecond)}); err != nil {
+		return err
+	}
+	if err := q.Commit(); err != nil {
+		return fmt.Errorf("committing: %w", s.classify(err))
+	}
+	return nil
+}
+
+func (s *Store) announce() {
+	select {
+	case s.committed <- struct{}{}:
+	default:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.listeners {
+		f()
+	}
+}
+
+var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)
+
+// NewID returns a new identity: the prefix, then 48 bits of milliseconds and 80
+// random bits in base32 that sorts by time.
+func (t *Tx) NewID(prefix string) (string, error) {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(t.now.UnixMilli())<<16) //nolint:gosec // milliseconds since 1970 are positive
+	if _, err := io.ReadFull(t.store.rand, b[6:]); err != nil {
+		return "", fmt.Errorf("reading randomness: %w", err)
+	}
+	return prefix + strings.ToLower(idEncoding.EncodeToString(b[:])), nil
+}

@@ -1,0 +1,166 @@
+// Package storetest hands each test its own migrated database, on SQLite and on
+// a real PostgreSQL.
+//
+// It owns the throw-away databases and, where no PostgreSQL is given in
+// CHANCERY_TEST_POSTGRES_URL, a private server started from the installed
+// binaries, one for each test binary and gone with it even after a kill -9.
+//
+// It never touches a database that it did not create, and never lets a test pass
+// quietly for want of PostgreSQL: the test is skipped with a reason, and fails
+// when CI=true.
+//
+// Called by the tests of store and of every package above it, from an external
+// test package (store_test) where an import cycle would arise; by no other code.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"chancery/store"
+)
+
+const (
+	sqlite     = "sqlite"
+	postgreSQL = "postgres"
+)
+
+// Dialects returns the names of the databases that every store test runs on.
+func Dialects() []string { return []string{sqlite, postgreSQL} }
+
+// Main is the whole of a package's TestMain: it runs the tests, stops the private
+// PostgreSQL, fails the run when a goroutine outlived it, and exits.
+func Main(m *testing.M) {
+	code := m.Run()
+	shared.stop()
+	if n := shared.skipped.Load(); n > 0 {
+		fmt.Fprintf(os.Stderr, "!!! %d tests SKIPPED: %v\n", n, errNoPostgres)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintf(os.Stderr, "goroutines outlived the tests: %v\n", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// Each runs f as one subtest for each dialect, on a fresh store.
+func Each(t *testing.T, f func(t *testing.T, s *store.Store)) {
+	t.Helper()
+	t.Run(sqlite, func(t *testing.T) { f(t, SQLite(t)) })
+	t.Run(postgreSQL, func(t *testing.T) { f(t, Postgres(t)) })
+}
+
+// SQLite returns a fresh store on a SQLite file; it is closed when the test ends.
+func SQLite(t testing.TB) *store.Store {
+	t.Helper()
+	return open(t, URL(t, sqlite))
+}
+
+// Postgres returns a fresh store on PostgreSQL; it is closed when the test ends.
+// Without PostgreSQL the test ends here, skipped or failed.
+func Postgres(t testing.TB) *store.Store {
+	t.Helper()
+	return open(t, URL(t, postgreSQL))
+}
+
+// URL returns the address of a fresh, migrated database of the dialect, which is
+// removed when the test ends. Any number of stores may be opened on it.
+func URL(t testing.TB, dialect string) string {
+	t.Helper()
+	switch dialect {
+	case sqlite:
+		return copySQLite(t)
+	case postgreSQL:
+		return shared.clone(t)
+	}
+	t.Fatalf("no dialect %q", dialect)
+	return ""
+}
+
+// EmptyURL is URL without the migrations.
+func EmptyURL(t testing.TB, dialect string) string {
+	t.Helper()
+	switch dialect {
+	case sqlite:
+		return sqliteURL(filepath.Join(t.TempDir(), "chancery.db"))
+	case postgreSQL:
+		return shared.empty(t)
+	}
+	t.Fatalf("no dialect %q", dialect)
+	return ""
+}
+
+func sqliteURL(path string) string { return "sqlite://" + filepath.ToSlash(path) }
+
+// copySQLite writes a copy of the migrated template, which costs a tenth of migrating anew.
+func copySQLite(t testing.TB) string {
+	t.Helper()
+	template, err := sqliteTemplate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "chancery.db")
+	if err := os.WriteFile(path, template, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return sqliteURL(path)
+}
+
+// sqliteTemplate holds the bytes of a migrated database. The last Close of a database folds its write-ahead
+// log into the file, so the one file is all of it.
+var sqliteTemplate = sync.OnceValues(func() (content []byte, err error) {
+	dir, err := os.MkdirTemp("", "chancery-sqlite-")
+	if err != nil {
+		return nil, fmt.Errorf("making the directory of the SQLite template: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "template.db")
+	if err := migrate(context.Background(), sqliteURL(path)); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(path + "-wal"); err == nil {
+		return nil, errors.New("closing the store left a write-ahead log behind")
+	}
+	return os.ReadFile(path)
+})
+
+func config(url string) store.Config {
+	return store.Config{URL: url, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
+}
+
+func open(t testing.TB, url string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), config(url))
+	if err != nil {
+		t.Fatalf("opening the store: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing the store: %v", err)
+		}
+	})
+	return s
+}
+
+// migrate brings the empty database at url to the newest schema.
+func migrate(ctx context.Context, url string) error {
+	s, err := store.Open(ctx, config(url))
+	if err != nil {
+		return fmt.Errorf("opening the template: %w", err)
+	}
+	if err := errors.Join(s.Migrate(ctx), s.Close()); err != nil {
+		return fmt.Errorf("migrating the template: %w", err)
+	}
+	return nil
+}
