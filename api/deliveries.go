@@ -2,9 +2,11 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"chancery/claims"
+	"chancery/issuer"
 )
 
 // Sync is how far an account's current JWT got.
@@ -90,6 +92,10 @@ func (a *API) listConnections(ctx context.Context, by call, in *AccountPath) (*p
 		return nil, err
 	}
 	all, err := a.live.Connections(ctx, acct.ID)
+	if errors.Is(err, claims.ErrNotConnected) {
+		return nil, &issuer.Error{Kind: issuer.KindBusy, Code: "servers_unreachable", Message: "No nats-server of the operator can be reached.",
+			Hint: "Check the operator's service URLs and that its servers run."}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -47,6 +48,9 @@ func (a *API) strict(limit int64) func(huma.Context, func(huma.Context)) {
 		}
 		if f := checkJSON(raw, bodySchema(op), a.huma.OpenAPI().Components.Schemas); f != nil {
 			p := newProblem(hc.Context(), http.StatusBadRequest, "malformed", "The request body is not the JSON that is expected here.")
+			if f.Code == codeType {
+				p = newProblem(hc.Context(), http.StatusUnprocessableEntity, "invalid", "The request cannot be accepted as it is.")
+			}
 			p.Errors = []FieldError{*f}
 			a.refuseProblem(hc, p)
 			return
@@ -130,11 +134,33 @@ func (r *reader) value(pointer string, schema *huma.Schema, depth int) *FieldErr
 	for schema != nil && schema.Ref != "" {
 		schema = r.registry.SchemaFromRef(schema.Ref)
 	}
-	switch t {
-	case json.Delim('{'):
-		return r.object(pointer, schema, depth)
-	case json.Delim('['):
+	switch v := t.(type) {
+	case json.Delim:
+		if v == '{' {
+			return r.object(pointer, schema, depth)
+		}
 		return r.array(pointer, schema, depth)
+	case json.Number:
+		return number(pointer, v, schema)
+	case nil:
+		if schema != nil && !schema.Nullable {
+			return &FieldError{Pointer: pointer, Code: codeType, Detail: "This cannot be null; leave the field out instead."}
+		}
+	}
+	return nil
+}
+
+// codeType is the code of a fault of type: the form is right, so the answer is 422
+// and not 400.
+const codeType = "wrong_type"
+
+// number refuses where a whole number is expected what Go would fail to store.
+func number(pointer string, n json.Number, schema *huma.Schema) *FieldError {
+	if schema == nil || schema.Type != huma.TypeInteger {
+		return nil
+	}
+	if _, err := strconv.ParseInt(n.String(), 10, 64); err != nil {
+		return &FieldError{Pointer: pointer, Code: codeType, Detail: "This must be a whole number of at most 63 bits, written without exponent."}
 	}
 	return nil
 }

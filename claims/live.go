@@ -2,8 +2,12 @@ package claims
 
 import (
 	"context"
+	"errors"
 	"time"
 )
+
+// ErrNotConnected tells that an operator's servers are out of reach.
+var ErrNotConnected = errors.New("the operator's servers are out of reach")
 
 // Connection is a live client connection as a nats-server reports it.
 type Connection struct {
@@ -109,7 +113,8 @@ func (s Sync) State() string {
 
 // Live is the picture of the running servers that the API and the console read.
 type Live interface {
-	// Connections asks every server for the account's client connections.
+	// Connections asks every server for the account's client connections; the
+	// error is ErrNotConnected when none is reached.
 	Connections(ctx context.Context, accountID string) ([]Connection, error)
 	// Sync returns how far the account's current JWT got.
 	Sync(ctx context.Context, accountID string) (Sync, error)

@@ -1,0 +1,140 @@
+package api_test
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+
+	"chancery/api"
+)
+
+func contract(t *testing.T) (*openapi3.T, routers.Router) {
+	t.Helper()
+	raw, err := api.OpenAPI()
+	must(t, err)
+	doc, err := openapi3.NewLoader().LoadFromData(raw)
+	must(t, err)
+	router, err := gorillamux.NewRouter(doc)
+	must(t, err)
+	return doc, router
+}
+
+func TestOpenAPIFileIsWhatTheCodeSays(t *testing.T) {
+	t.Parallel()
+	want, err := api.OpenAPI()
+	must(t, err)
+	got, err := os.ReadFile("../openapi.yaml")
+	must(t, err)
+	if !bytes.Equal(got, want) {
+		t.Error("openapi.yaml is not what the code says: run make generate")
+	}
+}
+
+// huma passes over embedded inputs of unexported types, and a path parameter would
+// silently stay empty.
+func TestEveryPathParameterIsDescribed(t *testing.T) {
+	t.Parallel()
+	doc, _ := contract(t)
+	n := 0
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			for _, segment := range strings.Split(path, "/") {
+				name, ok := strings.CutPrefix(segment, "{")
+				if !ok {
+					continue
+				}
+				n++
+				if op.Parameters.GetByInAndName("path", strings.TrimSuffix(name, "}")) == nil {
+					t.Errorf("%s %s does not take %s", method, path, segment)
+				}
+			}
+			if _, ok := op.Extensions["x-permission"]; !ok {
+				t.Errorf("%s %s names no permission", method, path)
+			}
+			if method != http.MethodGet && op.Parameters.GetByInAndName("query", "dry_run") == nil {
+				t.Errorf("%s %s has no dry_run", method, path)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no path parameters were found")
+	}
+}
+
+// TestAnswersFollowTheContract sends one good and one bad request to operations of
+// every kind and checks what comes back against openapi.yaml.
+func TestAnswersFollowTheContract(t *testing.T) {
+	t.Parallel()
+	doc, router := contract(t)
+	eachHouse(t, func(h *house) {
+		seen := map[string]bool{}
+		for _, c := range []struct {
+			method, path, body string
+			status             int
+		}{
+			{get, "/operators", "", 200},
+			{post, "/operators", `{"name":"other"}`, 201},
+			{get, "/operators/acme", "", 200},
+			{patch, "/operators/acme", `{"service_urls":["nats://127.0.0.1:4222"]}`, 200},
+			{get, "/operators/acme/servers", "", 200},
+			{get, "/operators/acme/server-config", "", 200},
+			{get, accounts, "", 200},
+			{post, accounts, `{"name":"BILLING","operator":"acme","jetstream":{"enabled":true}}`, 201},
+			{post, accounts, `{"name":"BILLING","operator":"acme"}`, 409},
+			{get, orders, "", 200},
+			{patch, orders, `{"limits":{"connections":7,"payload_bytes":null},"tags":null}`, 200},
+			{patch, orders, `{"limits":{"connections":-7}}`, 422},
+			{get, orders + "/jwt", "", 200},
+			{get, orders + "/sync", "", 200},
+			{get, orders + "/connections", "", 503}, // no server is connected here
+			{get, templates, "", 200},
+			{post, templates, `{"name":"t2","permissions":{"responses":{"max":2,"ttl_seconds":3}},"times":[{"start":"08:00:00","end":"09:00:00"}]}`, 201},
+			{get, templates + "/t2", "", 200},
+			{patch, templates + "/t2", `{"bearer":true,"max_ttl_seconds":60}`, 200},
+			{get, users, "", 200},
+			{post, users, `{"name":"own","permissions":{"publish":{"allow":["a.>"]}}}`, 201},
+			{get, users + "/own", "", 200},
+			{post, users + "/own/credentials", `{"ttl_seconds":60,"delivered_to":"ann"}`, 201},
+			{get, users + "/own/credentials", "", 200},
+			{put, revocations + "/own", `{"reason":"lost"}`, 200},
+			{get, revocations, "", 200},
+			{get, revocations + "/*", "", 404},
+			{put, revocations + "/*", `{}`, 200},
+			{get, revocations + "/*?include=proof", "", 200},
+		} {
+			a := h.send(request{method: c.method, path: c.path, body: c.body, token: h.owner})
+			if a.status != c.status {
+				h.t.Errorf("%s %s answered %d, want %d: %s", c.method, c.path, a.status, c.status, a.body)
+				continue
+			}
+			req, err := http.NewRequestWithContext(h.t.Context(), c.method, "http://chancery/api/v1"+c.path, strings.NewReader(c.body))
+			must(h.t, err)
+			route, params, err := router.FindRoute(req)
+			must(h.t, err)
+			seen[route.Operation.OperationID] = true
+			in := &openapi3filter.ResponseValidationInput{
+				RequestValidationInput: &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route},
+				Status:                 a.status, Header: a.header, Body: io.NopCloser(bytes.NewReader(a.body)),
+				Options: &openapi3filter.Options{ExcludeResponseBody: !strings.Contains(a.header.Get("Content-Type"), "json")},
+			}
+			if err := openapi3filter.ValidateResponse(h.t.Context(), in); err != nil {
+				h.t.Errorf("%s %s: %v", c.method, c.path, err)
+			}
+		}
+		for _, item := range doc.Paths.Map() {
+			for _, op := range item.Operations() {
+				if !seen[op.OperationID] {
+					h.t.Errorf("no answer of %s was checked", op.OperationID)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,101 @@
+package api_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+// sample is a request body that each operation accepts.
+var sample = map[string]string{
+	"createOperator": `{"name":"new"}`, "updateOperator": `{}`, "createAccount": `{"name":"new","operator":"acme"}`, "updateAccount": `{}`,
+	"createTemplate": `{"name":"new"}`, "updateTemplate": `{}`, "createUser": `{"name":"new","permissions":{}}`, "issueCredential": `{}`, "revoke": `{}`,
+}
+
+// TestWhoMayDoWhat sends every operation of the contract as nobody, with a broken
+// token, as an auditor and as an owner (a dry run), and holds the answer against
+// the permission that the route table names.
+func TestWhoMayDoWhat(t *testing.T) {
+	t.Parallel()
+	doc, _ := contract(t)
+	eachHouse(t, func(h *house) {
+		h.want(post, credentials, `{}`, 201)
+		h.want(put, revocations+"/*", `{}`, 200)
+		h.want(post, credentials, `{}`, 201)
+		before := storedObjects(h)
+		cells := 0
+		for path, item := range doc.Paths.Map() {
+			for method, op := range item.Operations() {
+				for _, who := range []struct {
+					name, token string
+					status      int
+				}{
+					{"nobody", "", 401},
+					{"a broken token", h.owner[:len(h.owner)-1] + "x", 401},
+					{"a token that was never issued", "chy_pat_" + strings.Repeat("0", 49), 401},
+					{"an auditor", h.auditor, auditorStatus(op)},
+					{"an owner", h.owner, ownerStatus(op)},
+				} {
+					r := request{method: method, path: fill(path), body: sample[op.OperationID], token: who.token}
+					if method != http.MethodGet {
+						r.path += "?dry_run=true"
+					}
+					a := h.send(r)
+					cells++
+					if a.status != who.status {
+						h.t.Errorf("%s as %s answered %d, want %d: %s", op.OperationID, who.name, a.status, who.status, a.body)
+					}
+					if who.status == 401 && !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer") {
+						h.t.Errorf("%s as %s: no WWW-Authenticate", op.OperationID, who.name)
+					}
+				}
+			}
+		}
+		if after := storedObjects(h); after != before {
+			h.t.Error("refused and dry requests changed something beside the audit log")
+		}
+		h.t.Logf("%d of %d cells as expected", cells, cells)
+	})
+}
+
+func auditorStatus(op *openapi3.Operation) int {
+	if permission, ok := op.Extensions["x-permission"].(string); ok && strings.HasSuffix(permission, ":read") {
+		return ownerStatus(op)
+	}
+	return 403
+}
+
+// ownerStatus is that of success; no server is connected here that could list its
+// connections.
+func ownerStatus(op *openapi3.Operation) int {
+	if op.OperationID == "listConnections" {
+		return 503
+	}
+	return 200
+}
+
+func fill(path string) string {
+	path = strings.TrimPrefix(path, "/api/v1")
+	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{user}", "d1", "{subject}", "*").Replace(path)
+}
+
+func TestUnknownPathsAndMethods(t *testing.T) {
+	t.Parallel()
+	eachHouse(t, func(h *house) {
+		a := h.send(request{method: "DELETE", path: accounts, token: h.owner})
+		if a.status != 405 || a.header.Get("Allow") != "GET, POST" {
+			h.t.Errorf("DELETE answered %d, Allow %q", a.status, a.header.Get("Allow"))
+		}
+		a = h.send(request{method: get, path: "/nothing", token: h.owner})
+		if p := a.problem(h.t); a.status != 404 || p.Code != "no_such_path" {
+			h.t.Errorf("unknown path answered %d %s", a.status, a.body)
+		}
+		for _, name := range []string{"Cache-Control", "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "X-Request-Id"} {
+			if a.header.Get(name) == "" {
+				h.t.Errorf("no %s", name)
+			}
+		}
+	})
+}
