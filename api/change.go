@@ -124,17 +124,21 @@ func (a *API) syncAfter(ctx context.Context, c Change, accountID string, version
 	if c.DryRun {
 		return nil
 	}
-	var s claims.Sync
-	var err error
-	if d := c.wait(); d > 0 {
-		waitCtx, cancel := context.WithTimeout(ctx, d)
-		defer cancel()
-		s, err = a.live.Wait(waitCtx, accountID, version)
-	} else {
-		s, err = a.live.Sync(ctx, accountID)
-	}
+	s, err := a.sync(ctx, c.wait(), accountID, version)
 	if err != nil {
 		return nil
 	}
 	return viewSync(s)
+}
+
+// sync returns how far version got, after waiting for at most d where there are
+// servers to wait for.
+func (a *API) sync(ctx context.Context, d time.Duration, accountID string, version int64) (claims.Sync, error) {
+	s, err := a.live.Sync(ctx, accountID)
+	if err != nil || d == 0 || len(s.Servers) == 0 {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return a.live.Wait(ctx, accountID, version)
 }

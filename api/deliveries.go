@@ -57,14 +57,7 @@ func (a *API) getSync(ctx context.Context, by call, in *syncInput) (*saved[Sync]
 	if err != nil {
 		return nil, err
 	}
-	var s claims.Sync
-	if d := (Change{Prefer: in.Prefer}).wait(); d > 0 {
-		waitCtx, cancel := context.WithTimeout(ctx, d)
-		defer cancel()
-		s, err = a.live.Wait(waitCtx, acct.ID, acct.JWTVersion)
-	} else {
-		s, err = a.live.Sync(ctx, acct.ID)
-	}
+	s, err := a.sync(ctx, Change{Prefer: in.Prefer}.wait(), acct.ID, acct.JWTVersion)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,8 @@ func (k Kind) Prefix() nkeys.PrefixByte { return prefixes[k] }
 // base32 with the kind's prefix and a valid checksum.
 func IsPublicKey(kind Kind, s string) bool {
 	p, ok := prefixes[kind]
-	if !ok || !nkeys.IsValidPublicKey(s) {
+	// The library also takes line ends and a 57th letter: other spellings of one key.
+	if !ok || !nkeyRE.MatchString(s) || !nkeys.IsValidPublicKey(s) {
 		return false
 	}
 	return nkeys.Prefix(s) == p
@@ -75,11 +76,12 @@ func article(kind Kind) string {
 }
 
 var (
-	// A seed in small letters is the seed all the same: tags, for one, are lower-cased.
+	// None of these wants a word's edge before it: in JSON a line end is \n. A seed in
+	// small letters is the seed all the same: tags, for one, are lower-cased.
 	seedRE    = regexp.MustCompile(`S[OAUNCX][A-Za-z2-7]{56}|s[oauncx][a-z2-7]{56}`)
 	nkeyRE    = regexp.MustCompile(`^[OAUNCXP][A-Z2-7]{55}$`)
-	bearerRE  = regexp.MustCompile(`\bchy_[a-z]+_[0-9A-Za-z]+\b`)
-	jwtLikeRE = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\b`)
+	bearerRE  = regexp.MustCompile(`chy_[a-z]+_[0-9A-Za-z]+`)
+	jwtLikeRE = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
 )
 
 // LooksLikeSeed tells whether s contains what has the shape of a private key.

@@ -37,12 +37,12 @@ func CheckName(pointer, s string) Problems {
 	switch {
 	case s == "":
 		return Problems{blocking(pointer, "required", "A name is needed.")}
+	case utf8.RuneCountInString(s) > MaxNameLength:
+		return Problems{blocking(pointer, "too_long", "The name may have at most 64 characters.")}
 	case LooksLikeSeed(s):
 		return CheckPublicKey(pointer, KindUser, s)
 	case !utf8.ValidString(s):
 		return Problems{blocking(pointer, "invalid_name", "The name must be valid UTF-8.")}
-	case utf8.RuneCountInString(s) > MaxNameLength:
-		return Problems{blocking(pointer, "too_long", "The name may have at most 64 characters.")}
 	case LooksLikeKey(s):
 		return Problems{blocking(pointer, "invalid_name", "A name must not look like a NATS key.")}
 	case identityRE.MatchString(s):
@@ -72,10 +72,10 @@ func invisible(r rune) bool {
 // description, a reason. Line ends and tabs are allowed.
 func CheckText(pointer, s string, most int) Problems {
 	switch {
-	case LooksLikeSeed(s):
-		return CheckPublicKey(pointer, KindUser, s)
 	case len(s) > most:
 		return Problems{blocking(pointer, "too_long", "The text may have at most "+strconv.Itoa(most)+" bytes.")}
+	case LooksLikeSeed(s):
+		return CheckPublicKey(pointer, KindUser, s)
 	case !utf8.ValidString(s):
 		return Problems{blocking(pointer, "invalid_text", "The text must be valid UTF-8.")}
 	}

@@ -53,11 +53,11 @@ func Functions(subject string) (fns []Function, ok bool) {
 // CheckSubject returns what is wrong with s as a permission subject. With queue,
 // `subject queue` is allowed; with template, template functions are.
 func CheckSubject(pointer, s string, queue, template bool) Problems {
-	if LooksLikeSeed(s) {
-		return CheckPublicKey(pointer, KindUser, s)
-	}
 	if len(s) > MaxSubjectLength {
 		return Problems{blocking(pointer, "too_long", "A subject may have at most 1,024 bytes.")}
+	}
+	if LooksLikeSeed(s) {
+		return CheckPublicKey(pointer, KindUser, s)
 	}
 	plain := s
 	if strings.ContainsAny(s, "{}") {

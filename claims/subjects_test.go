@@ -24,7 +24,7 @@ var acceptedSubjects = map[string]map[where][]string{
 	"plain": {inPublish: {
 		"a", "a.b", "A.b.C", "1.2.3", "a-b_c", "orders.created", "*", ">", "*.a", "a.*", "a.*.c", "a.>", "*.*", "*.>", "$SYS.>", "$JS.API.>", "$KV.b.>", "_INBOX.>",
 		"_R_.>", "$G", "ünï.cödé", "東京.x", "🙂", "a.b!", "a=b", "a:b", "a,b", "a;b", "a'b", `a"b`, `a\b`, "a/b", "a|b", "a&b", "(a)", "[a]", "a@b.c", "a+b", "~", "^", "#", "%41", "<a",
-		strings.Repeat("a.", 299) + "a", strings.Repeat("x", 1024), "-", "_", "..."[:0] + "a", "$$", "a.$1", "a$b", "a?b",
+		strings.Repeat("a.", 299) + "a", strings.Repeat("x", 1024), "-", "_", "$$", "a.$1", "a$b", "a?b",
 	}},
 	"with a queue group": {inSubscribe: {"a q", "a.> workers", "* q", "a q.r", "> >", "a *"}},
 	"with functions": {inTemplate: {

@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"chancery/claims"
-	"chancery/store"
 )
 
 // The most a nats-server lists at once (monitor.go: DefaultConnListSize), and how
@@ -27,8 +26,12 @@ const (
 // are asked which have clients of it.
 func (r *Resolver) Connections(ctx context.Context, accountID string) ([]claims.Connection, error) {
 	operatorID := r.memory.operatorOf(accountID)
-	if operatorID == "" {
-		return nil, fmt.Errorf("listing connections of account %s: %w", accountID, store.ErrNotFound)
+	if operatorID == "" { // it may be as new as that
+		s, err := r.getServed(ctx, accountID)
+		if err != nil {
+			return nil, fmt.Errorf("listing connections: %w", err)
+		}
+		operatorID = s.OperatorID
 	}
 	o, l := r.operator(operatorID), (*link)(nil)
 	if o != nil {
@@ -85,7 +88,7 @@ func (o *operator) connections(ctx context.Context, l *link, accountID string) (
 // is not for Chancery to read.
 func (o *operator) connectionsOn(ctx context.Context, l *link, accountID string, s serverInfo) ([]claims.Connection, error) {
 	var out []claims.Connection
-	q := connectionsQuery{Auth: true, Limit: connectionsLimit, ServerName: s.Name, ExactMatch: true}
+	q := connectionsQuery{Auth: true, Limit: o.r.pageSize, ServerName: s.Name, ExactMatch: true}
 	for range connectionsPages {
 		body, err := json.Marshal(q)
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -55,13 +54,12 @@ func (o *operator) deliver(ctx context.Context, l *link, w claim) (delivered, er
 	return delivered{published: published, first: !proven, news: d.rows()}, nil
 }
 
-// delivery is one round of bringing one JWT to the servers.
+// delivery is one round of bringing one JWT to the servers. One goroutine uses it.
 type delivery struct {
 	o      *operator
 	served store.Served
 	until  time.Time
 
-	mu      sync.Mutex
 	servers map[string]*reading
 	news    map[string]claims.Delivery
 }
@@ -69,9 +67,7 @@ type delivery struct {
 // reading is what one server said in this round.
 type reading struct {
 	claims.Delivery
-	// refused is the server's answer to the push, if it was no.
-	refused string
-	// read tells that the account was read back.
+	// read tells that the account was read back and is not an older one.
 	read bool
 }
 
@@ -79,8 +75,6 @@ type reading struct {
 // with what is known before they do.
 func (d *delivery) begin(state claims.DeliveryState) []string {
 	members, _, _ := d.o.roster.snapshot()
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.servers = make(map[string]*reading, len(members))
 	ids := make([]string, 0, len(members))
 	for _, m := range members {
@@ -92,7 +86,7 @@ func (d *delivery) begin(state claims.DeliveryState) []string {
 }
 
 // reading returns the server's entry, which may be that of a server which was not
-// known before it answered. The lock is held.
+// known before it answered.
 func (d *delivery) reading(id, name string) *reading {
 	r := d.servers[id]
 	if r == nil {
@@ -102,18 +96,19 @@ func (d *delivery) reading(id, name string) *reading {
 	return r
 }
 
-// publish pushes the JWT, announces it and reads it back. The three messages leave
-// one after the other, since a server works them off in that order: when it answers
-// the third, the first has been done.
+// publish pushes the JWT, reads it back and announces it. The messages leave one
+// after the other, since a server works them off in that order: when it answers the
+// second, the first has been done.
 func (d *delivery) publish(ctx context.Context, l *link) error {
-	id, limit := d.served.AccountID, d.o.r.pace.answer
-	expect := d.begin(claims.DeliverySent)
-	body := []byte(d.served.Token)
+	id := d.served.AccountID
 	if d.o.r.now().After(d.until) {
 		// This process stood still, and somebody else may push a newer one by now.
 		return fmt.Errorf("publishing account %s: the lease has run out", id)
 	}
-	push, err := l.inbox.pose(question{subject: updateSubject(id), body: body, expect: expect, limit: limit})
+	body := []byte(d.served.Token)
+	x := l.inbox.exchange(d.begin(claims.DeliverySent), 2)
+	defer x.close()
+	push, err := x.ask(updateSubject(id), body)
 	if errors.Is(err, nats.ErrMaxPayload) {
 		d.tooLarge()
 		return nil
@@ -121,37 +116,48 @@ func (d *delivery) publish(ctx context.Context, l *link) error {
 	if err != nil {
 		return fmt.Errorf("publishing account %s: %w", id, err)
 	}
-	d.sent(d.o.r.now())
-	var acks sync.WaitGroup
-	defer acks.Wait()
-	acks.Go(func() { hear(ctx, d.o, push, d.acknowledged) })
-	info, err := l.inbox.pose(question{subject: infoSubject(id), expect: expect, limit: limit})
-	if err != nil {
+	if _, err := x.ask(infoSubject(id), nil); err != nil {
 		return fmt.Errorf("reading account %s back: %w", id, err)
 	}
 	if err := l.nc.Publish(announceSubject(id), body); err != nil {
 		return fmt.Errorf("announcing account %s: %w", id, err)
 	}
-	hear(ctx, d.o, info, func(a answer[accountInfo]) { d.read(a, true) })
+	d.sent(d.o.r.now())
+	x.gather(ctx, d.o.r.pace.answer, 0, func(m *nats.Msg) string {
+		if m.Subject != push {
+			return d.info(ctx, m, true)
+		}
+		if a, ok := hear[updated](ctx, d.o, m); ok {
+			d.acknowledged(a)
+		}
+		return "" // the answer that counts is the second
+	})
 	return nil
 }
 
 // readBack asks what the servers have, without pushing. Nothing is reported of a
 // server that has something else: the push that follows says how that ends.
 func (d *delivery) readBack(ctx context.Context, l *link) error {
-	expect := d.begin(claims.DeliveryPending)
-	info, err := l.inbox.pose(question{subject: infoSubject(d.served.AccountID), expect: expect, limit: d.o.r.pace.answer})
-	if err != nil {
+	x := l.inbox.exchange(d.begin(claims.DeliveryPending), 1)
+	defer x.close()
+	if _, err := x.ask(infoSubject(d.served.AccountID), nil); err != nil {
 		return fmt.Errorf("reading account %s back: %w", d.served.AccountID, err)
 	}
-	hear(ctx, d.o, info, func(a answer[accountInfo]) { d.read(a, false) })
+	x.gather(ctx, d.o.r.pace.answer, 0, func(m *nats.Msg) string { return d.info(ctx, m, false) })
 	return nil
+}
+
+// info takes an answer to the reading back.
+func (d *delivery) info(ctx context.Context, m *nats.Msg, blame bool) string {
+	a, ok := hear[accountInfo](ctx, d.o, m)
+	if ok {
+		d.read(a, blame)
+	}
+	return a.Server.ID
 }
 
 // sent reports that the JWT is on its way to every server of the round.
 func (d *delivery) sent(now time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, r := range d.servers {
 		r.Sent = now
 		d.report(r)
@@ -160,8 +166,6 @@ func (d *delivery) sent(now time.Time) {
 
 // tooLarge reports a JWT that cannot be published at all.
 func (d *delivery) tooLarge() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, r := range d.servers {
 		r.State, r.Error = claims.DeliveryFailed, "The JWT exceeds the servers' max_payload."
 		d.report(r)
@@ -171,20 +175,11 @@ func (d *delivery) tooLarge() {
 // acknowledged takes a server's answer to the push. "jwt update skipped", of an
 // account that is not loaded, is an acknowledgement too.
 func (d *delivery) acknowledged(a answer[updated]) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	r := d.reading(a.Server.ID, a.Server.Name)
 	if a.Error != nil {
-		r.refused = errorText(a.Error.Description)
-		if !r.read || r.State != claims.DeliveryInEffect {
-			r.State, r.Error = claims.DeliveryFailed, r.refused
-		}
-		d.report(r)
-		return
-	}
-	r.Acknowledged = d.o.r.now()
-	if !r.read {
-		r.State = claims.DeliveryAcknowledged
+		r.State, r.Error = claims.DeliveryFailed, errorText(a.Error.Description)
+	} else {
+		r.State, r.Acknowledged = claims.DeliveryAcknowledged, d.o.r.now()
 	}
 	d.report(r)
 }
@@ -192,20 +187,14 @@ func (d *delivery) acknowledged(a answer[updated]) {
 // read takes what a server has in memory, which is the proof; blame reports what
 // is not ours.
 func (d *delivery) read(a answer[accountInfo], blame bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	r := d.reading(a.Server.ID, a.Server.Name)
-	r.read = true
 	switch {
 	case a.Data != nil && a.Data.JWT == d.served.Token:
-		r.State, r.Error, r.Proven = claims.DeliveryInEffect, "", d.o.r.now()
-	case a.Data == nil && !a.missing():
-		r.read = false // the server could not say
-		return
-	case r.refused != "":
-		r.State, r.Error = claims.DeliveryFailed, r.refused
+		r.State, r.Error, r.Proven, r.read = claims.DeliveryInEffect, "", d.o.r.now(), true
+	case a.Data == nil && !a.missing(), r.State == claims.DeliveryFailed:
+		return // the server could not say, or has said no
 	case a.Data == nil || a.Data.JWT == "":
-		r.State, r.Error, r.Proven = claims.DeliveryNotLoaded, "", d.o.r.now()
+		r.State, r.Proven, r.read = claims.DeliveryNotLoaded, d.o.r.now(), true
 	default:
 		r.State, r.Error = claims.DeliveryFailed, "The server has another version."
 		if !blame {
@@ -215,7 +204,7 @@ func (d *delivery) read(a answer[accountInfo], blame bool) {
 	d.report(r)
 }
 
-// report tells the ledger, and remembers what was news. The lock is held.
+// report tells the ledger, and remembers what was news.
 func (d *delivery) report(r *reading) {
 	if d.o.r.ledger.report(d.served.AccountID, r.Delivery) {
 		d.news[r.ServerID] = r.Delivery
@@ -226,10 +215,8 @@ func (d *delivery) report(r *reading) {
 // this round and has nothing older.
 func (d *delivery) everywhere() bool {
 	members, connected, _ := d.o.roster.snapshot()
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, m := range members {
-		if r := d.servers[m.ID]; r == nil || !r.read || !r.State.Satisfied() {
+		if r := d.servers[m.ID]; r == nil || !r.read {
 			return false
 		}
 	}
@@ -238,8 +225,6 @@ func (d *delivery) everywhere() bool {
 
 // rows returns the deliveries to be stored.
 func (d *delivery) rows() []store.Delivery {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	rows := make([]store.Delivery, 0, len(d.news))
 	for _, n := range d.news {
 		rows = append(rows, store.Delivery{

@@ -29,25 +29,6 @@ func (o *operator) discover(ctx context.Context, l *link) {
 	o.r.ledger.forget(o.r.now().Add(-p.remember))
 }
 
-// ask poses a question and collects the answers by server.
-func ask[T any](ctx context.Context, o *operator, l *link, q question) (map[string]answer[T], error) {
-	p, err := l.inbox.pose(q)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]answer[T]{}
-	hear(ctx, o, p, func(a answer[T]) { out[a.Server.ID] = a })
-	return out, nil
-}
-
-// hear is gather, and takes each answer for a sign of life of its server.
-func hear[T any](ctx context.Context, o *operator, p *posed, each func(answer[T])) {
-	gather(ctx, p, func(a answer[T]) {
-		o.roster.observe(ctx, a.Server)
-		each(a)
-	})
-}
-
 // tend stores the rows of servers that came or went and asks new ones, in the
 // background, what they hold. What fails is tried again at the next poll.
 func (o *operator) tend(ctx context.Context, l *link) {
@@ -58,7 +39,7 @@ func (o *operator) tend(ctx context.Context, l *link) {
 	for _, id := range o.roster.takeUnexamined() {
 		o.asking.Go(func() {
 			holds, stamp, err := o.examine(ctx, l, id)
-			o.rows.note(ctx, err)
+			o.examining.note(ctx, err)
 			o.roster.examined(id, stamp, holds)
 			o.wake.ring()
 		})

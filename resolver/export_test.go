@@ -8,7 +8,11 @@ import (
 )
 
 // Hurry shortens what tests would otherwise wait for; 0 leaves a pace as it is.
-type Hurry struct{ Settle, Ping, Silence time.Duration }
+type Hurry struct {
+	Settle, Ping, Silence time.Duration
+	// Page is how many connections are asked for at once.
+	Page int
+}
 
 // Hurry must be called before Start.
 func (r *Resolver) Hurry(h Hurry) {
@@ -21,11 +25,14 @@ func (r *Resolver) Hurry(h Hurry) {
 	if h.Silence > 0 {
 		r.pace.silence = h.Silence
 	}
+	if h.Page > 0 {
+		r.pageSize = h.Page
+	}
 }
 
-// AwaitServers returns when n servers are on the roster and were asked what they
-// hold, and tells whether that came about before ctx ended.
-func (r *Resolver) AwaitServers(ctx context.Context, operatorID string, n int) bool {
+// AwaitServers returns when n servers are on the roster, examined of which were
+// asked what they hold, and tells whether that came about before ctx ended.
+func (r *Resolver) AwaitServers(ctx context.Context, operatorID string, n, examined int) bool {
 	for {
 		var changed <-chan struct{}
 		if o := r.operator(operatorID); o != nil {
@@ -36,7 +43,7 @@ func (r *Resolver) AwaitServers(ctx context.Context, operatorID string, n int) b
 					asked++
 				}
 			}
-			if changed = c; connected && len(members) == n && asked == n {
+			if changed = c; connected && len(members) == n && asked == examined {
 				return true
 			}
 		}

@@ -2,10 +2,12 @@ package resolver_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,10 +36,10 @@ type world struct {
 	t     testing.TB
 	store *store.Store
 	pair  nkeys.KeyPair
-	// operator is the public key.
-	operator string
-	claims   *jwt.OperatorClaims
-	system   *account
+	// operator is the public key, issuer the one that signs.
+	operator, issuer string
+	claims           *jwt.OperatorClaims
+	system           *account
 	// front is what the servers fetch from; its handler outlives a resolver.
 	front   *httptest.Server
 	handler atomic.Pointer[http.Handler]
@@ -80,6 +82,7 @@ func newWorld(t testing.TB, s *store.Store) *world {
 	t.Helper()
 	w := &world{t: t, store: s}
 	w.pair, w.operator = newPair(t, claims.KindOperator)
+	w.issuer = w.operator
 	pair, id := newPair(t, claims.KindAccount)
 	w.system = &account{id: id, pair: pair, claims: claims.Account{ID: id, Name: "SYS", System: true, Settings: claims.NewAccountSettings()}}
 	w.write(func(ctx context.Context, tx *store.Tx) error {
@@ -131,7 +134,7 @@ func (w *world) write(f func(ctx context.Context, tx *store.Tx) error) {
 
 func (w *world) sign(checked claims.Checked, last int64) claims.Signed {
 	w.t.Helper()
-	unsigned, err := claims.Encode(checked, claims.Stamp{Issuer: w.operator, IssuedAt: claims.NextIssuedAt(time.Now(), last)})
+	unsigned, err := claims.Encode(checked, claims.Stamp{Issuer: w.issuer, IssuedAt: claims.NextIssuedAt(time.Now(), last)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -267,6 +270,65 @@ func (w *world) startWith(cfg resolver.Config, h resolver.Hurry) *resolver.Resol
 	return r
 }
 
+// replica runs a second resolver on the same store, which serves nobody.
+func (w *world) replica(cfg resolver.Config) *resolver.Resolver {
+	w.t.Helper()
+	r, err := resolver.New(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := r.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(r.Stop)
+	w.store.OnCommit(r.Wake)
+	return r
+}
+
+// hear records every push and announcement that reaches a server; the function it
+// returns gives them back in order.
+func (w *world) hear(s *server.Server) func() []string {
+	w.t.Helper()
+	var mu sync.Mutex
+	var heard []string
+	c := w.tool(s)
+	for _, subject := range []string{"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.ACCOUNT.*.CLAIMS.UPDATE"} {
+		_, err := c.Subscribe(subject, func(m *nats.Msg) {
+			mu.Lock()
+			defer mu.Unlock()
+			heard = append(heard, string(m.Data))
+		})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := c.FlushTimeout(patience); err != nil {
+		w.t.Fatal(err)
+	}
+	return func() []string {
+		if err := c.FlushTimeout(patience); err != nil {
+			w.t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(heard)
+	}
+}
+
+// forgive empties the outbox, as if all had been pushed.
+func (w *world) forgive() {
+	w.t.Helper()
+	w.write(func(ctx context.Context, tx *store.Tx) error {
+		list, err := tx.ClaimOwed(ctx, w.operator, "nobody", time.Hour, 1000)
+		for _, o := range list {
+			if err == nil {
+				err = tx.SettleOwed(ctx, o)
+			}
+		}
+		return err
+	})
+}
+
 // use lets the servers fetch from h.
 func (w *world) use(h http.Handler) { w.handler.Store(&h) }
 
@@ -281,14 +343,16 @@ func (w *world) serve(n int) []*server.Server {
 	return all
 }
 
-// await returns when n servers are on the roster.
-func (w *world) await(n int) {
+// await returns when n servers are on the roster and were asked what they hold.
+func (w *world) await(n int) { w.t.Helper(); w.awaitRoster(n, n) }
+
+func (w *world) awaitRoster(n, examined int) {
 	w.t.Helper()
 	r := w.r.Load()
 	r.Wake() // the URLs are new
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
-	if !r.AwaitServers(ctx, w.operator, n) {
+	if !r.AwaitServers(ctx, w.operator, n, examined) {
 		w.t.Fatalf("the roster is %v, want %d servers", r.Servers(w.operator), n)
 	}
 }
@@ -392,6 +456,52 @@ func (w *world) wait(a *account, version int64) claims.Sync {
 	return s
 }
 
+// tool connects a user of the system account that may do everything.
+func (w *world) tool(s *server.Server) *client {
+	w.t.Helper()
+	return w.connect(s, w.user(w.system, "tool"))
+}
+
+// token returns the current JWT of an account.
+func (w *world) token(a *account) string {
+	w.t.Helper()
+	var served store.Served
+	err := w.store.Read(w.t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
+		served, err = tx.GetServed(ctx, a.id)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return served.Token
+}
+
+// held returns the JWT of an account that a server has in memory, "" if none.
+func (w *world) held(s *server.Server, a *account) string {
+	w.t.Helper()
+	c := w.tool(s)
+	defer c.Close()
+	// Filtered, so that the one answer is the one of this server.
+	m, err := c.Request("$SYS.REQ.ACCOUNT."+a.id+".INFO", []byte(`{"server_name":"`+s.Name()+`","exact_match":true}`), patience)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var reply struct {
+		Data  *struct{ JWT string }
+		Error *struct{ Description string }
+	}
+	if err := json.Unmarshal(m.Data, &reply); err != nil {
+		w.t.Fatal(err)
+	}
+	if reply.Data == nil {
+		if reply.Error == nil || !strings.HasSuffix(reply.Error.Description, "does not exist") {
+			w.t.Fatalf("answer %s", m.Data)
+		}
+		return ""
+	}
+	return reply.Data.JWT
+}
+
 // states returns the delivery states of a sync by server name.
 func states(s claims.Sync) map[string]claims.DeliveryState {
 	out := map[string]claims.DeliveryState{}
@@ -439,4 +549,28 @@ func await(t testing.TB, what string, c <-chan struct{}) {
 	case <-time.After(patience):
 		t.Fatalf("%s did not happen", what)
 	}
+}
+
+// eventually waits for what gives no signal of its own.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(patience)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%s did not happen", what)
+		}
+	}
+}
+
+// jwtOperator returns the subject of an operator JWT.
+func jwtOperator(token string) (string, error) {
+	c, err := jwt.DecodeOperatorClaims(token)
+	if err != nil {
+		return "", err
+	}
+	return c.Subject, nil
 }

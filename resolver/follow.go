@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"chancery/store"
@@ -81,10 +82,13 @@ func (r *Resolver) follow(ctx context.Context, operators []store.Operator) {
 	for {
 		select {
 		case <-ctx.Done():
+			r.gate.open(math.MaxUint64) // nobody follows any more
 			r.release(ctx)
 			return
 		case <-r.changes:
+			covered := r.gate.begin()
 			log.note(ctx, r.catchUp(ctx))
+			r.gate.open(covered)
 		case <-poll.C:
 			log.note(ctx, r.pollStore(ctx))
 		}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -44,12 +45,18 @@ const (
 type handler struct {
 	memory *memory
 	ready  *atomic.Bool
-	count  requestCounters
+	// gate is asked only about what is not in memory.
+	gate  *gate
+	count requestCounters
 }
+
+// missWait bounds how long an unknown account waits for commits to reach memory.
+// It takes a millisecond; this much only while the database hangs.
+const missWait = 250 * time.Millisecond
 
 // requestCounters are resolved once; a request only adds one.
 type requestCounters struct {
-	found, unmodified, unknown, probe, operator, refused prometheus.Counter
+	found, unmodified, unknown, probe, refused prometheus.Counter
 }
 
 // ServeHTTP answers GET and HEAD of accounts/{id}, of the bare accounts and
@@ -62,38 +69,39 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text(w, r, http.StatusMethodNotAllowed, "Use GET or HEAD.\n")
 		return
 	}
-	op, rest, ok := h.memory.operators.Load().route(r.URL.Path)
-	if !ok {
+	d, probe := h.find(r.URL.Path)
+	if d == nil && !probe && h.ready.Load() && h.gate.pass(r.Context(), missWait) {
+		d, probe = h.find(r.URL.Path)
+	}
+	switch {
+	case d != nil:
+		h.serve(w, r, d)
+	case probe && h.ready.Load():
+		h.count.probe.Inc()
+		text(w, r, http.StatusOK, "Account JWTs are served here, by public key.\n")
+	default:
 		h.missing(w, r)
-		return
+	}
+}
+
+// find returns the JWT at a path, or tells that the path is the one that servers
+// probe.
+func (h *handler) find(path string) (d *document, probe bool) {
+	op, rest, ok := h.memory.operators.Load().route(path)
+	if !ok {
+		return nil, false
 	}
 	if id, isAccount := strings.CutPrefix(rest, "accounts/"); isAccount && id != "" {
 		// Only valid keys are in the map, so one look-up is the check of the key too.
 		if e := h.memory.get(id); e != nil && op != nil && e.operator == op.handle {
-			h.serve(w, r, &e.document)
-			return
+			return &e.document, false
 		}
-		h.missing(w, r)
-		return
+		return nil, false
 	}
-	switch rest {
-	case "accounts", "accounts/":
-		if !h.ready.Load() {
-			h.missing(w, r)
-			return
-		}
-		h.count.probe.Inc()
-		text(w, r, http.StatusOK, "Account JWTs are served here, by public key.\n")
-	case "operator":
-		if op == nil || op.token == "" {
-			h.missing(w, r)
-			return
-		}
-		h.count.operator.Inc()
-		h.write(w, r, &op.document)
-	default:
-		h.missing(w, r)
+	if rest == "operator" && op != nil && op.token != "" {
+		return &op.document, false
 	}
+	return nil, rest == "accounts" || rest == "accounts/"
 }
 
 // route splits a path into its operator and the rest. The operator is nil for the
@@ -114,6 +122,8 @@ func (d *directory) route(path string) (op *servedOperator, rest string, ok bool
 	return op, rest, ok
 }
 
+// serve sends the exact signed bytes: a server compares what it fetched with what is
+// pushed to it byte for byte.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, d *document) {
 	if match := r.Header[headerIfNoneMatch]; match != nil && matches(match, d.etag[0]) {
 		h.count.unmodified.Inc()
@@ -124,12 +134,6 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, d *document) {
 		return
 	}
 	h.count.found.Inc()
-	h.write(w, r, d)
-}
-
-// write sends the exact signed bytes: a server compares what it fetched with what
-// is pushed to it byte for byte.
-func (*handler) write(w http.ResponseWriter, r *http.Request, d *document) {
 	header := w.Header()
 	header[headerType] = jwtType
 	header[headerLength] = d.length[:]

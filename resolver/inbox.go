@@ -11,7 +11,7 @@ import (
 	"github.com/puzpuzpuz/xsync/v4"
 )
 
-// spareAnswers is how many unexpected answers to a question may wait to be read.
+// spareAnswers is how many unexpected answers may wait to be read.
 const spareAnswers = 64
 
 // inbox receives the answers to questions that every server answers: nats.go's own
@@ -40,67 +40,59 @@ func newInbox(nc *nats.Conn) (*inbox, error) {
 	return in, nil
 }
 
-// question is a request to all servers, or to one.
-type question struct {
-	subject string
-	body    []byte
-	// expect ends the wait once all these servers have answered.
-	expect []string
-	// quiet, if not 0, ends it once that long passed since the last answer.
-	quiet time.Duration
-	// limit ends it in any case.
-	limit time.Duration
-}
-
-// posed is a question that was sent.
-type posed struct {
-	question
-	inbox   *inbox
-	reply   string
+// exchange is a few questions and their answers, which come in the order in which
+// they arrive. A server answers the questions of one connection in their order.
+type exchange struct {
+	in      *inbox
+	expect  []string
+	replies []string
 	answers chan *nats.Msg
 }
 
-// pose sends a question; gather has to follow. Servers work through the questions of
-// one connection in their order. It sends no headers: a nats-server with a full
-// resolver mistakes them for claims.
-func (in *inbox) pose(q question) (*posed, error) {
-	p := &posed{
-		question: q, inbox: in, reply: in.prefix + strconv.FormatUint(in.last.Add(1), 36),
-		answers: make(chan *nats.Msg, len(q.expect)+spareAnswers),
-	}
-	in.waiting.Store(p.reply, p.answers)
-	if err := in.nc.PublishRequest(q.subject, p.reply, q.body); err != nil {
-		in.waiting.Delete(p.reply)
-		return nil, fmt.Errorf("asking the servers: %w", err)
-	}
-	return p, nil
+// exchange opens an exchange with the servers that are expected to answer; without
+// any, nobody knows how many will. It is to be closed.
+func (in *inbox) exchange(expect []string, questions int) *exchange {
+	return &exchange{in: in, expect: expect, answers: make(chan *nats.Msg, questions*len(expect)+spareAnswers)}
 }
 
-// gather calls each for the first answer of every server, until all expected ones
-// have come, or the time is up, or ctx ends.
-func gather[T any](ctx context.Context, p *posed, each func(answer[T])) {
-	defer p.inbox.waiting.Delete(p.reply)
-	limit := time.NewTimer(p.limit)
-	defer limit.Stop()
-	quiet := time.NewTimer(p.limit)
-	defer quiet.Stop()
+func (x *exchange) close() {
+	for _, reply := range x.replies {
+		x.in.waiting.Delete(reply)
+	}
+}
+
+// ask sends a question and returns the subject of the answers to it. It sends no
+// headers: a nats-server with a full resolver mistakes them for claims.
+func (x *exchange) ask(subject string, body []byte) (reply string, err error) {
+	reply = x.in.prefix + strconv.FormatUint(x.in.last.Add(1), 36)
+	x.replies = append(x.replies, reply)
+	x.in.waiting.Store(reply, x.answers)
+	if err := x.in.nc.PublishRequest(subject, reply, body); err != nil {
+		return "", fmt.Errorf("asking the servers: %w", err)
+	}
+	return reply, nil
+}
+
+// gather calls each for every answer until it has named all expected servers, or
+// limit passed, or quiet (if not 0) passed since an answer, or ctx ends.
+func (x *exchange) gather(ctx context.Context, limit, quiet time.Duration, each func(m *nats.Msg) (serverID string)) {
+	end, pause := time.NewTimer(limit), time.NewTimer(limit)
+	defer end.Stop()
+	defer pause.Stop()
 	seen := map[string]bool{}
-	for !allSeen(seen, p.expect) {
+	for !allSeen(seen, x.expect) {
 		select {
-		case m := <-p.answers:
+		case m := <-x.answers:
 			if len(m.Data) == 0 {
 				return // "no responders": nobody listens
 			}
-			if a, ok := decode[T](m.Data); ok && !seen[a.Server.ID] {
-				seen[a.Server.ID] = true
-				each(a)
+			seen[each(m)] = true
+			if quiet > 0 {
+				pause.Reset(quiet)
 			}
-			if p.quiet > 0 {
-				quiet.Reset(p.quiet)
-			}
-		case <-quiet.C:
+		case <-pause.C:
 			return
-		case <-limit.C:
+		case <-end.C:
 			return
 		case <-ctx.Done():
 			return
@@ -117,4 +109,41 @@ func allSeen(seen map[string]bool, expect []string) bool {
 		}
 	}
 	return len(expect) > 0
+}
+
+// hear decodes an answer and takes it for a sign of life of its server.
+func hear[T any](ctx context.Context, o *operator, m *nats.Msg) (answer[T], bool) {
+	a, ok := decode[T](m.Data)
+	if ok {
+		o.roster.observe(ctx, a.Server)
+	}
+	return a, ok
+}
+
+// question is a single question to all servers, or to one.
+type question struct {
+	subject string
+	body    []byte
+	expect  []string
+	// quiet and limit are those of gather.
+	quiet, limit time.Duration
+}
+
+// ask poses a question and returns the answers that came in time, by server. An
+// error tells that it was not sent.
+func ask[T any](ctx context.Context, o *operator, l *link, q question) (map[string]answer[T], error) {
+	x := l.inbox.exchange(q.expect, 1)
+	defer x.close()
+	if _, err := x.ask(q.subject, q.body); err != nil {
+		return nil, err
+	}
+	out := map[string]answer[T]{}
+	x.gather(ctx, q.limit, q.quiet, func(m *nats.Msg) string {
+		a, ok := hear[T](ctx, o, m)
+		if ok {
+			out[a.Server.ID] = a
+		}
+		return a.Server.ID
+	})
+	return out, nil
 }

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -115,4 +114,4 @@ func (r *Resolver) picture(s store.Served, known map[string]claims.Delivery) (cl
 }
 
 // ErrNotConnected tells that the operator's servers are out of reach.
-var ErrNotConnected = errors.New("the operator's servers are out of reach")
+var ErrNotConnected = claims.ErrNotConnected

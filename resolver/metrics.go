@@ -31,7 +31,7 @@ func newMetrics(to prometheus.Registerer, m *memory) (*metrics, error) {
 		requests: requestCounters{
 			found: requests.WithLabelValues("found"), unmodified: requests.WithLabelValues("not_modified"),
 			unknown: requests.WithLabelValues("unknown"), probe: requests.WithLabelValues("probe"),
-			operator: requests.WithLabelValues("operator"), refused: requests.WithLabelValues("refused"),
+			refused: requests.WithLabelValues("refused"),
 		},
 		proven: pushes.WithLabelValues("proven"), unproven: pushes.WithLabelValues("unproven"), failed: pushes.WithLabelValues("failed"),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{

@@ -42,6 +42,7 @@ type operator struct {
 	identity   trouble
 	connecting trouble
 	rows       trouble
+	examining  trouble
 }
 
 func newOperator(r *Resolver, o store.Operator) *operator {
@@ -51,6 +52,7 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 		identity:   trouble{log: log, task: "getting the system user's credentials"},
 		connecting: trouble{log: log, task: "connecting to the servers"},
 		rows:       trouble{log: log, task: "storing the roster"},
+		examining:  trouble{log: log, task: "owing accounts to a server that joined"},
 	}
 	op.current.Store(&o)
 	op.pushing = newPusher(op)

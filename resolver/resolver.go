@@ -61,13 +61,16 @@ type Resolver struct {
 	urls     func(o store.Operator) []string
 	dialer   nats.CustomDialer
 	pace     pace
+	// pageSize is how many connections are asked for at once.
+	pageSize int
 
 	memory  *memory
 	ledger  *ledger
 	metrics *metrics
 	ready   atomic.Bool
-	// changes wakes the follower.
+	// changes wakes the follower; gate is closed until it has followed.
 	changes bell
+	gate    gate
 	// followed is the number of the last change in memory; only the follower, and
 	// Start before it, touch it.
 	followed int64
@@ -111,7 +114,7 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	return &Resolver{
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer,
-		pace: standardPace(), memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
+		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
 	}, nil
 }
 
@@ -154,6 +157,7 @@ func (r *Resolver) Stop() {
 // Wake tells that something was committed. It never blocks. A lost wake costs a
 // second, no more.
 func (r *Resolver) Wake() {
+	r.gate.shut()
 	r.changes.ring()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -168,7 +172,7 @@ func (r *Resolver) Wake() {
 // operator, and the bare accounts/ that nats-servers probe at boot. Answers come
 // from memory alone. It needs no particular prefix stripped.
 func (r *Resolver) Handler() http.Handler {
-	return &handler{memory: r.memory, ready: &r.ready, count: r.metrics.requests}
+	return &handler{memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests}
 }
 
 // Ready returns nil once memory is loaded.

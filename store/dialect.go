@@ -62,7 +62,7 @@ func (s *Store) openSQLite(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("making the database's folder: %w", err)
 	}
-	release, err := holdFile(path + ".lock")
+	release, err := HoldFile(path + ".lock")
 	if err != nil {
 		return err
 	}

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// holdFile takes an exclusive lock on path until release is called or the process
-// ends, however it ends.
-func holdFile(path string) (release func() error, err error) {
+// HoldFile takes an exclusive lock on path until release is called or the process
+// ends, however it ends. It returns ErrHeld when another process holds it.
+func HoldFile(path string) (release func() error, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock file: %w", err)

@@ -20,6 +20,15 @@ const sequencePoll = time.Second
 // many it numbered. Replicas may call it at once: the sequencer's row is the
 // lease, held for one short transaction, and its epoch counts the holders.
 func (s *Store) Sequence(ctx context.Context) (n int, err error) {
+	// Most polls find nothing, and taking the lease would write to the disk.
+	var waiting bool
+	err = s.Read(ctx, func(ctx context.Context, t *Tx) error {
+		waiting, err = one(ctx, t, scanOne[bool], `SELECT EXISTS (SELECT 1 FROM changes WHERE seq IS NULL) OR EXISTS (SELECT 1 FROM audit WHERE seq IS NULL)`)
+		return err
+	})
+	if err != nil || !waiting {
+		return 0, err
+	}
 	err = s.write(ctx, func(ctx context.Context, t *Tx) error {
 		type state struct {
 			change, audit int64
@@ -28,6 +37,9 @@ func (s *Store) Sequence(ctx context.Context) (n int, err error) {
 		st, err := one(ctx, t, func(r row) (state, error) {
 			var x state
 			err := r.Scan(&x.change, &x.audit, &x.hash)
+			if x.hash == nil {
+				x.hash = []byte{} // SQLite gives the empty hash of the beginning as NULL, and would take it as such
+			}
 			return x, err
 		}, `UPDATE sequencer SET epoch = epoch + 1 WHERE id = 1 RETURNING change_seq, audit_seq, audit_hash`)
 		if err != nil {

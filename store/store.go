@@ -28,8 +28,8 @@ var (
 	ErrBusy = errors.New("database busy")
 	// ErrNewerSchema tells that a newer Chancery migrated this database.
 	ErrNewerSchema = errors.New("the database's schema is newer than this program")
-	// ErrHeld tells that another process holds the SQLite file.
-	ErrHeld = errors.New("the database file is held by another process")
+	// ErrHeld tells that another process holds the SQLite file, or the data folder.
+	ErrHeld = errors.New("another running process holds it")
 )
 
 // Config says which database to open.

@@ -1,0 +1,114 @@
+package claims_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nkeys"
+
+	"chancery/claims"
+)
+
+// Every kind of key in the place of every other, and what only looks like a key.
+func TestPublicKeys(t *testing.T) {
+	t.Parallel()
+	kinds := []claims.Kind{claims.KindOperator, claims.KindAccount, claims.KindUser, claims.KindServer}
+	prefixes := map[string]nkeys.PrefixByte{
+		"operator": nkeys.PrefixByteOperator, "account": nkeys.PrefixByteAccount, "user": nkeys.PrefixByteUser,
+		"server": nkeys.PrefixByteServer, "cluster": nkeys.PrefixByteCluster, "curve": nkeys.PrefixByteCurve,
+	}
+	count := 0
+	for _, kind := range kinds {
+		for name, prefix := range prefixes {
+			kp, err := nkeys.CreatePair(prefix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			public, err := kp.PublicKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			seed, err := kp.Seed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			count += 2
+			if got, want := claims.IsPublicKey(kind, public), name == string(kind); got != want {
+				t.Errorf("%s for %s: %v", name, kind, got)
+			}
+			if problems := claims.CheckPublicKey("/key", kind, public); problems.Blocking() == (name == string(kind)) {
+				t.Errorf("%s for %s: %+v", name, kind, problems)
+			}
+			problems := claims.CheckPublicKey("/key", kind, string(seed))
+			if len(problems) != 1 || problems[0].Code != "seed_not_accepted" || strings.Contains(problems[0].Detail, string(seed)) {
+				t.Errorf("the seed of %s for %s: %+v", name, kind, problems)
+			}
+		}
+		key := newPair(t, kind).id
+		last := key[len(key)-1:]
+		other := "A"
+		if last == other {
+			other = "B"
+		}
+		for name, s := range map[string]string{
+			"nothing": "", "small letters": strings.ToLower(key), "one letter short": key[:55], "one letter more": key + "A", "a wrong checksum": key[:55] + other,
+			"a blank before": " " + key, "a line end": key + "\n", "another first letter": "Z" + key[1:], "digits outside base32": key[:10] + "01" + key[12:],
+			"a look-alike": "\u0410" + key[1:], "full width": strings.Replace(key, key[:1], string(rune(key[0])+0xfee0), 1), "padding": key[:55] + "=",
+			"only the letter": key[:1], "a NUL": key[:20] + "\x00" + key[21:],
+		} {
+			count++
+			if claims.IsPublicKey(kind, s) {
+				t.Errorf("%s: %s is a key", kind, name)
+			}
+			if problems := claims.CheckPublicKey("/key", kind, s); len(problems) != 1 || problems[0].Code != "invalid_key" || problems[0].Pointer != "/key" {
+				t.Errorf("%s: %s: %+v", kind, name, problems)
+			}
+		}
+	}
+	if claims.IsPublicKey("curve", newPair(t, claims.KindUser).id) {
+		t.Error("a kind that is none has keys")
+	}
+	if count < 100 {
+		t.Errorf("%d keys", count)
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	user, account := newPair(t, claims.KindUser), newPair(t, claims.KindAccount)
+	seed := user.seed(t).Reveal()
+	token := sign(t, checked(t)(claims.BuildUser(aUser(t))), account, 1).Token
+	creds := claims.FormatCreds(token, user.seed(t)).Reveal()
+	api := "chy_pat_0123456789abcdefghijABCDEFGHIJ0123456789abcdefghijklm"
+	for name, text := range map[string]string{
+		"a seed":                   seed,
+		"a seed in a sentence":     "the key is " + seed + ", keep it",
+		"a seed after a word":      "seed_" + seed + "_end",
+		"a seed within a word":     "x" + seed + "y",
+		"a seed in JSON":           `{"seed":"` + seed + `"}`,
+		"a seed in a URL":          "https://example.com/?s=" + seed + "&x",
+		"a seed in small letters":  strings.ToLower(seed),
+		"an account's seed":        account.seed(t).Reveal(),
+		"a user JWT":               "Authorization: " + token,
+		"a creds file":             creds,
+		"a creds file on one line": strings.ReplaceAll(creds, "\n", `\n`),
+		"an API token":             "Bearer " + api,
+		"an API token in a URL":    "/x?token=" + api + "#y",
+		"a link":                   "https://example.com/in#" + strings.Replace(api, "pat", "link", 1),
+	} {
+		out := claims.Redact(text)
+		for _, secret := range []string{seed, strings.ToLower(seed), account.seed(t).Reveal(), token, api, strings.Replace(api, "pat", "link", 1)} {
+			if strings.Contains(out, secret) {
+				t.Errorf("%s is left in %q", name, out)
+			}
+		}
+		if !strings.Contains(out, "redacted]") {
+			t.Errorf("%s: nothing was redacted: %q", name, out)
+		}
+	}
+	for _, harmless := range []string{"", "chy_", "account " + account.id + " of user " + user.id, "usr_0123456789abcdefghijklmnop", "eyJ.a.b", strings.Repeat("a", 64)} {
+		if got := claims.Redact(harmless); got != harmless {
+			t.Errorf("%q became %q", harmless, got)
+		}
+	}
+}

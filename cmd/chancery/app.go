@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"chancery/api"
+	"chancery/claims"
+	"chancery/issuer"
+	"chancery/resolver"
+	"chancery/store"
+	"chancery/web"
+)
+
+// appConfig is what dev and serve decide; everything is typed and valid.
+type appConfig struct {
+	databaseURL string
+	dataDir     string
+	kek         issuer.KEK
+	publicURL   string
+	listener    net.Listener
+	tls         *tls.Config
+	dev         bool
+	// natsURLs overrides the service URLs of every operator; may be nil.
+	natsURLs func() []string
+	now      func() time.Time
+	log      *slog.Logger
+}
+
+// app is a running control plane: the inventory of its parts, in the order they
+// are started.
+type app struct {
+	cfg       appConfig
+	store     *store.Store
+	sequencer *store.Sequencer
+	issuer    *issuer.Issuer
+	resolver  *resolver.Resolver
+	metrics   *prometheus.Registry
+	http      *http.Server
+	served    chan error
+	// release gives the data folder free.
+	release func() error
+}
+
+// openApp makes the parts and hands each what it needs. Nothing runs yet but the
+// connection to the database; close ends that.
+func openApp(ctx context.Context, cfg appConfig) (*app, error) {
+	a := &app{cfg: cfg, metrics: prometheus.NewRegistry(), served: make(chan error, 1)}
+	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := a.open(ctx); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
+
+func (a *app) open(ctx context.Context) (err error) {
+	cfg := a.cfg
+	if a.release, err = store.HoldFile(filepath.Join(cfg.dataDir, "lock")); err != nil {
+		return fmt.Errorf("taking the data folder %s: %w", cfg.dataDir, err)
+	}
+	if a.store, err = store.Open(ctx, store.Config{URL: cfg.databaseURL, Now: cfg.now, Logger: cfg.log}); err != nil {
+		return err
+	}
+	if err := a.store.Migrate(ctx); err != nil {
+		return err
+	}
+	a.sequencer = store.NewSequencer(a.store)
+	a.issuer, err = issuer.Open(ctx, issuer.Config{
+		Store: a.store, Now: cfg.now, Logger: cfg.log, KEK: cfg.kek, SystemPermissions: resolver.SystemPermissions(),
+		Connections: func(ctx context.Context, account string) ([]claims.Connection, error) {
+			return a.resolver.Connections(ctx, account)
+		},
+		Wake: func() { a.resolver.Wake() },
+	})
+	if err != nil {
+		return err
+	}
+	identities := &systemIdentities{issuer: a.issuer, dir: cfg.dataDir, now: cfg.now, log: cfg.log}
+	a.resolver, err = resolver.New(resolver.Config{
+		Store: a.store, Now: cfg.now, Logger: cfg.log, Owner: replicaName(cfg.dataDir), Identity: identities.get, URLs: a.natsURLs, Metrics: a.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	rest, err := api.New(api.Config{Issuer: a.issuer, Live: a.resolver, Now: cfg.now, Logger: cfg.log, PublicURL: cfg.publicURL, Metrics: a.metrics})
+	if err != nil {
+		return err
+	}
+	console, err := web.New(web.Config{
+		Issuer: a.issuer, Live: a.resolver, Sessions: a.store.Sessions(), Now: cfg.now, Logger: cfg.log,
+		Secure: strings.HasPrefix(cfg.publicURL, "https://"), Dev: cfg.dev, PublicURL: cfg.publicURL, NATSURL: a.firstNATSURL,
+	})
+	if err != nil {
+		return err
+	}
+	a.http = newHTTPServer(a.mux(rest.Handler(), console.Handler()), cfg)
+	return nil
+}
+
+// replicaName names this replica in leases. It is the same after a restart, so
+// that what was under way when the process was killed is taken up at once; the
+// data folder belongs to one process at a time.
+func replicaName(dataDir string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + ":" + dataDir
+}
+
+func (a *app) natsURLs(o store.Operator) []string {
+	if a.cfg.natsURLs != nil {
+		return a.cfg.natsURLs()
+	}
+	return o.Settings.OperatorServiceURLs
+}
+
+// firstNATSURL returns an address to show in commands, or "".
+func (a *app) firstNATSURL(operatorID string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	o, err := a.issuer.GetOperator(ctx, issuer.System("console"), operatorID)
+	if err != nil {
+		return ""
+	}
+	if urls := a.natsURLs(o); len(urls) > 0 {
+		return urls[0]
+	}
+	return ""
+}
+
+// start brings the parts up in the order in which each needs the ones before: the
+// resolver has loaded what it serves before the port answers.
+func (a *app) start(ctx context.Context) error {
+	a.sequencer.Start()
+	if err := a.resolver.Start(ctx); err != nil {
+		return err
+	}
+	go func() {
+		var err error
+		if a.cfg.tls != nil {
+			err = a.http.ServeTLS(a.cfg.listener, "", "")
+		} else {
+			err = a.http.Serve(a.cfg.listener)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			a.served <- fmt.Errorf("serving HTTP: %w", err)
+		}
+	}()
+	return nil
+}
+
+// shutdownTime is how long requests under way may take to end.
+const shutdownTime = 10 * time.Second
+
+// stop ends the parts in the opposite order; nothing that was accepted is dropped.
+func (a *app) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	err := a.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("ending requests: %w", err), a.http.Close())
+	}
+	_ = a.cfg.listener.Close() // Shutdown closes it only once it was served from
+	a.resolver.Stop()
+	a.sequencer.Stop()
+	return errors.Join(err, a.close())
+}
+
+func (a *app) close() error {
+	var errs []error
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	if a.release != nil {
+		errs = append(errs, a.release())
+	}
+	return errors.Join(errs...)
+}

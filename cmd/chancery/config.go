@@ -1,0 +1,236 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"chancery/issuer"
+)
+
+// configFlags are the settings of a control plane. Each can be given as a flag, an
+// environment variable or a line of the configuration file, in this order of
+// precedence; its name is the same everywhere: --nats-urls, CHANCERY_NATS_URLS,
+// nats_urls. Everything is text here and read together, so that all mistakes are
+// reported at once.
+type configFlags struct {
+	Config          string `help:"Configuration file (YAML)." type:"path" placeholder:"FILE"`
+	Listen          string `help:"Address of console, API and resolver. Default 127.0.0.1:8080." placeholder:"HOST:PORT"`
+	PublicURL       string `help:"Address under which nats-servers and people reach it, such as https://chancery.acme.example." placeholder:"URL"`
+	DatabaseURL     string `help:"postgres://… or sqlite:///path/to/chancery.db." placeholder:"URL"`
+	DatabaseURLFile string `help:"File that holds the database URL, when it has a password." placeholder:"FILE"`
+	DataDir         string `help:"Folder for what is kept outside the database." placeholder:"DIR"`
+	KEKFile         string `help:"File that holds the key-encryption key: 32 bytes in base64. Without one the start is sealed." name:"kek-file" placeholder:"FILE"`
+	TLSCertFile     string `help:"Certificate (PEM); with it HTTPS is served." placeholder:"FILE"`
+	TLSKeyFile      string `help:"Private key of the certificate (PEM)." placeholder:"FILE"`
+	NATSURLs        string `help:"Addresses of the nats-servers, with commas between; overrides the service URLs of the operators." name:"nats-urls" placeholder:"URLS"`
+	LogLevel        string `help:"debug, info, warn or error. Default info." placeholder:"LEVEL"`
+	LogFormat       string `help:"json or text. Default json." placeholder:"FORMAT"`
+}
+
+// defaults holds for what is given nowhere.
+var defaults = map[string]string{"listen": "127.0.0.1:8080", "log_level": "info", "log_format": "json"}
+
+// config is configFlags once it is typed and valid.
+type config struct {
+	listen, publicURL, databaseURL, dataDir string
+	kek                                     issuer.KEK
+	tls                                     *tls.Config
+	natsURLs                                []string
+	level                                   slog.Level
+	jsonLogs                                bool
+}
+
+// configError is every problem of a configuration.
+type configError []string
+
+// Error implements error.
+func (e configError) Error() string {
+	return fmt.Sprintf("the configuration has %d problem(s):\n  %s", len(e), strings.Join(e, "\n  "))
+}
+
+// load merges the three sources and types the result. The error is a configError
+// that lists everything wrong.
+func (f configFlags) load(env environment) (config, error) {
+	s := &settings{values: map[string]string{}}
+	for k, v := range defaults {
+		s.values[k] = v
+	}
+	names := settingNames()
+	s.readFile(f.Config, names)
+	given := reflect.ValueOf(f)
+	for i, name := range names {
+		if v := env.getenv("CHANCERY_" + strings.ToUpper(name)); v != "" {
+			s.values[name] = v
+		}
+		if v := given.Field(i + 1).String(); v != "" { // field 0 is the file itself
+			s.values[name] = v
+		}
+	}
+	c := s.config(env)
+	if len(s.problems) > 0 {
+		return c, configError(s.problems)
+	}
+	return c, nil
+}
+
+// settingNames are the names in the file, in the order of the fields.
+func settingNames() []string {
+	return []string{
+		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "tls_cert_file", "tls_key_file",
+		"nats_urls", "log_level", "log_format",
+	}
+}
+
+// settings are the merged texts and what is wrong with them.
+type settings struct {
+	values   map[string]string
+	problems []string
+}
+
+func (s *settings) wrong(name, format string, args ...any) {
+	s.problems = append(s.problems, name+": "+fmt.Sprintf(format, args...))
+}
+
+func (s *settings) readFile(path string, names []string) {
+	if path == "" {
+		return
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		s.wrong("config", "the file cannot be read: %s", reason(err))
+		return
+	}
+	var lines map[string]yaml.Node
+	if err := yaml.Unmarshal(text, &lines); err != nil {
+		s.wrong("config", "the file is not a list of `name: value` lines in YAML")
+		return
+	}
+	for name, node := range lines {
+		var list []string
+		switch {
+		case !slices.Contains(names, name):
+			s.wrong("config", "line %d: there is no such setting; the settings are %s", node.Line, strings.Join(names, ", "))
+		case node.Kind == yaml.ScalarNode:
+			s.values[name] = node.Value
+		case node.Kind == yaml.SequenceNode && node.Decode(&list) == nil:
+			s.values[name] = strings.Join(list, ",")
+		default:
+			s.wrong(name, "line %d: a text is expected", node.Line)
+		}
+	}
+	slices.Sort(s.problems)
+}
+
+func (s *settings) config(env environment) config {
+	v := s.values
+	c := config{listen: v["listen"], publicURL: strings.TrimSuffix(v["public_url"], "/"), dataDir: v["data_dir"], jsonLogs: v["log_format"] != "text"}
+	if _, _, err := net.SplitHostPort(c.listen); err != nil {
+		s.wrong("listen", "must be HOST:PORT, such as 127.0.0.1:8080 or :8443")
+	}
+	if v["log_format"] != "text" && v["log_format"] != "json" {
+		s.wrong("log_format", "must be json or text")
+	}
+	if err := c.level.UnmarshalText([]byte(v["log_level"])); err != nil {
+		s.wrong("log_level", "must be debug, info, warn or error")
+	}
+	if c.dataDir == "" {
+		s.wrong("data_dir", "is required: a folder that only Chancery can read")
+	}
+	c.databaseURL = s.database()
+	c.kek = s.kek(env)
+	c.tls = s.tls()
+	if u, err := url.Parse(c.publicURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" {
+		s.wrong("public_url", "is required: http:// or https:// and a host, without a path; nats-servers fetch accounts from there")
+	}
+	for _, u := range strings.Split(v["nats_urls"], ",") {
+		if u = strings.TrimSpace(u); u != "" {
+			if p, err := url.Parse(u); err != nil || p.Host == "" || p.User != nil {
+				s.wrong("nats_urls", "each must be nats://HOST:PORT or tls://HOST:PORT, without credentials")
+				break
+			}
+			c.natsURLs = append(c.natsURLs, u)
+		}
+	}
+	return c
+}
+
+func (s *settings) database() string {
+	v, file := s.values["database_url"], s.values["database_url_file"]
+	switch {
+	case v == "" && file == "":
+		s.wrong("database_url", "is required: postgres://… or sqlite:///path/to/chancery.db (or database_url_file)")
+		return ""
+	case v != "" && file != "":
+		s.wrong("database_url", "and database_url_file exclude each other")
+		return ""
+	case file != "":
+		text, err := os.ReadFile(file)
+		if err != nil {
+			s.wrong("database_url_file", "cannot be read: %s", reason(err))
+			return ""
+		}
+		v = strings.TrimSpace(string(text))
+	}
+	if !strings.HasPrefix(v, "postgres://") && !strings.HasPrefix(v, "postgresql://") && !strings.HasPrefix(v, "sqlite://") {
+		s.wrong("database_url", "must start with postgres:// or sqlite://")
+	}
+	return v
+}
+
+// kek reads the key-encryption key from its file or from CHANCERY_KEK. None is no
+// problem of the configuration: the start is sealed then.
+func (s *settings) kek(env environment) issuer.KEK {
+	text := env.getenv("CHANCERY_KEK")
+	if file := s.values["kek_file"]; file != "" {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			s.wrong("kek_file", "cannot be read: %s", reason(err))
+			return issuer.KEK{}
+		}
+		text = string(raw)
+	}
+	if text == "" {
+		return issuer.KEK{}
+	}
+	kek, err := issuer.ParseKEK(text)
+	if err != nil {
+		s.wrong("kek_file", "%s", err)
+	}
+	return kek
+}
+
+func (s *settings) tls() *tls.Config {
+	cert, key := s.values["tls_cert_file"], s.values["tls_key_file"]
+	if cert == "" && key == "" {
+		return nil
+	}
+	if cert == "" || key == "" {
+		s.wrong("tls_cert_file", "and tls_key_file must be given together")
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		s.wrong("tls_cert_file", "certificate and key cannot be used together or not be read")
+		return nil
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+}
+
+// reason says why a file could not be read, without repeating its path.
+func reason(err error) string {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err.Error()
+	}
+	return err.Error()
+}

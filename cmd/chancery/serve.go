@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"chancery/issuer"
+)
+
+type serveCommand struct{ configFlags }
+
+func (c *serveCommand) run(ctx context.Context, env environment) error {
+	cfg, err := c.load(env)
+	if err != nil {
+		return usage(err)
+	}
+	log := newLogger(env.stderr, cfg.level, cfg.jsonLogs)
+	a, err := openServe(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	if err := a.start(ctx); err != nil {
+		return errors.Join(err, a.stop())
+	}
+	if why := a.issuer.Sealed(); why != "" {
+		log.WarnContext(ctx, "starting SEALED: serving and pushing what is signed, signing nothing", slog.String("reason", why))
+	}
+	if err := offerSetup(ctx, a, env); err != nil {
+		return errors.Join(err, a.stop())
+	}
+	log.InfoContext(ctx, "ready", slog.String("listen", a.cfg.listener.Addr().String()), slog.String("public_url", cfg.publicURL), slog.String("database", a.store.Dialect()))
+	select {
+	case <-ctx.Done():
+		log.InfoContext(ctx, "stopping")
+	case err = <-a.served:
+	}
+	return errors.Join(err, a.stop())
+}
+
+func openServe(ctx context.Context, cfg config, log *slog.Logger) (*app, error) {
+	if err := os.MkdirAll(cfg.dataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	l, err := net.Listen("tcp", cfg.listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("the address %s is taken by another program; choose one with --listen", cfg.listen)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	ac := appConfig{
+		databaseURL: cfg.databaseURL, dataDir: cfg.dataDir, kek: cfg.kek, publicURL: cfg.publicURL, listener: l, tls: cfg.tls, now: time.Now, log: log,
+	}
+	if len(cfg.natsURLs) > 0 {
+		ac.natsURLs = func() []string { return cfg.natsURLs }
+	}
+	a, err := openApp(ctx, ac)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return a, nil
+}
+
+// offerSetup prints the link for the first owner while nobody owns the control
+// plane. It goes to standard output, never to the log.
+func offerSetup(ctx context.Context, a *app, env environment) error {
+	needed, err := a.issuer.NeedsSetup(ctx)
+	if err != nil || !needed {
+		return err
+	}
+	link, err := a.issuer.SetupLink(ctx, issuer.Op{Caller: issuer.System("serve"), RequestID: "serve"})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.stdout, "Nobody owns this control plane yet. Open this link once, within 24 hours:\n\n  %s/setup/%s\n\n", a.cfg.publicURL, link.Reveal())
+	return err
+}

@@ -1,0 +1,215 @@
+package resolver_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+
+	"chancery/claims"
+	"chancery/resolver"
+	"chancery/store"
+	"chancery/store/storetest"
+)
+
+// TestConnections lists the clients of one account on all servers, page by page,
+// and makes no server load the account.
+func TestConnections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	r := w.start(resolver.Hurry{Page: 2})
+	servers := w.serve(3)
+	a, b := w.account("a"), w.account("b")
+	ua, ub := w.user(a, "ua"), w.user(b, "ub")
+	want := []claims.Connection{}
+	for i, n := range []int{0, 0, 0, 0, 0, 1} {
+		name := "client-" + string(rune('a'+i))
+		w.connect(servers[n], ua, nats.Name(name))
+		want = append(want, claims.Connection{
+			ServerID: servers[n].ID(), ServerName: servers[n].Name(), UserKey: ua.id, IssuerKey: a.id,
+			Client: name, Host: "127.0.0.1", Type: "nats", Lang: "go", Version: nats.Version,
+		})
+	}
+	w.connect(servers[2], ub)
+	got, err := r.Connections(t.Context(), a.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(claims.Connection{}, "CID", "Since", "InMsgs", "OutMsg")); diff != "" {
+		t.Errorf("connections (-want +got):\n%s", diff)
+	}
+	for _, c := range got {
+		if c.CID == 0 || time.Since(c.Since) > patience {
+			t.Errorf("connection %+v", c)
+		}
+	}
+	if held := w.held(servers[2], a); held != "" {
+		t.Error("listing connections made a server load the account")
+	}
+	_, stranger := newPair(t, claims.KindAccount)
+	if _, err := r.Connections(t.Context(), stranger); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("connections of an unknown account: %v", err)
+	}
+	idle := w.account("idle")
+	if got, err := r.Connections(t.Context(), idle.id); err != nil || len(got) != 0 {
+		t.Errorf("connections of an idle account: %v, %v", got, err)
+	}
+	r.Stop()
+	if _, err := r.Connections(t.Context(), a.id); !errors.Is(err, resolver.ErrNotConnected) {
+		t.Errorf("connections without servers: %v", err)
+	}
+}
+
+// TestListingConnectionsLoads holds the reason why Connections asks for INFO first.
+func TestListingConnectionsLoads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	w.start(resolver.Hurry{})
+	n1 := w.serve(1)[0]
+	a := w.account("a")
+	if w.held(n1, a) != "" {
+		t.Fatal("the account is loaded already")
+	}
+	if _, err := w.tool(n1).Request("$SYS.REQ.ACCOUNT."+a.id+".CONNZ", nil, patience); err != nil {
+		t.Fatal(err)
+	}
+	if w.held(n1, a) == "" {
+		t.Error("a nats-server no longer loads an account to list its connections; asking for INFO first may go")
+	}
+}
+
+func TestUnknownAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	r := w.start(resolver.Hurry{})
+	_, stranger := newPair(t, claims.KindAccount)
+	if _, err := r.Sync(t.Context(), stranger); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("sync: %v", err)
+	}
+	if _, err := r.Wait(t.Context(), stranger, 1); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("wait: %v", err)
+	}
+	if r.Servers("nobody") != nil {
+		t.Error("an unknown operator has servers")
+	}
+}
+
+// TestSystemPermissions holds the list, and that what is not on it is refused. That
+// everything works with it is held by all other tests: they connect with it.
+func TestSystemPermissions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	w.start(resolver.Hurry{})
+	n1 := w.serve(1)[0]
+	a := w.account("a")
+	permissions := resolver.SystemPermissions()
+	want := jwt.Permissions{
+		Pub: jwt.Permission{Allow: jwt.StringList{
+			"$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.*.ACCOUNTZ", "$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.ACCOUNT.*.CLAIMS.UPDATE",
+			"$SYS.REQ.ACCOUNT.*.INFO", "$SYS.REQ.ACCOUNT.*.CONNZ",
+		}},
+		Sub: jwt.Permission{Allow: jwt.StringList{"_INBOX.>", "$SYS.SERVER.*.STATSZ", "$SYS.SERVER.*.SHUTDOWN"}},
+	}
+	if diff := cmp.Diff(want, permissions); diff != "" {
+		t.Errorf("permissions (-want +got):\n%s", diff)
+	}
+	refused := make(chan string, 10)
+	c := w.connect(n1, w.userWith(w.system, "chancery", permissions), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		refused <- err.Error()
+	}))
+	for _, subject := range []string{
+		"$SYS.REQ.SERVER." + n1.ID() + ".RELOAD",
+		"$SYS.REQ.SERVER." + n1.ID() + ".KICK",
+		"$SYS.REQ.SERVER." + n1.ID() + ".CONNZ",
+		"$SYS.REQ.SERVER.PING.VARZ",
+		"$SYS.REQ.CLAIMS.DELETE",
+		"$SYS.SERVER." + n1.ID() + ".SHUTDOWN",
+		"$SYS.ACCOUNT." + a.id + ".CONNECT",
+	} {
+		if err := c.Publish(subject, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case msg := <-refused:
+			if !strings.Contains(strings.ToLower(msg), "permissions violation") || !strings.Contains(msg, subject) {
+				t.Errorf("publishing %s: %s", subject, msg)
+			}
+		case <-time.After(patience):
+			t.Errorf("publishing %s is allowed", subject)
+		}
+	}
+}
+
+// TestServerAnswers holds the answers of a nats-server that the code relies on.
+func TestServerAnswers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	w.start(resolver.Hurry{})
+	n1 := w.serve(1)[0]
+	loaded, cold := w.account("loaded"), w.account("cold")
+	w.connect(n1, w.user(loaded, "u"))
+	c := w.tool(n1)
+	ask := func(subject, body string) (out map[string]any) {
+		t.Helper()
+		m, err := c.Request(subject, []byte(body), patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(m.Data, &out); err != nil {
+			t.Fatal(err)
+		}
+		server, _ := out["server"].(map[string]any)
+		if server["id"] != n1.ID() || server["name"] != "n1" {
+			t.Errorf("%s: answered by %v", subject, server)
+		}
+		return out
+	}
+	update := func(id, token string) (data, failure map[string]any) {
+		t.Helper()
+		out := ask("$SYS.REQ.ACCOUNT."+id+".CLAIMS.UPDATE", token)
+		data, _ = out["data"].(map[string]any)
+		failure, _ = out["error"].(map[string]any)
+		return data, failure
+	}
+	for _, x := range []struct{ id, token, message string }{
+		{loaded.id, w.token(loaded), "jwt updated"},
+		{cold.id, w.token(cold), "jwt update skipped"},
+	} {
+		if data, failure := update(x.id, x.token); data["code"] != 200.0 || data["message"] != x.message || failure != nil {
+			t.Errorf("update: %v %v, want %s", data, failure, x.message)
+		}
+	}
+	for _, x := range []struct{ id, token, message string }{
+		{loaded.id, w.token(cold), "jwt update resulted in error - subject does not match jwt content"},
+		{loaded.id, "", "jwt update error - request body is empty"},
+		{cold.id, "x", "jwt update resulted in error - expected 3 chunks"},
+	} {
+		if data, failure := update(x.id, x.token); failure["code"] != 500.0 || failure["description"] != x.message || data != nil {
+			t.Errorf("update: %v %v, want %s", data, failure, x.message)
+		}
+	}
+	info := ask("$SYS.REQ.ACCOUNT."+loaded.id+".INFO", "")
+	if data, _ := info["data"].(map[string]any); data["jwt"] != w.token(loaded) || data["client_connections"] != 1.0 {
+		t.Errorf("info of a loaded account: %v", info)
+	}
+	info = ask("$SYS.REQ.ACCOUNT."+cold.id+".INFO", "")
+	if failure, _ := info["error"].(map[string]any); failure["description"] != "Account "+cold.id+" does not exist" {
+		t.Errorf("info of a cold account: %v", info)
+	}
+	accounts := ask("$SYS.REQ.SERVER."+n1.ID()+".ACCOUNTZ", "")
+	data, _ := accounts["data"].(map[string]any)
+	list, _ := data["accounts"].([]any)
+	has := map[any]bool{}
+	for _, id := range list {
+		has[id] = true
+	}
+	if !has[loaded.id] || !has[w.system.id] || has[cold.id] {
+		t.Errorf("accounts: %v", list)
+	}
+}

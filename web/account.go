@@ -1,0 +1,157 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"chancery/issuer"
+)
+
+// accountView is one account.
+type accountView struct {
+	Name, URL, Key, Operator, Description string
+	System                                bool
+	Tags                                  []string
+	State                                 chip
+	Created, Changed                      time.Time
+	JWTVersion, IssuedAt                  int64
+	JTI                                   string
+
+	Delivery  deliveryView
+	Limits    []limitRow
+	Templates []templateRow
+	// MoreTemplates says that the table is cut.
+	MoreTemplates bool
+	NoTemplates   *emptyView
+
+	Query   string
+	Users   []userRow
+	Pager   pager
+	NoUsers *emptyView
+
+	CanLimit, CanIssue bool
+}
+
+type limitRow struct{ Name, Value string }
+
+// account is the page of one account.
+func (c *Console) account(r *http.Request, v *visit) (answer, error) {
+	ctx, ref := r.Context(), r.PathValue("acct")
+	a, err := c.issuer.GetAccount(ctx, v.caller, ref)
+	if err != nil {
+		return answer{}, err
+	}
+	o, err := c.issuer.GetOperator(ctx, v.caller, a.OperatorID)
+	if err != nil {
+		return answer{}, err
+	}
+	view := accountView{
+		Name: a.Name, URL: accountURL(ref), Key: a.ID, Operator: o.Name, Description: a.Settings.Description, System: a.System, Tags: a.Settings.Tags,
+		State: stateChip(a.State), Created: a.Created, Changed: a.Updated, JWTVersion: a.JWTVersion, IssuedAt: a.IssuedAt, JTI: a.JTI,
+		Delivery: newDelivery(c.sync(ctx, v, a.ID)), Limits: limitRows(a.Settings.Limits),
+		CanLimit: v.may(issuer.WriteAccounts), CanIssue: v.may(issuer.WriteUsers) && v.may(issuer.IssueCredentials),
+	}
+	if err := c.listTemplates(ctx, v, &view, ref, a); err != nil {
+		return answer{}, err
+	}
+	if err := c.listUsers(r, v, &view, ref, a); err != nil {
+		return answer{}, err
+	}
+	return answer{page: "account", title: a.Name, crumbs: []link{{"Accounts", "/accounts"}}, body: view, calls: []apiCall{
+		c.call("This account", http.MethodGet, accountURL(ref), ""),
+		c.call("Its users", http.MethodGet, withQuery(accountURL(ref, "users"), "q", view.Query), ""),
+		c.call("How far its JWT got", http.MethodGet, accountURL(ref, "sync"), ""),
+	}}, nil
+}
+
+func (c *Console) listUsers(r *http.Request, v *visit, view *accountView, ref string, a issuer.Account) error {
+	params := r.URL.Query()
+	after := params.Get("after")
+	view.Query = searchText(params.Get("q"))
+	list, err := c.issuer.ListUsers(r.Context(), v.caller, a.ID, newPage(view.Query, after, pageSize))
+	if err != nil {
+		return err
+	}
+	list, more := cut(list, pageSize)
+	names := map[string]string{}
+	for _, t := range view.Templates {
+		names[t.ID] = t.Name
+	}
+	for _, u := range list {
+		row := userRow{Name: u.Name, URL: userURL(ref, segment(u.Name, u.ID)), Tags: u.Tags, State: stateChip(u.State), Changed: u.Updated}
+		if row.Template = names[u.TemplateID]; u.TemplateID != "" && row.Template == "" {
+			row.Template = u.TemplateID
+		}
+		view.Users = append(view.Users, row)
+	}
+	if after != "" {
+		view.Pager.First = withQuery(view.URL, "q", view.Query) + "#users"
+	}
+	if more {
+		last := list[len(list)-1]
+		view.Pager.Next = withQuery(view.URL, "q", view.Query, "after", cursor(last.Name, last.ID)) + "#users"
+	}
+	switch {
+	case len(list) > 0:
+	case view.Query != "":
+		view.NoUsers = &emptyView{Title: "No user matches “" + view.Query + "”", Text: "The search looks into names.", Action: &link{"Clear the search", view.URL + "#users"}}
+	default:
+		view.NoUsers = &emptyView{Title: "No users yet", Text: "A user is who credentials are for: a service, a device or a person."}
+		if view.CanIssue {
+			view.NoUsers.Action = &link{"Create the first user", view.URL + "/users/new"}
+		}
+	}
+	return nil
+}
+
+func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView, ref string, a issuer.Account) error {
+	list, err := c.issuer.ListTemplates(ctx, v.caller, a.ID, issuer.Page{Limit: pageSize + 1})
+	if err != nil {
+		return err
+	}
+	list, view.MoreTemplates = cut(list, pageSize)
+	for _, t := range list {
+		row := newTemplateRow(t)
+		full, err := c.issuer.GetTemplate(ctx, v.caller, a.ID, t.ID)
+		if err != nil {
+			return err
+		}
+		for _, k := range full.Keys {
+			if k.State == "current" {
+				row.Key = k.ID
+			}
+		}
+		row.IssueURL = withQuery(view.URL+"/users/new", "template", t.Body.Name)
+		view.Templates = append(view.Templates, row)
+	}
+	if len(list) == 0 {
+		view.NoTemplates = &emptyView{
+			Title: "No templates yet", Text: "A template holds permissions once, for many users. Its scoped signing key makes every server enforce them.",
+			Command: c.call("", http.MethodPost, accountURL(ref, "templates"),
+				`{"name":"service","permissions":{"publish":{"allow":["orders.>"]},"subscribe":{"allow":["_INBOX.>"]}}}`).Command,
+		}
+	}
+	return nil
+}
+
+func limitRows(l jwt.OperatorLimits) []limitRow {
+	rows := []limitRow{
+		{"Connections", formatCount(l.Conn)},
+		{"Leaf node connections", formatCount(l.LeafNodeConn)},
+		{"Subscriptions", formatCount(l.Subs)},
+		{"Largest message", formatSize(l.Payload)},
+		{"Data", formatSize(l.Data)},
+	}
+	switch {
+	case !l.IsJSEnabled():
+		return append(rows, limitRow{"JetStream", "Off"})
+	case len(l.JetStreamTieredLimits) > 0:
+		return append(rows, limitRow{"JetStream", "On, " + plural(len(l.JetStreamTieredLimits), "tier", "tiers")})
+	}
+	return append(rows, limitRow{"JetStream", "On"},
+		limitRow{"JetStream disk", formatSize(l.DiskStorage)}, limitRow{"JetStream memory", formatSize(l.MemoryStorage)},
+		limitRow{"Streams", formatCount(l.Streams)}, limitRow{"Consumers", formatCount(l.Consumer)})
+}

@@ -1,0 +1,231 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/nats-io/jwt/v2"
+
+	"chancery/issuer"
+)
+
+func connectionsField() *field {
+	return &field{
+		Name: "connections", Pointer: "/limits/connections", Label: "Connections", Kind: kindText, Numeric: true, Placeholder: unlimited,
+		Hint: "How many clients may be connected at once. Empty for no limit, 0 for none.",
+	}
+}
+
+// jetStreamGroup are the fields of flat JetStream limits: a switch and sizes, since
+// JetStream that is off because a number is zero confuses everyone.
+func jetStreamGroup(counts bool) group {
+	g := group{Legend: "JetStream", Fields: []*field{
+		{Name: "jetstream", Pointer: "/jetstream/enabled", Label: "JetStream on", Kind: kindCheckbox, Hint: "Streams, key-value and object stores in this account."},
+		{Name: "disk", Pointer: "/jetstream/disk_bytes", Label: "Disk", Kind: kindText, Placeholder: unlimited, Hint: "Such as 10 GiB. Empty for no limit, 0 for none."},
+		{Name: "memory", Pointer: "/jetstream/memory_bytes", Label: "Memory", Kind: kindText, Placeholder: unlimited, Hint: "Such as 512 MiB. Empty for no limit, 0 for none."},
+	}}
+	if counts {
+		g.Fields = append(g.Fields,
+			&field{Name: "streams", Pointer: "/jetstream/streams", Label: "Streams", Kind: kindText, Numeric: true, Placeholder: unlimited, Hint: "Empty for no limit."},
+			&field{Name: "consumers", Pointer: "/jetstream/consumers", Label: "Consumers", Kind: kindText, Numeric: true, Placeholder: unlimited, Hint: "Empty for no limit."})
+	}
+	return g
+}
+
+// setJetStream puts what the form says into the settings.
+func setJetStream(f *form, settings *jwt.Account) {
+	if f.field("jetstream") == nil {
+		return
+	}
+	l := &settings.Limits.JetStreamLimits
+	if !f.checked("jetstream") {
+		*l = jwt.JetStreamLimits{}
+		return
+	}
+	if l.DiskStorage == 0 && l.MemoryStorage == 0 {
+		l.Streams, l.Consumer = jwt.NoLimit, jwt.NoLimit
+	}
+	l.DiskStorage, l.MemoryStorage = f.size("disk"), f.size("memory")
+	if f.field("streams") != nil {
+		l.Streams, l.Consumer = f.count("streams"), f.count("consumers")
+	}
+	if l.DiskStorage == 0 && l.MemoryStorage == 0 && f.ok() {
+		f.fail("disk", "JetStream needs disk or memory: a server takes zero of both for off.")
+	}
+}
+
+func limitsForm(ref string, l jwt.OperatorLimits) *form {
+	count := func(name, pointer, label, hint string, n int64) *field {
+		return &field{Name: name, Pointer: pointer, Label: label, Hint: hint, Kind: kindText, Numeric: true, Placeholder: unlimited, Value: countInput(n)}
+	}
+	conn := connectionsField()
+	conn.Value = countInput(l.Conn)
+	f := &form{
+		Action: accountURL(ref, "limits"), Submit: "Review the change", Cancel: accountURL(ref),
+		Groups: []group{
+			{Legend: "Connections", Fields: []*field{
+				conn,
+				count("leafs", "/limits/leaf_connections", "Leaf node connections", "How many leaf nodes may bind to the account. Empty for no limit, 0 for none.", l.LeafNodeConn),
+			}},
+			{Legend: "Data", Fields: []*field{
+				count("subscriptions", "/limits/subscriptions", "Subscriptions", "Of all connections together. Empty for no limit.", l.Subs),
+				{
+					Name: "payload", Pointer: "/limits/payload_bytes", Label: "Largest message", Kind: kindText, Placeholder: unlimited, Value: sizeInput(l.Payload),
+					Hint: "Such as 64 KiB. A server's own bound holds besides. Empty for no limit.",
+				},
+			}},
+		},
+	}
+	if len(l.JetStreamTieredLimits) > 0 {
+		f.Groups = append(f.Groups, group{Legend: "JetStream", Note: "This account has limits by replica count (tiers). Change them through the API."})
+	} else {
+		js := jetStreamGroup(true)
+		for _, x := range js.Fields {
+			switch x.Name {
+			case "jetstream":
+				x.Checked = l.IsJSEnabled()
+			case "disk":
+				x.Value = sizeInput(l.DiskStorage)
+			case "memory":
+				x.Value = sizeInput(l.MemoryStorage)
+			case "streams":
+				x.Value = countInput(l.Streams)
+			case "consumers":
+				x.Value = countInput(l.Consumer)
+			}
+		}
+		if !l.IsJSEnabled() {
+			// Switching it on must not start from four zeros.
+			for _, x := range js.Fields[1:] {
+				x.Value = ""
+			}
+		}
+		f.Groups = append(f.Groups, js)
+	}
+	f.Groups = append(f.Groups, group{Fields: []*field{reasonField()}})
+	return f
+}
+
+func reasonField() *field {
+	return &field{Name: "reason", Label: "Reason", Kind: kindText, Autocomplete: "off", Hint: "Optional. Kept in the audit log beside your name."}
+}
+
+// edit returns the change that the form asks for. It fails the form where a value
+// cannot be read.
+func limitsEdit(f *form) func(*jwt.Account) {
+	conn, leafs, subs, payload := f.count("connections"), f.count("leafs"), f.count("subscriptions"), f.size("payload")
+	var probe jwt.Account
+	setJetStream(f, &probe) // says what is wrong once, before anything is asked
+	return func(s *jwt.Account) {
+		l := &s.Limits
+		l.Conn, l.LeafNodeConn, l.Subs, l.Payload = conn, leafs, subs, payload
+		if f.ok() {
+			setJetStream(f, s)
+		}
+	}
+}
+
+func (c *Console) editLimits(r *http.Request, v *visit) (answer, error) {
+	a, err := c.issuer.GetAccount(r.Context(), v.caller, r.PathValue("acct"))
+	if err != nil {
+		return answer{}, err
+	}
+	return c.limitsPage(r.PathValue("acct"), a, limitsForm(r.PathValue("acct"), a.Settings.Limits)), nil
+}
+
+func (c *Console) limitsPage(ref string, a issuer.Account, f *form) answer {
+	return answer{
+		status: f.status(), page: "form", title: "Limits of " + a.Name, crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}},
+		body:  formView{Title: "Limits", Lead: "Of account " + a.Name + ". You see what a change does before it is made.", Form: f},
+		calls: []apiCall{c.call("Change limits", http.MethodPatch, accountURL(ref), `{"limits":{"connections":500}}`)},
+	}
+}
+
+func (c *Console) planLimits(r *http.Request, v *visit) (answer, error) {
+	ref := r.PathValue("acct")
+	a, err := c.issuer.GetAccount(r.Context(), v.caller, ref)
+	if err != nil {
+		return answer{}, err
+	}
+	f := limitsForm(ref, a.Settings.Limits)
+	f.read(r.PostForm)
+	edit := limitsEdit(f)
+	if !f.ok() || r.PostForm.Get("back") != "" {
+		return c.limitsPage(ref, a, f), nil
+	}
+	out, err := c.issuer.UpdateAccount(r.Context(), v.dryRun(f.value("reason")), ref, edit)
+	if err != nil {
+		if f.accept(err) {
+			return c.limitsPage(ref, a, f), nil
+		}
+		return answer{}, err
+	}
+	if len(out.Plan.Changes) == 0 {
+		f.Message, f.Hint = "Nothing would change", "These are the limits it has."
+		return c.limitsPage(ref, a, f), nil
+	}
+	return c.limitsPlan(ref, a, f, out, false), nil
+}
+
+func (c *Console) limitsPlan(ref string, a issuer.Account, f *form, out issuer.Outcome[issuer.Account], moved bool) answer {
+	p := planView{
+		Title: "Change the limits of " + a.Name, Moved: moved, Changes: describe(out.Plan.Changes), Warnings: sentences(out.Plan.Warnings),
+		Impact:  []impact{connectionsImpact(out.Plan.Connections, "close")},
+		Servers: serverNames(c.live.Servers(a.OperatorID)),
+		Action:  accountURL(ref, "limits", "apply"), Back: accountURL(ref, "limits"), Cancel: accountURL(ref), Apply: "Apply",
+		Hidden: append(f.carried(), hidden{"version", strconv.FormatInt(a.Version, 10)}, hidden{"plan", limitsHash(a, out.Plan)}),
+	}
+	if out.Plan.Connections > 1 && len(p.Servers) > 1 {
+		p.Impact[0].Note = "At most: each server counts for itself first, then they balance it."
+	}
+	return answer{page: "plan", title: p.Title, crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}, {"Limits", accountURL(ref, "limits")}}, body: p}
+}
+
+func limitsHash(a issuer.Account, p issuer.Plan) string { return planHash(a.ID, a.Version, p.Changes) }
+
+func (c *Console) applyLimits(r *http.Request, v *visit) (answer, error) {
+	ctx, ref := r.Context(), r.PathValue("acct")
+	// A second round is for an account that changed between plan and apply.
+	for range 2 {
+		a, err := c.issuer.GetAccount(ctx, v.caller, ref)
+		if err != nil {
+			return answer{}, err
+		}
+		f := limitsForm(ref, a.Settings.Limits)
+		f.read(r.PostForm)
+		edit := limitsEdit(f)
+		if !f.ok() {
+			return c.limitsPage(ref, a, f), nil
+		}
+		out, err := c.issuer.UpdateAccount(ctx, v.dryRun(f.value("reason")), ref, edit)
+		if err == nil && limitsHash(a, out.Plan) != r.PostForm.Get("plan") {
+			if len(out.Plan.Changes) == 0 {
+				c.notify(r, v, "The limits are already what you asked for. Somebody else may have set them.")
+				return seeOther(accountURL(ref)), nil
+			}
+			return c.limitsPlan(ref, a, f, out, true), nil
+		}
+		if err == nil {
+			op := v.op(f.value("reason"))
+			op.ExpectedVersion = a.Version
+			out, err = c.issuer.UpdateAccount(ctx, op, ref, edit)
+		}
+		switch {
+		case err == nil:
+			return c.limitsSaved(ctx, r, v, ref, out.Value), nil
+		case issuer.AsError(err).Kind == issuer.KindStale:
+			continue
+		case f.accept(err):
+			return c.limitsPage(ref, a, f), nil
+		}
+		return answer{}, err
+	}
+	return answer{}, &issuer.Error{Kind: issuer.KindBusy, Code: "busy", Message: "The account keeps changing.", Hint: "Open its limits again in a moment."}
+}
+
+func (c *Console) limitsSaved(ctx context.Context, r *http.Request, v *visit, ref string, a issuer.Account) answer {
+	c.await(ctx, v, a.ID, a.JWTVersion, waitChange)
+	c.notify(r, v, "The limits of "+a.Name+" were changed.")
+	return seeOther(accountURL(ref))
+}

@@ -1,0 +1,109 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"chancery/issuer"
+)
+
+//go:embed templates
+var templateFiles embed.FS
+
+// pageNames are the templates that answers name. Each lies in a file of its name
+// and defines "content"; everything else under templates is shared by all.
+var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation"}
+
+// layoutView is what the layout shows around a page.
+type layoutView struct {
+	Title     string
+	Crumbs    []link
+	Caller    issuer.Caller
+	Operators []operatorView
+	Dev       bool
+	// Notice is a sentence about what just happened.
+	Notice    string
+	Calls     []apiCall
+	RequestID string
+	// Wide is false for the one-column pages before signing in.
+	Wide bool
+	Body any
+}
+
+// operatorView is an operator in the header, with how many servers are seen.
+type operatorView struct {
+	Name    string
+	Servers int
+}
+
+// parsePages parses every page with the shared templates, so that a page which is
+// missing or broken stops the start and not a visitor.
+func (c *Console) parsePages() (map[string]*template.Template, error) {
+	shared := template.New("").Funcs(template.FuncMap{
+		"asset": c.assets.path, "short": shortKey, "count": formatCount, "size": formatSize, "plural": plural, "lower": strings.ToLower,
+		"stamp": stamp, "unix": unixStamp, "exact": exact, "clip": newClip, "subject": breakable, "search": newSearch, "initial": initial,
+	}).Option("missingkey=error")
+	files, err := fs.Glob(templateFiles, "templates/shared/*.html")
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("parsing templates: no shared ones: %w", err)
+	}
+	if shared, err = shared.ParseFS(templateFiles, files...); err != nil {
+		return nil, fmt.Errorf("parsing templates: %w", err)
+	}
+	pages := map[string]*template.Template{}
+	for _, name := range pageNames {
+		p, err := shared.Clone()
+		if err != nil {
+			return nil, fmt.Errorf("parsing templates: %w", err)
+		}
+		if p, err = p.ParseFS(templateFiles, "templates/"+name+".html"); err != nil {
+			return nil, fmt.Errorf("parsing templates: %w", err)
+		}
+		if p.Lookup("content") == nil || p.Lookup("layout") == nil {
+			return nil, fmt.Errorf("parsing templates: %s.html does not define content", name)
+		}
+		pages[name] = p
+	}
+	return pages, nil
+}
+
+func (c *Console) render(out *bytes.Buffer, r *http.Request, v *visit, requestID string, a answer) error {
+	page, ok := c.pages[a.page]
+	if !ok {
+		return fmt.Errorf("no page %q", a.page)
+	}
+	l := layoutView{Title: a.title, Crumbs: a.crumbs, Dev: c.dev, Calls: a.calls, RequestID: requestID, Body: a.body}
+	if v.signedIn() {
+		l.Wide, l.Caller = true, v.caller
+		l.Operators = c.roster(r.Context(), v)
+		if notice := c.sessions.PopString(r.Context(), keyNotice); notice != "" {
+			l.Notice, v.changed = notice, true
+		}
+	}
+	return page.ExecuteTemplate(out, "layout", l)
+}
+
+// roster returns the operators for the header; a header must not take a page down.
+func (c *Console) roster(ctx context.Context, v *visit) []operatorView {
+	const most = 3
+	if !v.may(issuer.ReadOperators) {
+		return nil
+	}
+	list, err := c.issuer.ListOperators(ctx, v.caller, issuer.Page{Limit: most})
+	if err != nil {
+		c.log.WarnContext(ctx, "listing operators for the header", slog.String("request_id", v.requestID), slog.Any("error", err))
+		return nil
+	}
+	out := make([]operatorView, len(list))
+	for i, o := range list {
+		out[i] = operatorView{o.Name, len(c.live.Servers(o.ID))}
+	}
+	return out
+}

@@ -1,0 +1,82 @@
+package web
+
+import (
+	"net/http"
+
+	"chancery/issuer"
+)
+
+// handler turns a request into an answer. An error becomes a page in failure.
+type handler func(c *Console, r *http.Request, v *visit) (answer, error)
+
+// access says who may use a route.
+type access int
+
+const (
+	// signedIn routes send everybody else to the sign-in page.
+	signedIn access = iota
+	// anybody routes are what a person needs who is not signed in.
+	anybody
+)
+
+// route is one line of the route table.
+type route struct {
+	method, pattern string
+	handle          handler
+	access          access
+	// needs is the permission without which a form is not even shown. What a
+	// form sends is authorized, and a denial audited, by issuer.
+	needs issuer.Permission
+}
+
+// routes is the table of all pages. A pattern that is not here answers 404.
+func routes() []route {
+	const (
+		get, post = http.MethodGet, http.MethodPost
+		acct      = "/accounts/{acct}"
+		user      = acct + "/users/{user}"
+	)
+	return []route{
+		{get, "/login", (*Console).login, anybody, ""},
+		{get, "/login/{link}", (*Console).showLink, anybody, ""},
+		{post, "/login/{link}", (*Console).useLink, anybody, ""},
+		{get, "/setup/{link}", (*Console).showLink, anybody, ""},
+		{post, "/setup/{link}", (*Console).useLink, anybody, ""},
+		{post, "/logout", (*Console).logout, anybody, ""},
+
+		{get, "/{$}", (*Console).home, signedIn, ""},
+		{get, "/accounts", (*Console).accounts, signedIn, ""},
+		{get, "/accounts/new", (*Console).newAccount, signedIn, issuer.WriteAccounts},
+		{post, "/accounts/new", (*Console).createAccount, signedIn, ""},
+		{get, acct, (*Console).account, signedIn, ""},
+		{get, acct + "/limits", (*Console).editLimits, signedIn, issuer.WriteAccounts},
+		{post, acct + "/limits", (*Console).planLimits, signedIn, ""},
+		{post, acct + "/limits/apply", (*Console).applyLimits, signedIn, ""},
+
+		{get, acct + "/users/new", (*Console).newUser, signedIn, issuer.WriteUsers},
+		{post, acct + "/users/new", (*Console).createUser, signedIn, ""},
+		{get, user, (*Console).user, signedIn, ""},
+		{get, user + "/issue", (*Console).newCredential, signedIn, issuer.IssueCredentials},
+		{post, user + "/issue", (*Console).issueCredential, signedIn, ""},
+		{get, user + "/revoke", (*Console).newRevocation, signedIn, issuer.WriteRevocations},
+		{post, user + "/revoke", (*Console).planRevocation, signedIn, ""},
+		{post, user + "/revoke/apply", (*Console).applyRevocation, signedIn, ""},
+		{get, user + "/revocation", (*Console).revocation, signedIn, ""},
+
+		{"", "/", (*Console).notFound, anybody, ""},
+	}
+}
+
+// mount builds the handler: the order of what wraps what is this function.
+func (c *Console) mount() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /static/{file}", c.static)
+	for _, rt := range routes() {
+		pattern := rt.pattern
+		if rt.method != "" {
+			pattern = rt.method + " " + rt.pattern
+		}
+		mux.Handle(pattern, c.serve(rt))
+	}
+	return c.observe(c.protect(mux))
+}

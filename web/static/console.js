@@ -1,0 +1,131 @@
+// The one script of the console. It only adds comfort: without it every page and every action works.
+"use strict";
+
+(() => {
+  document.documentElement.classList.add("js");
+  const status = document.getElementById("status");
+
+  // say announces a sentence to people who do not see what changed.
+  const say = (text) => {
+    if (!status) return;
+    const p = document.createElement("p");
+    p.className = "hidden";
+    p.textContent = text;
+    status.append(p);
+    setTimeout(() => p.remove(), 4000);
+  };
+
+  // copy falls back to a selection where the clipboard is closed: browsers open it over HTTPS and on localhost only.
+  const copy = async (text) => {
+    if (navigator.clipboard && window.isSecureContext) {
+      await navigator.clipboard.writeText(text);
+      return;
+    }
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.setAttribute("readonly", "");
+    area.className = "hidden";
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    if (!done) throw new Error("copying is not allowed");
+  };
+
+  const secret = document.querySelector("[data-secret]");
+  let saved = false;
+
+  const copied = (button) => {
+    const label = button.classList.contains("button") ? button : null;
+    const before = label && label.textContent;
+    button.classList.add("copied");
+    if (label) label.textContent = "Copied";
+    say("Copied.");
+    setTimeout(() => {
+      button.classList.remove("copied");
+      if (label) label.textContent = before;
+    }, 1800);
+  };
+
+  const download = (button) => {
+    const text = document.getElementById(button.dataset.download).textContent;
+    const link = document.createElement("a");
+    const url = URL.createObjectURL(new Blob([text], { type: "application/octet-stream" }));
+    link.href = url;
+    link.download = button.dataset.name;
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    say("The file is being saved.");
+  };
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy], [data-copy-from], [data-download]");
+    if (!button) {
+      const menu = document.querySelector("details.menu[open]");
+      if (menu && !menu.contains(event.target)) menu.open = false;
+      return;
+    }
+    if (button.dataset.download) {
+      download(button);
+      saved = true;
+      return;
+    }
+    const from = button.dataset.copyFrom;
+    try {
+      await copy(from ? document.getElementById(from).textContent : button.dataset.copy);
+      if (from) saved = true;
+      copied(button);
+    } catch {
+      say("Copying is not allowed here. Select the text and copy it.");
+    }
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && document.querySelector("details.menu[open]");
+    if (menu) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+
+  // A secret that was selected and copied by hand counts as saved.
+  if (secret) {
+    secret.addEventListener("copy", () => { saved = true; });
+    let asked = false;
+    window.addEventListener("beforeunload", (event) => {
+      if (saved || asked) return;
+      asked = true;
+      event.preventDefault();
+    });
+  }
+
+  // A second click must not send a form twice; coming back by Back makes it usable again.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post") return;
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "1";
+  });
+  window.addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  });
+
+  // Times become relative, with the full one in the tooltip and for screen readers on demand.
+  const units = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+  const tell = (time) => {
+    const seconds = Math.round((Date.parse(time.dateTime) - Date.now()) / 1000);
+    if (Number.isNaN(seconds)) return;
+    if (!time.title) time.title = time.textContent;
+    const [unit, size] = units.find(([, s]) => Math.abs(seconds) >= s) || ["second", 1];
+    time.textContent = Math.abs(seconds) < 5 ? "just now" : relative.format(Math.round(seconds / size), unit);
+  };
+  const tellAll = () => document.querySelectorAll("time[datetime]:not([data-exact])").forEach(tell);
+  tellAll();
+  setInterval(tellAll, 30000);
+})();
