@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -161,7 +162,7 @@ func (a *API) listAccounts(ctx context.Context, by call, in *listAccountsInput) 
 	if err != nil {
 		return nil, err
 	}
-	return turn(rows, page.Limit-1, "/accounts", viewAccount, func(x issuer.Account) cursor {
+	return turn(rows, page.Limit-1, in.link(url.Values{"q": {in.Q}, "operator": {in.Operator}}, "accounts"), viewAccount, func(x issuer.Account) cursor {
 		return cursor{List: name + "?q=" + in.Q, Name: x.Name, ID: x.ID}
 	}), nil
 }

@@ -66,7 +66,7 @@ func (a *API) listCredentials(ctx context.Context, by call, in *listCredentialsI
 		return nil, err
 	}
 	view := func(x issuer.CredentialWithStatus) Credential { return viewCredential(x.Credential, x.Status) }
-	return turn(rows, limit, "/accounts/"+in.Account+"/users/"+in.User+"/credentials", view, func(x issuer.CredentialWithStatus) cursor {
+	return turn(rows, limit, in.link(nil, "accounts", in.Account, "users", in.User, "credentials"), view, func(x issuer.CredentialWithStatus) cursor {
 		return cursor{List: name, ID: x.ID}
 	}), nil
 }

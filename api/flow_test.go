@@ -118,7 +118,11 @@ func TestPagesHoldEverythingOnce(t *testing.T) {
 			}
 			path = ""
 			if p.NextCursor != "" {
-				path = users + "?limit=3&q=U&cursor=" + p.NextCursor
+				link := a.header.Get("Link")
+				path = strings.TrimSuffix(strings.TrimPrefix(link, "</api/v1"), ">; rel=\"next\"")
+				if !strings.Contains(path, "limit=3") || !strings.Contains(path, "q=U") {
+					h.t.Errorf("Link %s lost the filters", link)
+				}
 				other := h.send(request{method: get, path: users + "?limit=3&cursor=" + p.NextCursor, token: h.owner})
 				if other.status != 422 {
 					h.t.Errorf("the cursor of another filter answered %d", other.status)

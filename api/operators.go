@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"math"
+	"net/url"
 	"time"
 
 	"chancery/claims"
@@ -72,7 +74,7 @@ func (a *API) listOperators(ctx context.Context, by call, in *listOperatorsInput
 	if err != nil {
 		return nil, err
 	}
-	return turn(rows, page.Limit-1, "/operators", viewOperator, func(o issuer.Operator) cursor {
+	return turn(rows, page.Limit-1, in.link(url.Values{"q": {in.Q}}, "operators"), viewOperator, func(o issuer.Operator) cursor {
 		return cursor{List: "operators?q=" + in.Q, Name: o.Name, ID: o.ID}
 	}), nil
 }
@@ -184,7 +186,7 @@ func (a *API) listServers(ctx context.Context, by call, in *OperatorPath) (*page
 	if err != nil {
 		return nil, err
 	}
-	return turn(a.live.Servers(o.ID), maxLimit, "", func(s claims.Server) Server {
+	return turn(a.live.Servers(o.ID), math.MaxInt, nil, func(s claims.Server) Server {
 		return Server{ID: s.ID, Name: s.Name, Cluster: s.Cluster, Version: s.Version, LastSeen: s.LastSeen}
 	}, func(claims.Server) cursor { return cursor{} }), nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
+	"strconv"
 
 	"chancery/claims"
 	"chancery/issuer"
@@ -65,6 +66,27 @@ func (l List) position(name string) (cursor, int, error) {
 	return c, limit, nil
 }
 
+// link returns the URL of a list's next page: its path, segment by segment, and
+// its own limit and filters.
+func (l List) link(filters url.Values, segments ...string) func(c cursor) string {
+	path := Base
+	for _, s := range segments {
+		path += "/" + url.PathEscape(s)
+	}
+	return func(c cursor) string {
+		q := url.Values{"cursor": {c.encode()}}
+		if l.Limit != 0 && l.Limit != defaultLimit {
+			q.Set("limit", strconv.Itoa(l.Limit))
+		}
+		for k, v := range filters {
+			if v[0] != "" {
+				q[k] = v
+			}
+		}
+		return path + "?" + q.Encode()
+	}
+}
+
 // pageOf returns the store's page of a list by name, asking for one row more.
 func (s Search) pageOf(name string) (issuer.Page, error) {
 	c, limit, err := s.position(name + "?q=" + s.Q)
@@ -83,15 +105,15 @@ type paged[T any] struct {
 	Body Page[T]
 }
 
-// turn makes an answer of rows, of which there may be one too many; path is the
-// list's own and key says where a row stands.
-func turn[R, T any](rows []R, limit int, path string, view func(R) T, key func(R) cursor) *paged[T] {
+// turn makes an answer of rows, of which there may be one too many; next is the URL
+// of the page after a row, whose place key tells.
+func turn[R, T any](rows []R, limit int, next func(cursor) string, view func(R) T, key func(R) cursor) *paged[T] {
 	out := &paged[T]{Body: Page[T]{Items: make([]T, 0, min(len(rows), limit))}}
 	for n, r := range rows {
 		if n == limit {
-			c := key(rows[limit-1]).encode()
-			out.Body.NextCursor = c
-			out.Link = "<" + Base + path + "?cursor=" + url.QueryEscape(c) + ">; rel=\"next\""
+			c := key(rows[limit-1])
+			out.Body.NextCursor = c.encode()
+			out.Link = "<" + next(c) + `>; rel="next"`
 			break
 		}
 		out.Body.Items = append(out.Body.Items, view(r))

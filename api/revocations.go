@@ -53,7 +53,7 @@ func (a *API) listRevocations(ctx context.Context, by call, in *listRevocationsI
 	if err != nil {
 		return nil, err
 	}
-	return turn(rows, limit, "/accounts/"+in.Account+"/revocations", viewRevocation, func(v issuer.Revocation) cursor {
+	return turn(rows, limit, in.link(nil, "accounts", in.Account, "revocations"), viewRevocation, func(v issuer.Revocation) cursor {
 		return cursor{List: name, ID: v.ID}
 	}), nil
 }

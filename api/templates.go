@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -177,7 +178,7 @@ func (a *API) listTemplates(ctx context.Context, by call, in *listTemplatesInput
 	if err != nil {
 		return nil, err
 	}
-	return turn(rows, page.Limit-1, "/accounts/"+in.Account+"/templates", viewTemplate, func(x issuer.Template) cursor {
+	return turn(rows, page.Limit-1, in.link(url.Values{"q": {in.Q}}, "accounts", in.Account, "templates"), viewTemplate, func(x issuer.Template) cursor {
 		return cursor{List: name + "?q=" + in.Q, Name: x.Body.Name, ID: x.ID}
 	}), nil
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	"chancery/claims"
@@ -58,7 +59,7 @@ func (a *API) listUsers(ctx context.Context, by call, in *listUsersInput) (*page
 	if err != nil {
 		return nil, err
 	}
-	return turn(rows, page.Limit-1, "/accounts/"+in.Account+"/users", viewUser, func(u issuer.User) cursor {
+	return turn(rows, page.Limit-1, in.link(url.Values{"q": {in.Q}}, "accounts", in.Account, "users"), viewUser, func(u issuer.User) cursor {
 		return cursor{List: name + "?q=" + in.Q, Name: u.Name, ID: u.ID}
 	}), nil
 }
