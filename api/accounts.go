@@ -186,7 +186,7 @@ func (a *API) createAccount(ctx context.Context, by call, in *createAccountInput
 	body := viewAccount(out.Value)
 	body.Plan = in.plan(out.Plan)
 	body.Sync = a.syncAfter(ctx, in.Change, out.Value.ID, out.Value.JWTVersion)
-	return &created[Account]{Status: in.created(201), ETag: etag(out.Value.Version), Location: Base + "/accounts/" + out.Value.ID, Body: body}, nil
+	return &created[Account]{Status: in.status(), ETag: etag(out.Value.Version), Location: Base + "/accounts/" + out.Value.ID, Body: body}, nil
 }
 
 func (a *API) getAccount(ctx context.Context, by call, in *AccountPath) (*saved[Account], error) {

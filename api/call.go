@@ -82,8 +82,10 @@ func (a *API) authenticate(hc huma.Context, next func(huma.Context)) {
 	ctx := hc.Context()
 	scheme, token, _ := strings.Cut(hc.Header("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		a.refuse(hc, &issuer.Error{Kind: issuer.KindUnauthenticated, Code: "token_required", Message: "A token is needed.",
-			Hint: "Send an API token as Authorization: Bearer chy_pat_…"})
+		a.refuse(hc, &issuer.Error{
+			Kind: issuer.KindUnauthenticated, Code: "token_required", Message: "A token is needed.",
+			Hint: "Send an API token as Authorization: Bearer chy_pat_…",
+		})
 		return
 	}
 	caller, err := a.issuer.Authenticate(ctx, claims.NewSecret(strings.TrimSpace(token)))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -111,11 +112,12 @@ type saved[T any] struct {
 	Body T
 }
 
-func (c Change) created(status int) int {
+// status is that of making something, which a dry run does not.
+func (c Change) status() int {
 	if c.DryRun {
-		return 200
+		return http.StatusOK
 	}
-	return status
+	return http.StatusCreated
 }
 
 // syncAfter returns how far the account's JWT got, waiting as the caller prefers.

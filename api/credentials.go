@@ -96,5 +96,5 @@ func (a *API) issueCredential(ctx context.Context, by call, in *issueCredentialI
 	if err != nil {
 		return nil, err
 	}
-	return &created[IssuedCredential]{Status: in.created(201), Body: viewIssued(out.Value)}, nil
+	return &created[IssuedCredential]{Status: in.status(), Body: viewIssued(out.Value)}, nil
 }

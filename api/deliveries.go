@@ -86,8 +86,10 @@ func (a *API) listConnections(ctx context.Context, by call, in *AccountPath) (*p
 	}
 	all, err := a.live.Connections(ctx, acct.ID)
 	if errors.Is(err, claims.ErrNotConnected) {
-		return nil, &issuer.Error{Kind: issuer.KindBusy, Code: "servers_unreachable", Message: "No nats-server of the operator can be reached.",
-			Hint: "Check the operator's service URLs and that its servers run."}
+		return nil, &issuer.Error{
+			Kind: issuer.KindBusy, Code: "servers_unreachable", Message: "No nats-server of the operator can be reached.",
+			Hint: "Check the operator's service URLs and that its servers run.",
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -106,7 +106,7 @@ func (a *API) createOperator(ctx context.Context, by call, in *createOperatorInp
 	}
 	body := viewOperator(out.Value)
 	body.Plan = in.plan(out.Plan)
-	return &created[Operator]{Status: in.created(201), ETag: etag(out.Value.Version), Location: Base + "/operators/" + out.Value.ID, Body: body}, nil
+	return &created[Operator]{Status: in.status(), ETag: etag(out.Value.Version), Location: Base + "/operators/" + out.Value.ID, Body: body}, nil
 }
 
 // OperatorPath names an operator.

@@ -59,9 +59,11 @@ func (l List) position(name string) (cursor, int, error) {
 		err = json.Unmarshal(raw, &c)
 	}
 	if err != nil || c.List != name || c.ID == "" {
-		return c, limit, &issuer.Error{Kind: issuer.KindInvalid, Code: "invalid_cursor", Message: "The cursor does not belong to this list.",
+		return c, limit, &issuer.Error{
+			Kind: issuer.KindInvalid, Code: "invalid_cursor", Message: "The cursor does not belong to this list.",
 			Hint:     "Start again without a cursor; keep the filters as they are from page to page.",
-			Problems: claims.Problems{{Pointer: "", Code: "invalid_cursor", Detail: "The cursor was made for another list or other filters.", Blocking: true}}}
+			Problems: claims.Problems{{Pointer: "", Code: "invalid_cursor", Detail: "The cursor was made for another list or other filters.", Blocking: true}},
+		}
 	}
 	return c, limit, nil
 }

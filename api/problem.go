@@ -122,7 +122,7 @@ func humaProblem(hc huma.Context, status int, message string, errs ...error) hum
 		p.Errors = []FieldError{{Code: "required", Detail: "A JSON body is needed."}}
 	}
 	for _, err := range errs {
-		if d, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma hands over its details themselves
+		if d, ok := err.(huma.ErrorDetailer); ok {
 			p.Errors = append(p.Errors, fieldError(d.ErrorDetail()))
 		}
 	}

@@ -130,8 +130,10 @@ func beforeTime(s string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return t, &issuer.Error{Kind: issuer.KindInvalid, Code: "invalid", Message: "The request cannot be accepted as it is.",
-			Problems: claims.Problems{{Pointer: "/before", Code: "invalid_time", Detail: "This is now, or a time such as 2026-11-21T10:12:31Z.", Blocking: true}}}
+		return t, &issuer.Error{
+			Kind: issuer.KindInvalid, Code: "invalid", Message: "The request cannot be accepted as it is.",
+			Problems: claims.Problems{{Pointer: "/before", Code: "invalid_time", Detail: "This is now, or a time such as 2026-11-21T10:12:31Z.", Blocking: true}},
+		}
 	}
 	return t, nil
 }

@@ -202,7 +202,7 @@ func (a *API) createTemplate(ctx context.Context, by call, in *createTemplateInp
 	}
 	body := a.templateAfter(ctx, by, in.Change, out)
 	return &created[Template]{
-		Status: in.created(201), ETag: etag(out.Value.Version), Body: body,
+		Status: in.status(), ETag: etag(out.Value.Version), Body: body,
 		Location: Base + "/accounts/" + out.Value.AccountID + "/templates/" + out.Value.ID,
 	}, nil
 }

@@ -95,7 +95,7 @@ func (a *API) createUser(ctx context.Context, by call, in *createUserInput) (*cr
 		body.Credential = &c
 	}
 	return &created[User]{
-		Status: in.created(201), ETag: etag(out.Value.Version), Body: body,
+		Status: in.status(), ETag: etag(out.Value.Version), Body: body,
 		Location: Base + "/accounts/" + out.Value.AccountID + "/users/" + out.Value.ID,
 	}, nil
 }

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -66,6 +67,8 @@ func AsError(err error) *Error {
 		return e
 	}
 	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &Error{Kind: KindBusy, Code: "timeout", Message: "This took too long and was given up.", Hint: "Look whether the change was made, then try again.", cause: err}
 	case errors.Is(err, store.ErrBusy):
 		return &Error{Kind: KindBusy, Code: "busy", Message: "The database is busy.", Hint: "Try again.", cause: err}
 	case errors.Is(err, store.ErrNotFound):

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -115,7 +114,7 @@ func (q *Sequencer) run(ctx context.Context) {
 	failing := false
 	for {
 		n, err := q.store.Sequence(ctx)
-		if errors.Is(err, context.Canceled) {
+		if ctx.Err() != nil {
 			return
 		}
 		if (err != nil) != failing {

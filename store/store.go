@@ -170,7 +170,8 @@ func (s *Store) in(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(
 		return err
 	}
 	if err := q.Commit(); err != nil {
-		return fmt.Errorf("committing: %w", s.classify(err))
+		// A transaction whose context ended was rolled back by the driver.
+		return fmt.Errorf("committing: %w", errors.Join(context.Cause(ctx), s.classify(err)))
 	}
 	return nil
 }

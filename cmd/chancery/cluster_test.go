@@ -25,7 +25,7 @@ func TestThreeServers(t *testing.T) {
 	eachPlant(t, func(p *plant) {
 		p.startServers(3)
 		p.makeOrders()
-		first, creds := p.issue("ORDERS", "d1")
+		first, creds := p.issue()
 		var live []*session
 		for _, s := range p.running() {
 			live = append(live, p.mustConnect(s, creds))
@@ -57,7 +57,7 @@ func TestThreeServers(t *testing.T) {
 		p.awaitRoster(3)
 		p.mustRefuse(restarted, creds)
 
-		again, newCreds := p.issue("ORDERS", "d1")
+		again, newCreds := p.issue()
 		if again.PublicKey == first.PublicKey {
 			p.t.Error("the new credential has the revoked key")
 		}
@@ -106,7 +106,7 @@ func TestAColdAccountLoadsWithoutTheDatabase(t *testing.T) {
 	eachPlant(t, func(p *plant) {
 		p.makeOrders()
 		p.startServers(1)
-		_, creds := p.issue("ORDERS", "d1")
+		_, creds := p.issue()
 		p.stopDatabase()
 		if err := p.app.store.Ping(t.Context()); err == nil {
 			p.t.Fatal("the database still answers")
@@ -125,7 +125,7 @@ func TestLoweringConnectionsEvictsTheNewest(t *testing.T) {
 	eachPlant(t, func(p *plant) {
 		p.makeOrders()
 		p.startServers(1)
-		_, creds := p.issue("ORDERS", "d1")
+		_, creds := p.issue()
 		var all []*session
 		for range 4 {
 			all = append(all, p.mustConnect(p.running()[0], creds))
@@ -148,7 +148,7 @@ func TestNoServerGoesBack(t *testing.T) {
 	eachPlant(t, func(p *plant) {
 		p.makeOrders()
 		p.startServers(3)
-		_, creds := p.issue("ORDERS", "d1")
+		_, creds := p.issue()
 		var account struct {
 			ID string `json:"id"`
 		}

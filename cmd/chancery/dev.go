@@ -241,7 +241,7 @@ func freePort(asked *int, usual int, what, flag string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port //nolint:errcheck // it listens on TCP
+	port := l.Addr().(*net.TCPAddr).Port
 	return port, l.Close()
 }
 

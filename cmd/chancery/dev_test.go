@@ -31,14 +31,14 @@ func TestDevCheckDrivesTheLoop(t *testing.T) {
 }
 
 // devProcess runs `dev --json` in this process until stop is called.
-func devProcess(t *testing.T, dir string, args ...string) (ready devReady, stop func()) {
+func devProcess(t *testing.T, dir string) (ready devReady, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	done := make(chan int, 1)
 	var errs lockedBuffer
 	go func() {
-		args := append([]string{"dev", "--json", "--dir", dir, "--port", "0", "--nats-port", "0"}, args...)
+		args := []string{"dev", "--json", "--dir", dir, "--port", "0", "--nats-port", "0"}
 		done <- run(ctx, environment{args: args, getenv: func(string) string { return "" }, stdout: w, stderr: &errs})
 		_ = w.Close()
 	}()
@@ -114,7 +114,7 @@ func TestTakenPort(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	defer l.Close()
+	defer func() { must(t, l.Close()) }()
 	port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 	for _, args := range [][]string{
 		{"dev", "--dir", t.TempDir(), "--port", port, "--nats-port", "0"},

@@ -27,7 +27,7 @@ func checkDev(ctx context.Context, env environment, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("making a temporary folder: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	l := &loop{out: env.stdout, free: 0}
 	var d *dev
 	l.step("start control plane and nats-server", func() (err error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,17 +70,15 @@ func stopNATS(s *server.Server) {
 // natsLogger brings the server's own log into ours.
 type natsLogger struct{ log *slog.Logger }
 
-func (l natsLogger) Noticef(f string, v ...any) {
-	l.log.Debug("nats-server", slog.String("says", fmt.Sprintf(f, v...)))
-} //nolint:sloglint // the server has no context to hand over
-func (l natsLogger) Warnf(f string, v ...any) {
-	l.log.Debug("nats-server", slog.String("says", fmt.Sprintf(f, v...)))
-} //nolint:sloglint // as above
-func (l natsLogger) Errorf(f string, v ...any) {
-	l.log.Warn("nats-server", slog.String("says", fmt.Sprintf(f, v...)))
-} //nolint:sloglint // as above
-func (l natsLogger) Fatalf(f string, v ...any) {
-	l.log.Error("nats-server", slog.String("says", fmt.Sprintf(f, v...)))
-}                                          //nolint:sloglint // as above
-func (l natsLogger) Debugf(string, ...any) {}
-func (l natsLogger) Tracef(string, ...any) {}
+func (l natsLogger) say(level slog.Level, f string, v []any) {
+	l.log.Log(context.Background(), level, "nats-server", slog.String("says", fmt.Sprintf(f, v...)))
+}
+
+// What a server calls a warning is mostly a client's mistake, which dev shows on
+// purpose.
+func (l natsLogger) Noticef(f string, v ...any) { l.say(slog.LevelDebug, f, v) }
+func (l natsLogger) Warnf(f string, v ...any)   { l.say(slog.LevelDebug, f, v) }
+func (l natsLogger) Errorf(f string, v ...any)  { l.say(slog.LevelInfo, f, v) }
+func (l natsLogger) Fatalf(f string, v ...any)  { l.say(slog.LevelError, f, v) }
+func (natsLogger) Debugf(string, ...any)        {}
+func (natsLogger) Tracef(string, ...any)        {}

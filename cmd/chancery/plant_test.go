@@ -209,12 +209,12 @@ type issued struct {
 	Creds     string `json:"creds"`
 }
 
-// issue issues a credential and returns the path of its creds file.
-func (p *plant) issue(account, user string) (issued, string) {
+// issue issues a credential to the user of makeOrders and returns the path of its creds file.
+func (p *plant) issue() (issued, string) {
 	p.t.Helper()
 	var c issued
-	p.call("POST", "/accounts/"+account+"/users/"+user+"/credentials", "{}", &c)
-	path := filepath.Join(p.t.TempDir(), user+".creds")
+	p.call("POST", "/accounts/ORDERS/users/d1/credentials", "{}", &c)
+	path := filepath.Join(p.t.TempDir(), "d1.creds")
 	must(p.t, writeSecret(path, claims.NewSecret(c.Creds)))
 	return c, path
 }
@@ -226,9 +226,9 @@ type session struct {
 	errs   chan error
 }
 
-func connect(s *server.Server, creds string, opts ...nats.Option) (*session, error) {
+func connect(s *server.Server, creds string) (*session, error) {
 	c := &session{closed: make(chan struct{}), errs: make(chan error, 64)}
-	opts = append([]nats.Option{
+	opts := []nats.Option{
 		nats.UserCredentials(creds), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			select {
@@ -236,7 +236,7 @@ func connect(s *server.Server, creds string, opts ...nats.Option) (*session, err
 			default:
 			}
 		}),
-	}, opts...)
+	}
 	nc, err := nats.Connect(s.ClientURL(), opts...)
 	c.Conn = nc
 	return c, err

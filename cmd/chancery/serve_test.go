@@ -24,7 +24,7 @@ func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	defer l.Close()
+	defer func() { must(t, l.Close()) }()
 	return l.Addr().String()
 }
 

@@ -95,7 +95,7 @@ func writeSecret(path string, text claims.Secret) error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", filepath.Base(path), err)
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // once renamed it is gone
 	_, err = f.WriteString(text.Reveal())
 	err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close())
 	if err == nil {
