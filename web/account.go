@@ -39,39 +39,40 @@ type limitRow struct{ Name, Value string }
 
 // account is the page of one account.
 func (c *Console) account(r *http.Request, v *visit) (answer, error) {
-	ctx, ref := r.Context(), r.PathValue("acct")
-	a, err := c.issuer.GetAccount(ctx, v.caller, ref)
+	ctx := r.Context()
+	p, err := c.findAccount(r, v)
 	if err != nil {
 		return answer{}, err
 	}
+	a := p.account
 	o, err := c.issuer.GetOperator(ctx, v.caller, a.OperatorID)
 	if err != nil {
 		return answer{}, err
 	}
 	view := accountView{
-		Name: a.Name, URL: accountURL(ref), Key: a.ID, Operator: o.Name, Description: a.Settings.Description, System: a.System, Tags: a.Settings.Tags,
+		Name: a.Name, URL: p.accountURL(), Key: a.ID, Operator: o.Name, Description: a.Settings.Description, System: a.System, Tags: a.Settings.Tags,
 		State: stateChip(a.State), Created: a.Created, Changed: a.Updated, JWTVersion: a.JWTVersion, IssuedAt: a.IssuedAt, JTI: a.JTI,
 		Delivery: newDelivery(c.sync(ctx, v, a.ID)), Limits: limitRows(a.Settings.Limits),
 		CanLimit: v.may(issuer.WriteAccounts), CanIssue: v.may(issuer.WriteUsers) && v.may(issuer.IssueCredentials),
 	}
-	if err := c.listTemplates(ctx, v, &view, ref, a); err != nil {
+	if err := c.listTemplates(ctx, v, &view, p); err != nil {
 		return answer{}, err
 	}
-	if err := c.listUsers(r, v, &view, ref, a); err != nil {
+	if err := c.listUsers(r, v, &view, p); err != nil {
 		return answer{}, err
 	}
 	return answer{page: "account", title: a.Name, crumbs: []link{{"Accounts", "/accounts"}}, body: view, calls: []apiCall{
-		c.call("This account", http.MethodGet, accountURL(ref), ""),
-		c.call("Its users", http.MethodGet, withQuery(accountURL(ref, "users"), "q", view.Query), ""),
-		c.call("How far its JWT got", http.MethodGet, accountURL(ref, "sync"), ""),
+		c.call("This account", http.MethodGet, p.accountURL(), ""),
+		c.call("Its users", http.MethodGet, withQuery(p.accountURL("users"), "q", view.Query), ""),
+		c.call("How far its JWT got", http.MethodGet, p.accountURL("sync"), ""),
 	}}, nil
 }
 
-func (c *Console) listUsers(r *http.Request, v *visit, view *accountView, ref string, a issuer.Account) error {
+func (c *Console) listUsers(r *http.Request, v *visit, view *accountView, p place) error {
 	params := r.URL.Query()
 	after := params.Get("after")
 	view.Query = searchText(params.Get("q"))
-	list, err := c.issuer.ListUsers(r.Context(), v.caller, a.ID, newPage(view.Query, after, pageSize))
+	list, err := c.issuer.ListUsers(r.Context(), v.caller, p.account.ID, newPage(view.Query, after, pageSize))
 	if err != nil {
 		return err
 	}
@@ -81,7 +82,7 @@ func (c *Console) listUsers(r *http.Request, v *visit, view *accountView, ref st
 		names[t.ID] = t.Name
 	}
 	for _, u := range list {
-		row := userRow{Name: u.Name, URL: userURL(ref, segment(u.Name, u.ID)), Tags: u.Tags, State: stateChip(u.State), Changed: u.Updated}
+		row := userRow{Name: u.Name, URL: userURL(p.accountRef, segment(u.Name, u.ID)), Tags: u.Tags, State: stateChip(u.State), Changed: u.Updated}
 		if row.Template = names[u.TemplateID]; u.TemplateID != "" && row.Template == "" {
 			row.Template = u.TemplateID
 		}
@@ -107,15 +108,15 @@ func (c *Console) listUsers(r *http.Request, v *visit, view *accountView, ref st
 	return nil
 }
 
-func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView, ref string, a issuer.Account) error {
-	list, err := c.issuer.ListTemplates(ctx, v.caller, a.ID, issuer.Page{Limit: pageSize + 1})
+func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView, p place) error {
+	list, err := c.issuer.ListTemplates(ctx, v.caller, p.account.ID, issuer.Page{Limit: pageSize + 1})
 	if err != nil {
 		return err
 	}
 	list, view.MoreTemplates = cut(list, pageSize)
 	for _, t := range list {
 		row := newTemplateRow(t)
-		full, err := c.issuer.GetTemplate(ctx, v.caller, a.ID, t.ID)
+		full, err := c.issuer.GetTemplate(ctx, v.caller, p.account.ID, t.ID)
 		if err != nil {
 			return err
 		}
@@ -130,7 +131,7 @@ func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView
 	if len(list) == 0 {
 		view.NoTemplates = &emptyView{
 			Title: "No templates yet", Text: "A template holds permissions once, for many users. Its scoped signing key makes every server enforce them.",
-			Command: c.call("", http.MethodPost, accountURL(ref, "templates"),
+			Command: c.call("", http.MethodPost, p.accountURL("templates"),
 				`{"name":"service","permissions":{"publish":{"allow":["orders.>"]},"subscribe":{"allow":["_INBOX.>"]}}}`).Command,
 		}
 	}

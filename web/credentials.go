@@ -29,9 +29,9 @@ const (
 )
 
 // listCredentials fills one page of the ledger and returns the keys of the user.
-func (c *Console) listCredentials(r *http.Request, v *visit, view *userView, a issuer.Account, u issuer.User) (map[string]bool, error) {
+func (c *Console) listCredentials(r *http.Request, v *visit, view *userView, p place) (map[string]bool, error) {
 	ctx, before := r.Context(), r.URL.Query().Get("before")
-	newest, err := c.issuer.ListCredentials(ctx, v.caller, a.ID, u.ID, issuer.LedgerPage{Limit: knownKeys})
+	newest, err := c.issuer.ListCredentials(ctx, v.caller, p.account.ID, p.user.ID, issuer.LedgerPage{Limit: knownKeys})
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (c *Console) listCredentials(r *http.Request, v *visit, view *userView, a i
 	}
 	list := newest
 	if before = searchText(before); before != "" {
-		if list, err = c.issuer.ListCredentials(ctx, v.caller, a.ID, u.ID, issuer.LedgerPage{Before: before, Limit: ledgerSize + 1}); err != nil {
+		if list, err = c.issuer.ListCredentials(ctx, v.caller, p.account.ID, p.user.ID, issuer.LedgerPage{Before: before, Limit: ledgerSize + 1}); err != nil {
 			return nil, err
 		}
 		view.Pager.First = view.URL
@@ -181,70 +181,67 @@ func (f *form) lifetime() time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-func (c *Console) issueForm(ctx context.Context, v *visit, r *http.Request, a issuer.Account, u issuer.User) (*form, error) {
+func (c *Console) issueForm(ctx context.Context, v *visit, p place) (*form, error) {
 	var longest time.Duration
-	if u.TemplateID != "" {
-		t, err := c.issuer.GetTemplate(ctx, v.caller, a.ID, u.TemplateID)
+	if p.user.TemplateID != "" {
+		t, err := c.issuer.GetTemplate(ctx, v.caller, p.account.ID, p.user.TemplateID)
 		if err != nil {
 			return nil, err
 		}
 		longest = t.MaxTTL
 	}
-	base := userURL(r.PathValue("acct"), r.PathValue("user"))
 	return &form{
-		Action: base + "/issue", Submit: "Issue credentials", Cancel: base,
+		Action: p.userURL("issue"), Submit: "Issue credentials", Cancel: p.userURL(),
 		Groups: []group{{Fields: []*field{lifetimeField(longest, false), reasonField()}}}, Hidden: []hidden{{"once", newOnce()}},
 	}, nil
 }
 
-func (c *Console) issuePage(r *http.Request, a issuer.Account, u issuer.User, f *form) answer {
-	ref, base := r.PathValue("acct"), userURL(r.PathValue("acct"), r.PathValue("user"))
+func (c *Console) issuePage(p place, f *form) answer {
 	return answer{
-		status: f.status(), page: "form", title: "Issue credentials to " + u.Name,
-		crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}, {u.Name, base}},
-		body: formView{Title: "Issue credentials", Lead: "To user " + u.Name + " of account " + a.Name +
+		status: f.status(), page: "form", title: "Issue credentials to " + p.user.Name, crumbs: p.userCrumbs(),
+		body: formView{Title: "Issue credentials", Lead: "To user " + p.user.Name + " of account " + p.account.Name +
 			". A new key is made for them; what was issued before goes on working until it expires or is revoked.", Form: f},
-		calls: []apiCall{c.call("Issue credentials", http.MethodPost, base+"/credentials", `{"ttl_seconds":2592000}`)},
+		calls: []apiCall{c.call("Issue credentials", http.MethodPost, p.userURL("credentials"), `{"ttl_seconds":2592000}`)},
 	}
 }
 
 func (c *Console) newCredential(r *http.Request, v *visit) (answer, error) {
-	a, u, err := c.findUser(r.Context(), v, r)
+	p, err := c.findUser(r, v)
 	if err != nil {
 		return answer{}, err
 	}
-	f, err := c.issueForm(r.Context(), v, r, a, u)
+	f, err := c.issueForm(r.Context(), v, p)
 	if err != nil {
 		return answer{}, err
 	}
-	return c.issuePage(r, a, u, f), nil
+	return c.issuePage(p, f), nil
 }
 
 func (c *Console) issueCredential(r *http.Request, v *visit) (answer, error) {
 	ctx, once := r.Context(), r.PostForm.Get("once")
-	a, u, err := c.findUser(ctx, v, r)
+	p, err := c.findUser(r, v)
 	if err != nil {
 		return answer{}, err
 	}
 	if c.spent(r, once) {
 		return answer{}, errSpent
 	}
-	f, err := c.issueForm(ctx, v, r, a, u)
+	f, err := c.issueForm(ctx, v, p)
 	if err != nil {
 		return answer{}, err
 	}
 	f.read(r.PostForm)
 	ttl := f.lifetime()
 	if !f.ok() {
-		return c.issuePage(r, a, u, f), nil
+		return c.issuePage(p, f), nil
 	}
-	out, err := c.issuer.Issue(ctx, v.op(f.value("reason")), a.ID, u.ID, issuer.IssueInput{TTL: ttl, DeliveredTo: shownTo(v)})
+	out, err := c.issuer.Issue(ctx, v.op(f.value("reason")), p.account.ID, p.user.ID, issuer.IssueInput{TTL: ttl, DeliveredTo: shownTo(v)})
 	if err != nil {
 		if f.accept(err) {
-			return c.issuePage(r, a, u, f), nil
+			return c.issuePage(p, f), nil
 		}
 		return answer{}, err
 	}
 	c.spend(r, v, once)
-	return c.secretPage(ctx, v, r.PathValue("acct"), a, u, out.Value)
+	return c.secretPage(ctx, v, p, out.Value), nil
 }

@@ -25,7 +25,9 @@ type deliveryView struct {
 	// Note says what the chip cannot.
 	Note string
 	Rows []deliveryRow
-	Done bool
+	// Connected says that there are servers which can be asked, Done that each
+	// of them is satisfied.
+	Connected, Done bool
 }
 
 type deliveryRow struct {
@@ -75,11 +77,14 @@ func syncChip(s claims.Sync) chip {
 	case "pending":
 		return chip{toneWait, fmt.Sprintf("Pending on %d", of)}
 	}
+	if of > 0 {
+		return chip{toneOff, "Not connected"}
+	}
 	return chip{toneOff, "No servers"}
 }
 
 func newDelivery(s claims.Sync) deliveryView {
-	d := deliveryView{Chip: syncChip(s), Done: s.Done()}
+	d := deliveryView{Chip: syncChip(s), Done: s.Done(), Connected: s.Connected && len(s.Servers) > 0}
 	var missing []string
 	for _, x := range s.Servers {
 		row := deliveryRow{Server: x.ServerName, ServerID: x.ServerID, Error: x.Error, Since: x.Proven}
@@ -96,7 +101,9 @@ func newDelivery(s claims.Sync) deliveryView {
 		d.Rows = append(d.Rows, row)
 	}
 	switch {
-	case !s.Connected || len(s.Servers) == 0:
+	case len(s.Servers) > 0 && !s.Connected:
+		d.Note = "The servers cannot be reached just now. What is signed is stored, is served to servers that ask, and is pushed as soon as they can be."
+	case len(s.Servers) == 0:
 		d.Note = "No nats-server of this operator is connected. What is signed is stored, is served to servers that ask, and is pushed as soon as one connects."
 	case len(missing) > 0:
 		d.Note = "Still to come: " + strings.Join(missing, ", ") + "."

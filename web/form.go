@@ -66,7 +66,9 @@ type field struct {
 	Autocomplete string
 	// Numeric brings up the digits on a phone.
 	Numeric bool
-	Errors  []string
+	// Max is the most characters, 0 for the bound of every field.
+	Max    int
+	Errors []string
 }
 
 // option is one choice of a select.
@@ -139,7 +141,7 @@ func (f *form) read(sent url.Values) {
 				continue
 			}
 			x.Value = sent.Get(x.Name)
-			if why := unacceptable(x.Value, x.Kind == kindTextarea); why != "" {
+			if why := x.unacceptable(); why != "" {
 				x.Value = ""
 				f.fail(x.Name, why)
 			}
@@ -151,17 +153,21 @@ func (f *form) read(sent url.Values) {
 	}
 }
 
-func unacceptable(s string, lines bool) string {
+func (f *field) unacceptable() string {
+	s, most := f.Value, maxField
+	if f.Max > 0 {
+		most = f.Max
+	}
 	switch {
 	case carriesSecret(s):
 		return "This holds a private key, a token or a JWT, and was thrown away. Treat it as exposed if it travelled over an untrusted path."
 	case !utf8.ValidString(s):
 		return "The text must be valid UTF-8."
-	case utf8.RuneCountInString(s) > maxField:
-		return "The text is too long."
+	case utf8.RuneCountInString(s) > most:
+		return "At most " + formatCount(int64(most)) + " characters are allowed."
 	}
 	for _, r := range s {
-		if unicode.IsControl(r) && (!lines || !strings.ContainsRune("\r\n\t", r)) {
+		if unicode.IsControl(r) && (f.Kind != kindTextarea || !strings.ContainsRune("\r\n\t", r)) {
 			return "The text must not hold control characters."
 		}
 	}

@@ -1,9 +1,7 @@
 package web
 
 import (
-	"context"
 	"net/http"
-	"strconv"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -55,14 +53,15 @@ func setJetStream(f *form, settings *jwt.Account) {
 	}
 }
 
-func limitsForm(ref string, l jwt.OperatorLimits) *form {
+func limitsForm(p place) *form {
+	l := p.account.Settings.Limits
 	count := func(name, pointer, label, hint string, n int64) *field {
 		return &field{Name: name, Pointer: pointer, Label: label, Hint: hint, Kind: kindText, Numeric: true, Placeholder: unlimited, Value: countInput(n)}
 	}
 	conn := connectionsField()
 	conn.Value = countInput(l.Conn)
 	f := &form{
-		Action: accountURL(ref, "limits"), Submit: "Review the change", Cancel: accountURL(ref),
+		Action: p.accountURL("limits"), Submit: "Review the change", Cancel: p.accountURL(),
 		Groups: []group{
 			{Legend: "Connections", Fields: []*field{
 				conn,
@@ -108,7 +107,7 @@ func limitsForm(ref string, l jwt.OperatorLimits) *form {
 }
 
 func reasonField() *field {
-	return &field{Name: "reason", Label: "Reason", Kind: kindText, Autocomplete: "off", Hint: "Optional. Kept in the audit log beside your name."}
+	return &field{Name: "reason", Label: "Reason", Kind: kindText, Autocomplete: "off", Max: 500, Hint: "Optional. Kept in the audit log beside your name."}
 }
 
 // edit returns the change that the form asks for. It fails the form where a value
@@ -127,105 +126,100 @@ func limitsEdit(f *form) func(*jwt.Account) {
 }
 
 func (c *Console) editLimits(r *http.Request, v *visit) (answer, error) {
-	a, err := c.issuer.GetAccount(r.Context(), v.caller, r.PathValue("acct"))
+	p, err := c.findAccount(r, v)
 	if err != nil {
 		return answer{}, err
 	}
-	return c.limitsPage(r.PathValue("acct"), a, limitsForm(r.PathValue("acct"), a.Settings.Limits)), nil
+	return c.limitsPage(p, limitsForm(p)), nil
 }
 
-func (c *Console) limitsPage(ref string, a issuer.Account, f *form) answer {
+func (c *Console) limitsPage(p place, f *form) answer {
 	return answer{
-		status: f.status(), page: "form", title: "Limits of " + a.Name, crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}},
-		body:  formView{Title: "Limits", Lead: "Of account " + a.Name + ". You see what a change does before it is made.", Form: f},
-		calls: []apiCall{c.call("Change limits", http.MethodPatch, accountURL(ref), `{"limits":{"connections":500}}`)},
+		status: f.status(), page: "form", title: "Limits of " + p.account.Name, crumbs: p.accountCrumbs(),
+		body:  formView{Title: "Limits", Lead: "Of account " + p.account.Name + ". You see what a change does before it is made.", Form: f},
+		calls: []apiCall{c.call("Change limits", http.MethodPatch, p.accountURL(), `{"limits":{"connections":500}}`)},
 	}
 }
 
 func (c *Console) planLimits(r *http.Request, v *visit) (answer, error) {
-	ref := r.PathValue("acct")
-	a, err := c.issuer.GetAccount(r.Context(), v.caller, ref)
+	p, err := c.findAccount(r, v)
 	if err != nil {
 		return answer{}, err
 	}
-	f := limitsForm(ref, a.Settings.Limits)
+	f := limitsForm(p)
 	f.read(r.PostForm)
 	edit := limitsEdit(f)
 	if !f.ok() || r.PostForm.Get("back") != "" {
-		return c.limitsPage(ref, a, f), nil
+		return c.limitsPage(p, f), nil
 	}
-	out, err := c.issuer.UpdateAccount(r.Context(), v.dryRun(f.value("reason")), ref, edit)
+	out, err := c.issuer.UpdateAccount(r.Context(), v.dryRun(f.value("reason")), p.account.ID, edit)
 	if err != nil {
 		if f.accept(err) {
-			return c.limitsPage(ref, a, f), nil
+			return c.limitsPage(p, f), nil
 		}
 		return answer{}, err
 	}
 	if len(out.Plan.Changes) == 0 {
 		f.Message, f.Hint = "Nothing would change", "These are the limits it has."
-		return c.limitsPage(ref, a, f), nil
+		return c.limitsPage(p, f), nil
 	}
-	return c.limitsPlan(ref, a, f, out, false), nil
+	return c.limitsPlan(p, f, out, false), nil
 }
 
-func (c *Console) limitsPlan(ref string, a issuer.Account, f *form, out issuer.Outcome[issuer.Account], moved bool) answer {
-	p := planView{
-		Title: "Change the limits of " + a.Name, Moved: moved, Changes: describe(out.Plan.Changes), Warnings: sentences(out.Plan.Warnings),
+func (c *Console) limitsPlan(p place, f *form, out issuer.Outcome[issuer.Account], moved bool) answer {
+	view := planView{
+		Title: "Change the limits of " + p.account.Name, Moved: moved, Changes: describe(out.Plan.Changes), Warnings: sentences(out.Plan.Warnings),
 		Impact:  []impact{connectionsImpact(out.Plan.Connections, "close")},
-		Servers: serverNames(c.live.Servers(a.OperatorID)),
-		Action:  accountURL(ref, "limits", "apply"), Back: accountURL(ref, "limits"), Cancel: accountURL(ref), Apply: "Apply",
-		Hidden: append(f.carried(), hidden{"version", strconv.FormatInt(a.Version, 10)}, hidden{"plan", limitsHash(a, out.Plan)}),
+		Servers: serverNames(c.live.Servers(p.account.OperatorID)),
+		Action:  p.accountURL("limits", "apply"), Back: p.accountURL("limits"), Cancel: p.accountURL(), Apply: "Apply",
+		Hidden: append(f.carried(), hidden{"plan", limitsHash(p.account, out.Plan)}),
 	}
-	if out.Plan.Connections > 1 && len(p.Servers) > 1 {
-		p.Impact[0].Note = "At most: each server counts for itself first, then they balance it."
+	if out.Plan.Connections > 1 && len(view.Servers) > 1 {
+		view.Impact[0].Note = "At most: each server counts for itself first, then they balance it."
 	}
-	return answer{page: "plan", title: p.Title, crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}, {"Limits", accountURL(ref, "limits")}}, body: p}
+	return answer{page: "plan", title: view.Title, crumbs: append(p.accountCrumbs(), link{"Limits", p.accountURL("limits")}), body: view}
 }
 
 func limitsHash(a issuer.Account, p issuer.Plan) string { return planHash(a.ID, a.Version, p.Changes) }
 
 func (c *Console) applyLimits(r *http.Request, v *visit) (answer, error) {
-	ctx, ref := r.Context(), r.PathValue("acct")
+	ctx := r.Context()
 	// A second round is for an account that changed between plan and apply.
 	for range 2 {
-		a, err := c.issuer.GetAccount(ctx, v.caller, ref)
+		p, err := c.findAccount(r, v)
 		if err != nil {
 			return answer{}, err
 		}
-		f := limitsForm(ref, a.Settings.Limits)
+		f := limitsForm(p)
 		f.read(r.PostForm)
 		edit := limitsEdit(f)
 		if !f.ok() {
-			return c.limitsPage(ref, a, f), nil
+			return c.limitsPage(p, f), nil
 		}
-		out, err := c.issuer.UpdateAccount(ctx, v.dryRun(f.value("reason")), ref, edit)
-		if err == nil && limitsHash(a, out.Plan) != r.PostForm.Get("plan") {
+		out, err := c.issuer.UpdateAccount(ctx, v.dryRun(f.value("reason")), p.account.ID, edit)
+		if err == nil && limitsHash(p.account, out.Plan) != r.PostForm.Get("plan") {
 			if len(out.Plan.Changes) == 0 {
 				c.notify(r, v, "The limits are already what you asked for. Somebody else may have set them.")
-				return seeOther(accountURL(ref)), nil
+				return seeOther(p.accountURL()), nil
 			}
-			return c.limitsPlan(ref, a, f, out, true), nil
+			return c.limitsPlan(p, f, out, true), nil
 		}
 		if err == nil {
 			op := v.op(f.value("reason"))
-			op.ExpectedVersion = a.Version
-			out, err = c.issuer.UpdateAccount(ctx, op, ref, edit)
+			op.ExpectedVersion = p.account.Version
+			out, err = c.issuer.UpdateAccount(ctx, op, p.account.ID, edit)
 		}
 		switch {
 		case err == nil:
-			return c.limitsSaved(ctx, r, v, ref, out.Value), nil
+			c.await(ctx, v, p.account.ID, out.Value.JWTVersion, waitChange)
+			c.notify(r, v, "The limits of "+p.account.Name+" were changed.")
+			return seeOther(p.accountURL()), nil
 		case issuer.AsError(err).Kind == issuer.KindStale:
 			continue
 		case f.accept(err):
-			return c.limitsPage(ref, a, f), nil
+			return c.limitsPage(p, f), nil
 		}
 		return answer{}, err
 	}
 	return answer{}, &issuer.Error{Kind: issuer.KindBusy, Code: "busy", Message: "The account keeps changing.", Hint: "Open its limits again in a moment."}
-}
-
-func (c *Console) limitsSaved(ctx context.Context, r *http.Request, v *visit, ref string, a issuer.Account) answer {
-	c.await(ctx, v, a.ID, a.JWTVersion, waitChange)
-	c.notify(r, v, "The limits of "+a.Name+" were changed.")
-	return seeOther(accountURL(ref))
 }

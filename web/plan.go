@@ -47,12 +47,12 @@ type impact struct {
 const unknownCount = -1
 
 func connectionsImpact(n int, verb string) impact {
-	switch {
-	case n == unknownCount:
+	switch n {
+	case unknownCount:
 		return impact{"?", "live connections", "They could not be counted: no server answered.", toneWait}
-	case n == 0:
+	case 0:
 		return impact{"0", "live connections " + verb, "Nobody is thrown out.", toneOff}
-	case n == 1:
+	case 1:
 		return impact{"1", "live connection " + closes(verb), "", toneBad}
 	}
 	return impact{formatCount(int64(n)), "live connections " + verb, "", toneBad}

@@ -17,7 +17,9 @@ type revocationView struct {
 	Account, User, URL, UserURL string
 	// State sums up: proven, waiting, connected (in effect, but somebody is
 	// still there) or unproven (no server to ask).
-	State       string
+	State string
+	// Note names the servers that are missing, or says why there are none.
+	Note        string
 	Entries     []revocationRow
 	Delivery    deliveryView
 	Connections connectionsView
@@ -32,72 +34,69 @@ type revocationRow struct {
 	Created         time.Time
 }
 
-func revokeForm(r *http.Request) *form {
-	base := userURL(r.PathValue("acct"), r.PathValue("user"))
+func revokeForm(p place) *form {
 	reason := reasonField()
 	reason.Hint = "Optional, such as “laptop lost”. Kept with the revocation and in the audit log."
-	return &form{Action: base + "/revoke", Submit: "Review the revocation", Cancel: base, Groups: []group{{Fields: []*field{reason}}}}
+	return &form{Action: p.userURL("revoke"), Submit: "Review the revocation", Cancel: p.userURL(), Groups: []group{{Fields: []*field{reason}}}}
 }
 
-func (c *Console) revokePage(r *http.Request, a issuer.Account, u issuer.User, f *form) answer {
-	ref, base := r.PathValue("acct"), userURL(r.PathValue("acct"), r.PathValue("user"))
+func (c *Console) revokePage(p place, f *form) answer {
 	return answer{
-		status: f.status(), page: "form", title: "Revoke " + u.Name,
-		crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}, {u.Name, base}},
+		status: f.status(), page: "form", title: "Revoke " + p.user.Name,
+		crumbs: p.userCrumbs(),
 		body: formView{
-			Title: "Revoke " + u.Name, Form: f,
+			Title: "Revoke " + p.user.Name, Form: f,
 			Lead: "Everything issued to this user up to now is refused by every server, and clients that are connected with it are thrown out. New credentials can be issued afterwards.",
 		},
-		calls: []apiCall{c.call("Revoke the user", http.MethodPut, accountURL(ref, "revocations", r.PathValue("user")), `{"reason":"laptop lost"}`)},
+		calls: []apiCall{c.call("Revoke the user", http.MethodPut, p.accountURL("revocations", p.userRef), `{"reason":"laptop lost"}`)},
 	}
 }
 
 func (c *Console) newRevocation(r *http.Request, v *visit) (answer, error) {
-	a, u, err := c.findUser(r.Context(), v, r)
+	p, err := c.findUser(r, v)
 	if err != nil {
 		return answer{}, err
 	}
-	return c.revokePage(r, a, u, revokeForm(r)), nil
+	return c.revokePage(p, revokeForm(p)), nil
 }
 
 func (c *Console) planRevocation(r *http.Request, v *visit) (answer, error) {
-	a, u, err := c.findUser(r.Context(), v, r)
+	p, err := c.findUser(r, v)
 	if err != nil {
 		return answer{}, err
 	}
-	f := revokeForm(r)
+	f := revokeForm(p)
 	f.read(r.PostForm)
 	if !f.ok() || r.PostForm.Get("back") != "" {
-		return c.revokePage(r, a, u, f), nil
+		return c.revokePage(p, f), nil
 	}
-	out, err := c.issuer.Revoke(r.Context(), v.dryRun(f.value("reason")), a.ID, issuer.RevokeInput{Subject: u.ID})
+	out, err := c.issuer.Revoke(r.Context(), v.dryRun(f.value("reason")), p.account.ID, issuer.RevokeInput{Subject: p.user.ID})
 	if err != nil {
 		if f.accept(err) {
-			return c.revokePage(r, a, u, f), nil
+			return c.revokePage(p, f), nil
 		}
 		return answer{}, err
 	}
-	return c.revocationPlan(r, a, u, f, out, false), nil
+	return c.revocationPlan(p, f, out, false), nil
 }
 
-func (c *Console) revocationPlan(r *http.Request, a issuer.Account, u issuer.User, f *form, out issuer.Outcome[issuer.Revoked], moved bool) answer {
-	ref, base := r.PathValue("acct"), userURL(r.PathValue("acct"), r.PathValue("user"))
-	p := planView{
-		Title: "Revoke " + u.Name, Moved: moved, Servers: serverNames(c.live.Servers(a.OperatorID)), Warnings: sentences(out.Plan.Warnings),
+func (c *Console) revocationPlan(p place, f *form, out issuer.Outcome[issuer.Revoked], moved bool) answer {
+	view := planView{
+		Title: "Revoke " + p.user.Name, Moved: moved, Servers: serverNames(c.live.Servers(p.account.OperatorID)), Warnings: sentences(out.Plan.Warnings),
 		Impact: []impact{
 			connectionsImpact(out.Plan.Connections, "close"),
 			{formatCount(out.Plan.Credentials), credentialsStop(out.Plan.Credentials), "Issued up to now and not expired.", toneBad},
 		},
-		Action: base + "/revoke/apply", Back: base + "/revoke", Cancel: base, Apply: "Revoke now", Danger: true,
+		Action: p.userURL("revoke", "apply"), Back: p.userURL("revoke"), Cancel: p.userURL(), Apply: "Revoke now", Danger: true,
 		Hidden: append(f.carried(), hidden{"plan", revocationHash(out)}),
 	}
-	if a.System {
-		p.Warnings = append(p.Warnings, "This is a user of the system account. If it is the one Chancery uses itself, servers can no longer be told of changes.")
+	if p.account.System {
+		view.Warnings = append(view.Warnings, "This is a user of the system account. If it is the one Chancery uses itself, servers can no longer be told of changes.")
 	}
 	for _, x := range out.Value.Revocations {
-		p.Changes = append(p.Changes, planChange{Field: "Key " + shortKey(x.Subject), From: "Accepted", To: "Refused if issued up to now"})
+		view.Changes = append(view.Changes, planChange{Field: "Key " + shortKey(x.Subject), From: "Accepted", To: "Refused if issued up to now"})
 	}
-	return answer{page: "plan", title: p.Title, crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}, {u.Name, base}}, body: p}
+	return answer{page: "plan", title: view.Title, crumbs: p.userCrumbs(), body: view}
 }
 
 func credentialsStop(n int64) string {
@@ -120,43 +119,42 @@ func revocationHash(out issuer.Outcome[issuer.Revoked]) string {
 
 func (c *Console) applyRevocation(r *http.Request, v *visit) (answer, error) {
 	ctx := r.Context()
-	a, u, err := c.findUser(ctx, v, r)
+	p, err := c.findUser(r, v)
 	if err != nil {
 		return answer{}, err
 	}
-	f := revokeForm(r)
+	f := revokeForm(p)
 	f.read(r.PostForm)
 	if !f.ok() {
-		return c.revokePage(r, a, u, f), nil
+		return c.revokePage(p, f), nil
 	}
-	in := issuer.RevokeInput{Subject: u.ID}
-	out, err := c.issuer.Revoke(ctx, v.dryRun(f.value("reason")), a.ID, in)
+	in := issuer.RevokeInput{Subject: p.user.ID}
+	out, err := c.issuer.Revoke(ctx, v.dryRun(f.value("reason")), p.account.ID, in)
 	if err == nil && revocationHash(out) != r.PostForm.Get("plan") {
-		return c.revocationPlan(r, a, u, f, out, true), nil
+		return c.revocationPlan(p, f, out, true), nil
 	}
 	if err == nil {
-		out, err = c.issuer.Revoke(ctx, v.op(f.value("reason")), a.ID, in)
+		out, err = c.issuer.Revoke(ctx, v.op(f.value("reason")), p.account.ID, in)
 	}
 	if err != nil {
 		if f.accept(err) {
-			return c.revokePage(r, a, u, f), nil
+			return c.revokePage(p, f), nil
 		}
 		return answer{}, err
 	}
-	c.await(ctx, v, a.ID, out.Value.JWTVersion, waitRevoking)
-	return seeOther(userURL(r.PathValue("acct"), r.PathValue("user"), "revocation")), nil
+	c.await(ctx, v, p.account.ID, out.Value.JWTVersion, waitRevoking)
+	return seeOther(p.userURL("revocation")), nil
 }
 
 // revocation is the proof page.
 func (c *Console) revocation(r *http.Request, v *visit) (answer, error) {
-	ctx, ref := r.Context(), r.PathValue("acct")
-	a, u, err := c.findUser(ctx, v, r)
+	ctx := r.Context()
+	p, err := c.findUser(r, v)
 	if err != nil {
 		return answer{}, err
 	}
-	base := userURL(ref, r.PathValue("user"))
-	view := revocationView{Account: a.Name, User: u.Name, URL: base + "/revocation", UserURL: base, CanIssue: v.may(issuer.IssueCredentials)}
-	revoked, err := c.revokedKeys(ctx, v, a, u)
+	view := revocationView{Account: p.account.Name, User: p.user.Name, URL: p.userURL("revocation"), UserURL: p.userURL(), CanIssue: v.may(issuer.IssueCredentials)}
+	revoked, err := c.revokedKeys(ctx, v, p)
 	if err != nil {
 		return answer{}, err
 	}
@@ -171,14 +169,15 @@ func (c *Console) revocation(r *http.Request, v *visit) (answer, error) {
 	slices.SortFunc(view.Entries, func(a, b revocationRow) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Key, b.Key))
 	})
-	view.Delivery = newDelivery(c.sync(ctx, v, a.ID))
-	view.Connections = c.connections(ctx, v, a.ID, func(x claims.Connection) bool {
+	view.Delivery = newDelivery(c.sync(ctx, v, p.account.ID))
+	view.Note, view.Delivery.Note = view.Delivery.Note, ""
+	view.Connections = c.connections(ctx, v, p.account.ID, func(x claims.Connection) bool {
 		e, ok := revoked[x.UserKey]
 		// A key of the holder may have been issued to again: who came after that is welcome.
 		return ok && (!e.reissued || x.Since.Before(time.Unix(e.Before, 0)))
 	})
 	switch {
-	case len(view.Delivery.Rows) == 0:
+	case !view.Delivery.Connected:
 		view.State = "unproven"
 	case !view.Delivery.Done:
 		view.State = "waiting"
@@ -188,9 +187,8 @@ func (c *Console) revocation(r *http.Request, v *visit) (answer, error) {
 		view.State = "proven"
 	}
 	return answer{
-		page: "revocation", title: "Revocation of " + u.Name,
-		crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}, {u.Name, base}}, body: view,
-		calls: []apiCall{c.call("The revocation with its proof", http.MethodGet, accountURL(ref, "revocations", view.Entries[0].Key), "")},
+		page: "revocation", title: "Revocation of " + p.user.Name, crumbs: p.userCrumbs(), body: view,
+		calls: []apiCall{c.call("The revocation with its proof", http.MethodGet, p.accountURL("revocations", view.Entries[0].Key), "")},
 	}, nil
 }
 
@@ -201,8 +199,8 @@ type revokedKey struct {
 	reissued bool
 }
 
-func (c *Console) revokedKeys(ctx context.Context, v *visit, a issuer.Account, u issuer.User) (map[string]revokedKey, error) {
-	list, err := c.issuer.ListCredentials(ctx, v.caller, a.ID, u.ID, issuer.LedgerPage{Limit: knownKeys})
+func (c *Console) revokedKeys(ctx context.Context, v *visit, p place) (map[string]revokedKey, error) {
+	list, err := c.issuer.ListCredentials(ctx, v.caller, p.account.ID, p.user.ID, issuer.LedgerPage{Limit: knownKeys})
 	if err != nil {
 		return nil, err
 	}
@@ -215,9 +213,9 @@ func (c *Console) revokedKeys(ctx context.Context, v *visit, a issuer.Account, u
 		if _, known := out[x.PublicKey]; known || x.Status != issuer.StatusRevoked {
 			continue
 		}
-		e, err := c.issuer.GetRevocation(ctx, v.caller, a.ID, x.PublicKey)
+		e, err := c.issuer.GetRevocation(ctx, v.caller, p.account.ID, x.PublicKey)
 		if err != nil && issuer.AsError(err).Kind == issuer.KindNotFound {
-			e, err = c.issuer.GetRevocation(ctx, v.caller, a.ID, issuer.Everybody)
+			e, err = c.issuer.GetRevocation(ctx, v.caller, p.account.ID, issuer.Everybody)
 		}
 		if err != nil {
 			return nil, err

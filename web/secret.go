@@ -26,26 +26,24 @@ type secretView struct {
 // snippet is how one client library uses the file.
 type snippet struct{ Name, Code string }
 
-func (c *Console) secretPage(ctx context.Context, v *visit, ref string, a issuer.Account, u issuer.User, x issuer.Issued) (answer, error) {
+func (c *Console) secretPage(ctx context.Context, v *visit, p place, x issuer.Issued) answer {
 	operator := "nats"
-	if o, err := c.issuer.GetOperator(ctx, v.caller, a.OperatorID); err == nil {
+	if o, err := c.issuer.GetOperator(ctx, v.caller, p.account.OperatorID); err == nil {
 		operator = o.Name
 	}
-	server := c.natsURL(a.OperatorID)
+	server := c.natsURL(p.account.OperatorID)
 	if server == "" {
 		server = "nats://YOUR-SERVER:4222"
 	}
-	file := fileName(operator, a.Name, u.Name)
-	base := userURL(ref, segment(u.Name, u.ID))
+	file := fileName(operator, p.account.Name, p.user.Name)
 	return answer{
-		page: "secret", title: "Credentials of " + u.Name,
-		crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}, {u.Name, base}},
+		page: "secret", title: "Credentials of " + p.user.Name, crumbs: p.userCrumbs(),
 		body: secretView{
-			User: u.Name, Account: a.Name, UserURL: base, Key: x.PublicKey, Expires: x.Expires, FileName: file, Creds: x.Creds,
+			User: p.user.Name, Account: p.account.Name, UserURL: p.userURL(), Key: x.PublicKey, Expires: x.Expires, FileName: file, Creds: x.Creds,
 			Verify:   "nats --server " + shellWord(server) + " --creds " + file + " account info",
 			Snippets: snippets(server, file, strings.TrimSuffix(file, ".creds")),
 		},
-	}, nil
+	}
 }
 
 func snippets(server, file, context string) []snippet {

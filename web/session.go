@@ -252,6 +252,9 @@ func (c *Console) logout(r *http.Request, v *visit) (answer, error) {
 // spent tells whether a form that shows a secret once was sent before: sending it
 // again, by a reload or by Back, would issue another credential nobody looks at.
 func (c *Console) spent(r *http.Request, once string) bool {
+	if len(once) != len(newOnce()) {
+		return true // not one of ours
+	}
 	list, _ := c.sessions.Get(r.Context(), keySpent).([]string)
 	return slices.Contains(list, once)
 }

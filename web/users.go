@@ -39,13 +39,14 @@ type userView struct {
 }
 
 func (c *Console) user(r *http.Request, v *visit) (answer, error) {
-	ctx, ref := r.Context(), r.PathValue("acct")
-	a, u, err := c.findUser(ctx, v, r)
+	ctx := r.Context()
+	p, err := c.findUser(r, v)
 	if err != nil {
 		return answer{}, err
 	}
+	a, u := p.account, p.user
 	view := userView{
-		Account: a.Name, AccountURL: accountURL(ref), Name: u.Name, URL: userURL(ref, r.PathValue("user")), ID: u.ID, Tags: u.Tags,
+		Account: a.Name, AccountURL: p.accountURL(), Name: u.Name, URL: p.userURL(), ID: u.ID, Tags: u.Tags,
 		State: stateChip(u.State), Created: u.Created, CanIssue: v.may(issuer.IssueCredentials), CanRevoke: v.may(issuer.WriteRevocations),
 	}
 	if u.TemplateID != "" {
@@ -56,31 +57,22 @@ func (c *Console) user(r *http.Request, v *visit) (answer, error) {
 		row := newTemplateRow(t.Template)
 		view.Template, view.Publish, view.Subscribe = row.Name, row.Publish, row.Subscribe
 	} else if u.Permissions != nil {
-		p := u.Permissions.Permissions
-		view.Publish, view.Subscribe = newRules(p.Pub.Allow, p.Pub.Deny), newRules(p.Sub.Allow, p.Sub.Deny)
+		own := u.Permissions.Permissions
+		view.Publish, view.Subscribe = newRules(own.Pub.Allow, own.Pub.Deny), newRules(own.Sub.Allow, own.Sub.Deny)
 	}
-	keys, err := c.listCredentials(r, v, &view, a, u)
+	keys, err := c.listCredentials(r, v, &view, p)
 	if err != nil {
 		return answer{}, err
 	}
 	view.Connections = c.connections(ctx, v, a.ID, func(x claims.Connection) bool { return keys[x.UserKey] })
 	return answer{
-		page: "user", title: u.Name, crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}}, body: view,
+		page: "user", title: u.Name, crumbs: p.accountCrumbs(), body: view,
 		calls: []apiCall{
 			c.call("This user", http.MethodGet, view.URL, ""),
 			c.call("The ledger of its credentials", http.MethodGet, view.URL+"/credentials", ""),
 			c.call("Issue credentials", http.MethodPost, view.URL+"/credentials", `{"ttl_seconds":2592000}`),
 		},
 	}, nil
-}
-
-func (c *Console) findUser(ctx context.Context, v *visit, r *http.Request) (issuer.Account, issuer.User, error) {
-	a, err := c.issuer.GetAccount(ctx, v.caller, r.PathValue("acct"))
-	if err != nil {
-		return a, issuer.User{}, err
-	}
-	u, err := c.issuer.GetUser(ctx, v.caller, a.ID, r.PathValue("user"))
-	return a, u, err
 }
 
 // mostTemplates bounds the choice of templates in a form.
@@ -92,8 +84,8 @@ const noTemplate = "/none"
 
 // userForm asks for a user. With a template chosen it has a field for each tag that
 // the template uses, so that none is forgotten.
-func (c *Console) userForm(ctx context.Context, v *visit, ref string, a issuer.Account, chosen string) (*form, error) {
-	templates, err := c.issuer.ListTemplates(ctx, v.caller, a.ID, issuer.Page{Limit: mostTemplates})
+func (c *Console) userForm(ctx context.Context, v *visit, p place, chosen string) (*form, error) {
+	templates, err := c.issuer.ListTemplates(ctx, v.caller, p.account.ID, issuer.Page{Limit: mostTemplates})
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +130,7 @@ func (c *Console) userForm(ctx context.Context, v *visit, ref string, a issuer.A
 	}
 	fields = append(fields, tags, lifetimeField(longest, chosen == ""))
 	return &form{
-		Action: accountURL(ref, "users", "new"), Submit: "Create user and issue credentials", Cancel: accountURL(ref),
+		Action: p.accountURL("users", "new"), Submit: "Create user and issue credentials", Cancel: p.accountURL(),
 		Groups: []group{{Fields: fields}}, Hidden: []hidden{{"once", newOnce()}},
 	}, nil
 }
@@ -174,43 +166,42 @@ func formTags(f *form) []string {
 }
 
 func (c *Console) newUser(r *http.Request, v *visit) (answer, error) {
-	ref := r.PathValue("acct")
-	a, err := c.issuer.GetAccount(r.Context(), v.caller, ref)
+	p, err := c.findAccount(r, v)
 	if err != nil {
 		return answer{}, err
 	}
 	chosen := searchText(r.URL.Query().Get("template"))
-	f, err := c.userForm(r.Context(), v, ref, a, chosen)
+	f, err := c.userForm(r.Context(), v, p, chosen)
 	if err != nil {
 		return answer{}, err
 	}
 	if x := f.field("template"); !x.offers(chosen) {
 		x.Value = ""
 	}
-	return c.userFormPage(ref, a, f), nil
+	return c.userFormPage(p, f), nil
 }
 
-func (c *Console) userFormPage(ref string, a issuer.Account, f *form) answer {
+func (c *Console) userFormPage(p place, f *form) answer {
 	return answer{
-		status: f.status(), page: "form", title: "New user", crumbs: []link{{"Accounts", "/accounts"}, {a.Name, accountURL(ref)}},
-		body: formView{Title: "New user", Lead: "In account " + a.Name + ". Its first credentials are issued at once and shown on the next page, once.", Form: f},
+		status: f.status(), page: "form", title: "New user", crumbs: p.accountCrumbs(),
+		body: formView{Title: "New user", Lead: "In account " + p.account.Name + ". Its first credentials are issued at once and shown on the next page, once.", Form: f},
 		calls: []apiCall{
-			c.call("Create a user", http.MethodPost, accountURL(ref, "users"), `{"name":"d1","template":"device","tags":["region:eu"]}`),
-			c.call("Issue its first credentials", http.MethodPost, userURL(ref, "d1", "credentials"), `{"ttl_seconds":2592000}`),
+			c.call("Create a user", http.MethodPost, p.accountURL("users"), `{"name":"d1","template":"device","tags":["region:eu"]}`),
+			c.call("Issue its first credentials", http.MethodPost, p.accountURL("users", "d1", "credentials"), `{"ttl_seconds":2592000}`),
 		},
 	}
 }
 
 func (c *Console) createUser(r *http.Request, v *visit) (answer, error) {
-	ctx, ref, once := r.Context(), r.PathValue("acct"), r.PostForm.Get("once")
-	a, err := c.issuer.GetAccount(ctx, v.caller, ref)
+	ctx, once := r.Context(), r.PostForm.Get("once")
+	p, err := c.findAccount(r, v)
 	if err != nil {
 		return answer{}, err
 	}
 	if c.spent(r, once) {
 		return answer{}, errSpent
 	}
-	f, err := c.userForm(ctx, v, ref, a, r.PostForm.Get("template"))
+	f, err := c.userForm(ctx, v, p, r.PostForm.Get("template"))
 	if err != nil {
 		return answer{}, err
 	}
@@ -221,22 +212,23 @@ func (c *Console) createUser(r *http.Request, v *visit) (answer, error) {
 		in.Template, in.Permissions = "", &all
 	}
 	// The dry run says everything that is wrong at once, and what to look at.
-	plan, err := c.issuer.CreateUser(ctx, v.dryRun(""), ref, in)
+	plan, err := c.issuer.CreateUser(ctx, v.dryRun(""), p.account.ID, in)
 	if err != nil && !f.accept(err) {
 		return answer{}, err
 	}
 	if !f.ok() || !agreed(f, r, plan.Plan.Warnings) {
-		return c.userFormPage(ref, a, f), nil
+		return c.userFormPage(p, f), nil
 	}
-	out, err := c.issuer.CreateUser(ctx, v.op(""), ref, in)
+	out, err := c.issuer.CreateUser(ctx, v.op(""), p.account.ID, in)
 	if err != nil {
 		if f.accept(err) {
-			return c.userFormPage(ref, a, f), nil
+			return c.userFormPage(p, f), nil
 		}
 		return answer{}, err
 	}
 	c.spend(r, v, once)
-	return c.secretPage(ctx, v, ref, a, out.Value.User, *out.Value.Issued)
+	p.user, p.userRef = out.Value.User, segment(out.Value.Name, out.Value.ID)
+	return c.secretPage(ctx, v, p, *out.Value.Issued), nil
 }
 
 // agreed tells whether the person has seen the warnings; if not, the form shows

@@ -1,0 +1,217 @@
+package web_test
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"chancery/web"
+)
+
+// pages is every route with a path that matches it. Public ones answer anybody.
+var pages = []struct {
+	method, pattern, path string
+	public                bool
+}{
+	{"GET", "/login", "/login", true},
+	{"GET", "/login/{link}", "/login/chy_link_x", true},
+	{"POST", "/login/{link}", "/login/chy_link_x", true},
+	{"GET", "/setup/{link}", "/setup/chy_link_x", true},
+	{"POST", "/setup/{link}", "/setup/chy_link_x", true},
+	{"POST", "/logout", "/logout", true},
+	{"GET", "/{$}", "/", false},
+	{"GET", "/accounts", "/accounts", false},
+	{"GET", "/accounts/new", "/accounts/new", false},
+	{"POST", "/accounts/new", "/accounts/new", false},
+	{"GET", "/accounts/{acct}", "/accounts/ORDERS", false},
+	{"GET", "/accounts/{acct}/limits", "/accounts/ORDERS/limits", false},
+	{"POST", "/accounts/{acct}/limits", "/accounts/ORDERS/limits", false},
+	{"POST", "/accounts/{acct}/limits/apply", "/accounts/ORDERS/limits/apply", false},
+	{"GET", "/accounts/{acct}/users/new", "/accounts/ORDERS/users/new", false},
+	{"POST", "/accounts/{acct}/users/new", "/accounts/ORDERS/users/new", false},
+	{"GET", "/accounts/{acct}/users/{user}", "/accounts/ORDERS/users/d1", false},
+	{"GET", "/accounts/{acct}/users/{user}/issue", "/accounts/ORDERS/users/d1/issue", false},
+	{"POST", "/accounts/{acct}/users/{user}/issue", "/accounts/ORDERS/users/d1/issue", false},
+	{"GET", "/accounts/{acct}/users/{user}/revoke", "/accounts/ORDERS/users/d1/revoke", false},
+	{"POST", "/accounts/{acct}/users/{user}/revoke", "/accounts/ORDERS/users/d1/revoke", false},
+	{"POST", "/accounts/{acct}/users/{user}/revoke/apply", "/accounts/ORDERS/users/d1/revoke/apply", false},
+	{"GET", "/accounts/{acct}/users/{user}/revocation", "/accounts/ORDERS/users/d1/revocation", false},
+	{"", "/", "/nowhere", true},
+}
+
+func TestEveryRouteIsTested(t *testing.T) {
+	t.Parallel()
+	var tested []string
+	for _, p := range pages {
+		tested = append(tested, p.method+" "+p.pattern)
+	}
+	if got := web.Routes(); !slices.Equal(got, tested) {
+		t.Errorf("the routes are\n%s\nand the tested ones\n%s", strings.Join(got, "\n"), strings.Join(tested, "\n"))
+	}
+}
+
+func checkHeaders(p page) {
+	p.t.Helper()
+	csp := p.header.Get("Content-Security-Policy")
+	for _, want := range []string{
+		"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "font-src 'self'", "connect-src 'self'",
+		"form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'",
+	} {
+		if !strings.Contains(csp, want) {
+			p.t.Errorf("%s: the policy lacks %s", p.url, want)
+		}
+	}
+	if strings.Contains(csp, "unsafe") {
+		p.t.Errorf("%s: the policy is unsafe: %s", p.url, csp)
+	}
+	for name, want := range map[string]string{
+		"Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+		"X-Content-Type-Options": "nosniff",
+	} {
+		if got := p.header.Get(name); got != want {
+			p.t.Errorf("%s: %s is %q, want %q", p.url, name, got, want)
+		}
+	}
+	if !regexp.MustCompile(`^req_[A-Z2-7]{26}$`).MatchString(p.header.Get("X-Request-Id")) {
+		p.t.Errorf("%s: request id %q", p.url, p.header.Get("X-Request-Id"))
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "sqlite", web.Config{})
+	h.user("d1")
+	for _, b := range []*browser{h.visitor(), h.signedIn()} {
+		for _, r := range pages {
+			if r.path == "/logout" {
+				continue
+			}
+			p := b.do(r.method, r.path, nil)
+			checkHeaders(p)
+			if !slices.Contains(p.header.Values("Cache-Control"), "no-store") {
+				t.Errorf("%s %s may be cached: %q", r.method, r.path, p.header.Values("Cache-Control"))
+			}
+			if p.status != http.StatusSeeOther && p.header.Get("Content-Type") != "text/html; charset=utf-8" {
+				t.Errorf("%s %s is %q", r.method, r.path, p.header.Get("Content-Type"))
+			}
+			p.hasNot(` style="`, "<style", "javascript:", " onclick", "ZgotmplZ")
+			for _, m := range regexp.MustCompile(`<script[^>]*>[^<]|(?:src|href)="(?:https?:)?//`).FindAllString(p.body, -1) {
+				t.Errorf("%s %s holds %q", r.method, r.path, m)
+			}
+		}
+	}
+}
+
+func TestHSTS(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "sqlite", web.Config{Secure: true})
+	if h.visitor().get("/login").header.Get("Strict-Transport-Security") == "" {
+		t.Error("behind TLS, browsers are not told to stay there")
+	}
+}
+
+func TestStatic(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "sqlite", web.Config{})
+	p := h.visitor().get("/login").want(200)
+	found := regexp.MustCompile(`(?:src|href)="(/static/[^"]+)"`).FindAllStringSubmatch(p.body, -1)
+	if len(found) != 3 {
+		t.Fatalf("the page loads %v", found)
+	}
+	for _, m := range found {
+		f := h.visitor().get(m[1]).want(200)
+		checkHeaders(f)
+		if got := f.header.Get("Cache-Control"); got != "public, max-age=31536000, immutable" {
+			t.Errorf("%s: Cache-Control %q", m[1], got)
+		}
+		if strings.HasSuffix(m[1], ".js") && len(f.body) > 15<<10 {
+			t.Errorf("the script has %d bytes", len(f.body))
+		}
+		if ct := f.header.Get("Content-Type"); strings.HasPrefix(ct, "text/plain") || ct == "" {
+			t.Errorf("%s: Content-Type %q", m[1], ct)
+		}
+	}
+	gone := h.visitor().get("/static/console.000000000000.css").want(404)
+	checkHeaders(gone)
+	if got := gone.header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("a missing file may be cached: %q", got)
+	}
+}
+
+func TestCrossSite(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "sqlite", web.Config{})
+	link := h.link("eve")
+	b := h.signedIn()
+	for name, header := range map[string]http.Header{
+		"cross-site":           {"Sec-Fetch-Site": {"cross-site"}},
+		"same-site":            {"Sec-Fetch-Site": {"same-site"}},
+		"another origin":       {"Origin": {"https://evil.example"}},
+		"null origin":          {"Origin": {"null"}},
+		"a session and nobody": {},
+	} {
+		t.Log(name)
+		b.header = header
+		p := b.post("/accounts/new", url.Values{"name": {"EVIL"}}).want(403).has("This request came from another site")
+		checkHeaders(p)
+		b.post("/accounts/ORDERS/users/d1/revoke/apply", nil).want(403)
+		b.post("/logout", nil).want(403)
+	}
+	// Nobody can be signed in to a stranger's account from another site either.
+	stranger := h.visitor()
+	stranger.header = http.Header{"Sec-Fetch-Site": {"cross-site"}}
+	stranger.post(link, nil).want(403)
+	b.header = http.Header{"Origin": {h.front.URL}}
+	b.get("/accounts").want(200).hasNot("EVIL")
+	b.post("/logout", nil).want(303)
+}
+
+func TestNotFound(t *testing.T) {
+	t.Parallel()
+	eachHouse(t, func(t *testing.T, h *house) {
+		b := h.signedIn()
+		for _, path := range []string{
+			"/nowhere", "/accounts/", "/accounts/NONE", "/accounts/ORDERS/users/none", "/accounts/ORDERS/users/none/revocation", "/accounts/a%2Fb",
+			"/accounts/%00", "/accounts/ORDERS/users/%00", "/accounts/ORDERS/users/%FF%FE", "/accounts/%ff", "/accounts/..%2f..%2fetc",
+		} {
+			p := b.get(path).want(404).has("Not found")
+			checkHeaders(p)
+		}
+		h.visitor().get("/nowhere").want(404).hasNot("Sign out")
+		b.do(http.MethodDelete, "/accounts", nil).want(404)
+	})
+}
+
+func TestBodyIsBounded(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "sqlite", web.Config{})
+	b := h.signedIn()
+	b.post("/accounts/new", url.Values{"name": {"BIG"}, "description": {strings.Repeat("x", 70<<10)}}).want(413).has("longer than 64 KiB")
+	b.get("/accounts").hasNot("BIG")
+}
+
+// What went wrong inside is in the log, once, with the request id that the page
+// shows, and nowhere else.
+func TestInternalErrors(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "sqlite", web.Config{})
+	b := h.signedIn()
+	h.live.Stop()
+	must(t, h.store.Close())
+	p := b.get("/accounts").want(500).has("Something went wrong on our side.", "request id")
+	p.hasNot("sql", "database is closed")
+	id := p.header.Get("X-Request-Id")
+	p.has(id)
+	lines := 0
+	for _, line := range strings.Split(h.log.String(), "\n") {
+		if strings.Contains(line, id) && strings.Contains(line, `"level":"ERROR"`) {
+			lines++
+		}
+	}
+	if lines != 1 {
+		t.Errorf("the error was logged %d times", lines)
+	}
+}
