@@ -29,6 +29,7 @@ run: needs-go ## everything in one process on this machine, data in ./.chancery 
 .PHONY: test
 test: needs-go needs-cc needs-git ## every test, with the race detector, on SQLite and PostgreSQL
 	@scripts/test-postgres
+	@scripts/test-chromium
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m ./...
 	@set -e; for dir in $(E2E); do echo "$$dir:"; (cd $$dir && $(GO) test -count=1 -timeout 10m ./...); done
 
