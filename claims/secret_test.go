@@ -43,12 +43,12 @@ func TestSecretNeverPrints(t *testing.T) {
 	var log bytes.Buffer
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 		l := slog.New(handler)
-		l.Info("x", slog.Any("secret", s), slog.Any("pointer", &s), slog.Any("struct", h), slog.Any("list", []claims.Secret{s}), slog.Group("g", slog.Any("s", s)))
-		l.With(slog.Any("secret", s)).Info("y", "key", s)
+		l.InfoContext(t.Context(), "x", slog.Any("secret", s), slog.Any("pointer", &s), slog.Any("struct", h), slog.Any("list", []claims.Secret{s}), slog.Group("g", slog.Any("s", s)))
+		l.With(slog.Any("secret", s)).InfoContext(t.Context(), "y", slog.Any("key", s))
 	}
 	outputs["slog"] = log.String()
 	for name, out := range outputs {
-		for _, form := range []string{text, fmt.Sprintf("%x", text), fmt.Sprintf("%X", text), fmt.Sprint([]byte(text))} {
+		for _, form := range []string{text, fmt.Sprintf("%x", text), fmt.Sprintf("%X", text), strings.Trim(fmt.Sprint([]int{83, 85, 65}), "[]")} {
 			if strings.Contains(out, form) {
 				t.Errorf("%s shows it: %s", name, out)
 			}

@@ -134,6 +134,9 @@ func (i *Issuer) UseLink(ctx context.Context, op Op, link claims.Secret, name st
 	if !validSecret(linkPrefix, link.Reveal()) {
 		return Caller{}, errLink
 	}
+	if problems := op.check(); problems.Blocking() {
+		return Caller{}, invalid(problems)
+	}
 	var person store.Person
 	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
 		l, err := t.UseLink(ctx, hashSecret(link.Reveal()))

@@ -23,17 +23,11 @@ type delivered struct {
 	news []store.Delivery
 }
 
-// deliver brings the current JWT of an account to every server of the roster and
-// reads it back. What was proven before is only read back, and pushed again where
-// the reading shows something else.
-func (o *operator) deliver(ctx context.Context, l *link, w claim) (delivered, error) {
-	s, err := o.r.getServed(ctx, w.AccountID)
-	if err != nil {
-		return delivered{}, err
-	}
-	// First of all, so that a server that fetches from now on gets this one.
-	o.r.memory.put(s)
-	d := &delivery{o: o, served: s, until: w.until, servers: map[string]*reading{}, news: map[string]claims.Delivery{}}
+// deliver brings a JWT to every server of the roster and reads it back. What was
+// proven before is only read back, and pushed again where the reading shows
+// something else. Nothing is published after until.
+func (o *operator) deliver(ctx context.Context, l *link, s store.Served, until time.Time) (delivered, error) {
+	d := &delivery{o: o, served: s, until: until, servers: map[string]*reading{}, news: map[string]claims.Delivery{}}
 	published, proven := o.r.ledger.proven(s.AccountID, s.Version)
 	if proven {
 		if err := d.readBack(ctx, l); err != nil {
@@ -96,11 +90,15 @@ func (d *delivery) reading(id, name string) *reading {
 	return r
 }
 
-// publish pushes the JWT, reads it back and announces it. The messages leave one
-// after the other, since a server works them off in that order: when it answers the
-// second, the first has been done.
+// publish pushes the JWT, announces it and reads it back. A server works off the
+// messages of one connection in their order: when it answers the last, the others
+// are behind it, and none can arrive after a newer one that somebody else pushes on
+// another way.
 func (d *delivery) publish(ctx context.Context, l *link) error {
 	id := d.served.AccountID
+	if ctx.Err() != nil {
+		return nil // a newer one came, or we stop
+	}
 	if d.o.r.now().After(d.until) {
 		// This process stood still, and somebody else may push a newer one by now.
 		return fmt.Errorf("publishing account %s: the lease has run out", id)
@@ -116,11 +114,11 @@ func (d *delivery) publish(ctx context.Context, l *link) error {
 	if err != nil {
 		return fmt.Errorf("publishing account %s: %w", id, err)
 	}
-	if _, err := x.ask(infoSubject(id), nil); err != nil {
-		return fmt.Errorf("reading account %s back: %w", id, err)
-	}
 	if err := l.nc.Publish(announceSubject(id), body); err != nil {
 		return fmt.Errorf("announcing account %s: %w", id, err)
+	}
+	if _, err := x.ask(infoSubject(id), nil); err != nil {
+		return fmt.Errorf("reading account %s back: %w", id, err)
 	}
 	d.sent(d.o.r.now())
 	x.gather(ctx, d.o.r.pace.answer, 0, func(m *nats.Msg) string {
@@ -130,7 +128,7 @@ func (d *delivery) publish(ctx context.Context, l *link) error {
 		if a, ok := hear[updated](ctx, d.o, m); ok {
 			d.acknowledged(a)
 		}
-		return "" // the answer that counts is the second
+		return "" // the answer that counts is the other one
 	})
 	return nil
 }

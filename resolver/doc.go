@@ -30,6 +30,6 @@
 // fetch that began just before the change can end after the push was answered
 // "skipped" or even "updated", and put the older JWT back in force. So a row of the
 // outbox is settled only when a second reading, later than any such fetch can end,
-// still shows the version everywhere; see settleAfter. Those who wait for a change
-// wait for the first proof only.
+// still shows the version everywhere. Those who wait for a change wait for the first
+// proof only.
 package resolver

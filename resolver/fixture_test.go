@@ -2,12 +2,10 @@ package resolver_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
@@ -41,7 +38,9 @@ type world struct {
 	claims           *jwt.OperatorClaims
 	system           *account
 	// front is what the servers fetch from; its handler outlives a resolver.
-	front   *httptest.Server
+	front *httptest.Server
+	// base is the path of the operator there.
+	base    string
 	handler atomic.Pointer[http.Handler]
 	r       atomic.Pointer[resolver.Resolver]
 
@@ -80,7 +79,7 @@ func newPair(t testing.TB, kind claims.Kind) (nkeys.KeyPair, string) {
 // newWorld stores an operator and its system account. No resolver runs yet.
 func newWorld(t testing.TB, s *store.Store) *world {
 	t.Helper()
-	w := &world{t: t, store: s}
+	w := &world{t: t, store: s, base: "/jwt/v1"}
 	w.pair, w.operator = newPair(t, claims.KindOperator)
 	w.issuer = w.operator
 	pair, id := newPair(t, claims.KindAccount)
@@ -208,10 +207,7 @@ func (w *world) put(ctx context.Context, tx *store.Tx, a *account) error {
 }
 
 // user issues credentials of the account.
-func (w *world) user(a *account, name string) user {
-	w.t.Helper()
-	return w.userWith(a, name, jwt.Permissions{})
-}
+func (w *world) user(a *account, name string) user { return w.userWith(a, name, jwt.Permissions{}) }
 
 func (w *world) userWith(a *account, name string, p jwt.Permissions) user {
 	w.t.Helper()
@@ -249,10 +245,7 @@ func (w *world) config() resolver.Config {
 }
 
 // start runs a resolver and lets the servers fetch from it.
-func (w *world) start(h resolver.Hurry) *resolver.Resolver {
-	w.t.Helper()
-	return w.startWith(w.config(), h)
-}
+func (w *world) start(h resolver.Hurry) *resolver.Resolver { return w.startWith(w.config(), h) }
 
 func (w *world) startWith(cfg resolver.Config, h resolver.Hurry) *resolver.Resolver {
 	w.t.Helper()
@@ -285,36 +278,6 @@ func (w *world) replica(cfg resolver.Config) *resolver.Resolver {
 	return r
 }
 
-// hear records every push and announcement that reaches a server; the function it
-// returns gives them back in order.
-func (w *world) hear(s *server.Server) func() []string {
-	w.t.Helper()
-	var mu sync.Mutex
-	var heard []string
-	c := w.tool(s)
-	for _, subject := range []string{"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.ACCOUNT.*.CLAIMS.UPDATE"} {
-		_, err := c.Subscribe(subject, func(m *nats.Msg) {
-			mu.Lock()
-			defer mu.Unlock()
-			heard = append(heard, string(m.Data))
-		})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	if err := c.FlushTimeout(patience); err != nil {
-		w.t.Fatal(err)
-	}
-	return func() []string {
-		if err := c.FlushTimeout(patience); err != nil {
-			w.t.Error(err)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		return slices.Clone(heard)
-	}
-}
-
 // forgive empties the outbox, as if all had been pushed.
 func (w *world) forgive() {
 	w.t.Helper()
@@ -332,115 +295,6 @@ func (w *world) forgive() {
 // use lets the servers fetch from h.
 func (w *world) use(h http.Handler) { w.handler.Store(&h) }
 
-// serve starts n servers as one cluster, and waits until the resolver knows them.
-func (w *world) serve(n int) []*server.Server {
-	w.t.Helper()
-	var all []*server.Server
-	for i := range n {
-		all = append(all, w.server(fmt.Sprintf("n%d", i+1), all...))
-	}
-	w.await(n)
-	return all
-}
-
-// await returns when n servers are on the roster and were asked what they hold.
-func (w *world) await(n int) { w.t.Helper(); w.awaitRoster(n, n) }
-
-func (w *world) awaitRoster(n, examined int) {
-	w.t.Helper()
-	r := w.r.Load()
-	r.Wake() // the URLs are new
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
-	defer cancel()
-	if !r.AwaitServers(ctx, w.operator, n, examined) {
-		w.t.Fatalf("the roster is %v, want %d servers", r.Servers(w.operator), n)
-	}
-}
-
-// server starts a nats-server in a cluster with others.
-func (w *world) server(name string, others ...*server.Server) *server.Server {
-	w.t.Helper()
-	return w.serverWith(name, func(o *server.Options) {
-		o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}
-		if len(others) > 0 {
-			o.Routes = server.RoutesFromStr("nats://" + others[0].ClusterAddr().String())
-		}
-	})
-}
-
-func (w *world) serverWith(name string, more func(*server.Options)) *server.Server {
-	w.t.Helper()
-	accounts, err := server.NewURLAccResolver(w.front.URL + "/jwt/v1/accounts/")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	opts := &server.Options{
-		ServerName: name, Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
-		TrustedOperators: []*jwt.OperatorClaims{w.claims}, SystemAccount: w.system.id, AccountResolver: accounts,
-	}
-	if more != nil {
-		more(opts)
-	}
-	s, err := server.NewServer(opts)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	s.Start()
-	w.t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(patience) {
-		w.t.Fatal("the nats-server is not ready")
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.urls = append(append([]string(nil), w.urls...), s.ClientURL())
-	return s
-}
-
-// stop stops a server and takes it off the URLs.
-func (w *world) stop(s *server.Server) {
-	w.mu.Lock()
-	var left []string
-	for _, u := range w.urls {
-		if u != s.ClientURL() {
-			left = append(left, u)
-		}
-	}
-	w.urls = left
-	w.mu.Unlock()
-	s.Shutdown()
-	s.WaitForShutdown()
-}
-
-// client is a connection that says when it was closed.
-type client struct {
-	*nats.Conn
-	closed chan struct{}
-}
-
-// connect connects a user to a server.
-func (w *world) connect(s *server.Server, u user, more ...nats.Option) *client {
-	w.t.Helper()
-	c, err := w.dial(s, u, more...)
-	if err != nil {
-		w.t.Fatalf("connecting to %s: %v", s.Name(), err)
-	}
-	return c
-}
-
-func (w *world) dial(s *server.Server, u user, more ...nats.Option) (*client, error) {
-	c := &client{closed: make(chan struct{})}
-	opts := append([]nats.Option{
-		u.option(), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
-	}, more...)
-	var err error
-	if c.Conn, err = nats.Connect(s.ClientURL(), opts...); err != nil {
-		return nil, err
-	}
-	w.t.Cleanup(c.Close)
-	return c, nil
-}
-
 // wait waits for a version to be in effect everywhere.
 func (w *world) wait(a *account, version int64) claims.Sync {
 	w.t.Helper()
@@ -454,12 +308,6 @@ func (w *world) wait(a *account, version int64) claims.Sync {
 		w.t.Fatalf("account %s version %d is not in effect everywhere: %+v", a.claims.Name, version, s)
 	}
 	return s
-}
-
-// tool connects a user of the system account that may do everything.
-func (w *world) tool(s *server.Server) *client {
-	w.t.Helper()
-	return w.connect(s, w.user(w.system, "tool"))
 }
 
 // token returns the current JWT of an account.
@@ -476,30 +324,14 @@ func (w *world) token(a *account) string {
 	return served.Token
 }
 
-// held returns the JWT of an account that a server has in memory, "" if none.
-func (w *world) held(s *server.Server, a *account) string {
+// sync returns how far an account got.
+func (w *world) sync(a *account) claims.Sync {
 	w.t.Helper()
-	c := w.tool(s)
-	defer c.Close()
-	// Filtered, so that the one answer is the one of this server.
-	m, err := c.Request("$SYS.REQ.ACCOUNT."+a.id+".INFO", []byte(`{"server_name":"`+s.Name()+`","exact_match":true}`), patience)
+	s, err := w.r.Load().Sync(w.t.Context(), a.id)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var reply struct {
-		Data  *struct{ JWT string }
-		Error *struct{ Description string }
-	}
-	if err := json.Unmarshal(m.Data, &reply); err != nil {
-		w.t.Fatal(err)
-	}
-	if reply.Data == nil {
-		if reply.Error == nil || !strings.HasSuffix(reply.Error.Description, "does not exist") {
-			w.t.Fatalf("answer %s", m.Data)
-		}
-		return ""
-	}
-	return reply.Data.JWT
+	return s
 }
 
 // states returns the delivery states of a sync by server name.
@@ -564,13 +396,4 @@ func eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("%s did not happen", what)
 		}
 	}
-}
-
-// jwtOperator returns the subject of an operator JWT.
-func jwtOperator(token string) (string, error) {
-	c, err := jwt.DecodeOperatorClaims(token)
-	if err != nil {
-		return "", err
-	}
-	return c.Subject, nil
 }

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -177,10 +178,16 @@ func (r *Resolver) take(ctx context.Context, t *store.Tx, c store.Change) error 
 		return nil
 	}
 	s, err := t.GetServed(ctx, c.AccountID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // gone since
+	}
 	if err != nil {
 		return fmt.Errorf("reading account %s: %w", c.AccountID, err)
 	}
 	r.memory.put(s)
+	if o := r.operator(s.OperatorID); o != nil {
+		o.pushing.supersede(s.AccountID, s.Version)
+	}
 	return nil
 }
 

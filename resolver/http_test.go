@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
@@ -287,6 +289,7 @@ func TestMemoryNeverGoesBack(t *testing.T) {
 						return
 					}
 					last = v
+					runtime.Gosched()
 				}
 			})
 		}
@@ -329,4 +332,13 @@ func TestUnknownDoesNotWaitForAStore(t *testing.T) {
 		}
 	}
 	t.Logf("50 unknown accounts with the store closed: %v", time.Since(begin))
+}
+
+// jwtOperator returns the subject of an operator JWT.
+func jwtOperator(token string) (string, error) {
+	c, err := jwt.DecodeOperatorClaims(token)
+	if err != nil {
+		return "", err
+	}
+	return c.Subject, nil
 }

@@ -84,6 +84,14 @@ func (m *memory) get(accountID string) *entry {
 	return e
 }
 
+// newest returns s, or what is newer in memory.
+func (m *memory) newest(s store.Served) store.Served {
+	if e := m.get(s.AccountID); e != nil && e.version > s.Version {
+		s.Version, s.IssuedAt, s.Token = e.version, e.issuedAt, e.token
+	}
+	return s
+}
+
 // operatorOf returns the operator of an account in memory, "" when it is unknown.
 func (m *memory) operatorOf(accountID string) string {
 	if e := m.get(accountID); e != nil {

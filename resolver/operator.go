@@ -137,7 +137,7 @@ func (o *operator) options(ctx context.Context, up, closed bell) []nats.Option {
 		nats.Name("chancery"), o.credentials(ctx),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectBufSize(-1),
 		nats.ReconnectWait(p.reconnect), nats.ReconnectJitter(p.reconnect/2, p.reconnect/2),
-		nats.PingInterval(p.ping), nats.MaxPingsOutstanding(2),
+		nats.PingInterval(p.keepalive), nats.MaxPingsOutstanding(2),
 		nats.ConnectHandler(func(*nats.Conn) { up.ring() }),
 		nats.ReconnectHandler(func(*nats.Conn) { up.ring() }),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { o.lost(ctx) }),

@@ -31,8 +31,9 @@ type pace struct {
 	settle time.Duration
 	// What failed is tried again after retry, then twice as long, up to maxRetry.
 	retry, maxRetry time.Duration
-	// reconnect is the pause between attempts to connect.
-	reconnect time.Duration
+	// reconnect is the pause between attempts to connect; a connection is taken for
+	// dead when two signs of life, one each keepalive, did not come.
+	reconnect, keepalive time.Duration
 	// remember is how long deliveries and departed servers are kept in memory.
 	remember time.Duration
 }
@@ -42,7 +43,7 @@ func standardPace() pace {
 		poll: time.Second, ping: 10 * time.Second, maxSilent: 3, silence: 35 * time.Second,
 		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, lease: 10 * time.Second,
 		settle: 3500 * time.Millisecond, retry: 100 * time.Millisecond, maxRetry: 5 * time.Second,
-		reconnect: 250 * time.Millisecond, remember: 2 * time.Minute,
+		reconnect: 250 * time.Millisecond, keepalive: 10 * time.Second, remember: 2 * time.Minute,
 	}
 }
 

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/puzpuzpuz/xsync/v4"
 
 	"chancery/store"
 )
@@ -20,6 +23,8 @@ type pusher struct {
 	// slots is filled by a claimed row until its outcome is recorded.
 	slots    chan struct{}
 	finished chan outcome
+	// current holds the pushes under way, by account.
+	current  *xsync.Map[string, *running]
 	claiming trouble
 	pushing  trouble
 	noting   trouble
@@ -42,7 +47,7 @@ type outcome struct {
 
 func newPusher(o *operator) *pusher {
 	return &pusher{
-		o: o, slots: make(chan struct{}, maxPushes), finished: make(chan outcome, maxPushes),
+		o: o, slots: make(chan struct{}, maxPushes), finished: make(chan outcome, maxPushes), current: xsync.NewMap[string, *running](),
 		claiming: trouble{log: o.log, task: "claiming the pushes that are owed"},
 		pushing:  trouble{log: o.log, task: "pushing accounts to the servers"},
 		noting:   trouble{log: o.log, task: "recording deliveries"},
@@ -105,16 +110,47 @@ func (p *pusher) claim(ctx context.Context, limit int) (claimed []store.Owed, ne
 		claimed, err = t.ClaimOwed(ctx, p.o.id, p.o.r.owner, pace.lease, limit)
 		return err
 	})
-	if err != nil || len(claimed) == 0 { // another replica was faster
+	if errors.Is(err, store.ErrBusy) || err == nil && len(claimed) == 0 {
+		return nil, pace.retry, nil // another replica was faster
+	}
+	if err != nil {
 		return nil, pace.retry, err
 	}
 	return claimed, 0, nil
 }
 
+// running is a push under way.
+type running struct {
+	mu      sync.Mutex
+	version int64
+	stop    context.CancelFunc
+}
+
+func (r *running) begin(version int64, stop context.CancelFunc) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.version, r.stop = version, stop
+}
+
+// supersede lets the push of an older version go on with the newest: it may be
+// waiting for a server that does not answer, and until it ends nobody may push the
+// account.
+func (p *pusher) supersede(accountID string, version int64) {
+	run, ok := p.current.Load(accountID)
+	if !ok {
+		return
+	}
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if run.version < version {
+		run.stop()
+	}
+}
+
 // push brings one account to every server.
 func (p *pusher) push(ctx context.Context, l *link, w claim) outcome {
 	r := p.o.r
-	d, err := p.o.deliver(ctx, l, w)
+	d, err := p.deliver(ctx, l, w)
 	out := outcome{owed: w.Owed, deliveries: d.news, delay: r.pace.backoff(w.Attempts)}
 	if errors.Is(err, store.ErrNotFound) {
 		out.settled = true
@@ -137,6 +173,40 @@ func (p *pusher) push(ctx context.Context, l *link, w claim) outcome {
 		}
 	}
 	return out
+}
+
+// deliver brings the current JWT of an account to every server, and when a newer
+// one comes meanwhile, that one. It goes on itself instead of giving the account
+// back: the next claim may be another replica's, whose push could reach a server
+// before ours of the older JWT. On one connection they cannot overtake each other.
+func (p *pusher) deliver(ctx context.Context, l *link, w claim) (delivered, error) {
+	s, err := p.o.r.getServed(ctx, w.AccountID)
+	if err != nil {
+		return delivered{}, err
+	}
+	// Memory first, so that a server that fetches from now on gets this one.
+	p.o.r.memory.put(s)
+	run := &running{version: math.MaxInt64}
+	p.current.Store(w.AccountID, run)
+	defer p.current.Delete(w.AccountID)
+	var news []store.Delivery
+	for {
+		round, stop := context.WithCancel(ctx)
+		version := s.Version
+		if p.o.r.now().After(w.until.Add(-2 * p.o.r.pace.answer)) {
+			version = math.MaxInt64 // the lease allows no further round
+		}
+		run.begin(version, stop)
+		s = p.o.r.memory.newest(s) // after begin: what comes from now on ends the round
+		d, err := p.o.deliver(round, l, s, w.until)
+		superseded := round.Err() != nil && ctx.Err() == nil
+		stop()
+		news = append(news, d.news...)
+		if err != nil || !superseded {
+			d.news = news
+			return d, err
+		}
+	}
 }
 
 // record stores outcomes, those that wait at the same time in one transaction.

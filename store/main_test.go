@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"chancery/claims"
 	"chancery/store"
@@ -86,8 +89,8 @@ func (d *db) fails(t testing.TB, target error, f func(ctx context.Context, tx *s
 	if err := d.Write(t.Context(), f); !errors.Is(err, target) {
 		t.Errorf("%v, want %v", err, target)
 	}
-	if after := d.raw.Dump(t); after != before {
-		t.Errorf("something was stored:\n%s\nafter\n%s", before, after)
+	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(d.raw.Dump(t), "\n")); diff != "" {
+		t.Errorf("something was stored (-before +after):\n%s", diff)
 	}
 }
 

@@ -21,7 +21,9 @@ func (s *Store) Migrate(ctx context.Context) error {
 	}
 	kind, opts := goose.DialectSQLite3, []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
 	if s.dialect == postgres {
-		locker, err := lock.NewPostgresSessionLocker()
+		// Asked once a second for five minutes; by default it is every five seconds, which
+		// every replica but the first would wait.
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300), lock.WithUnlockTimeout(1, 60))
 		if err != nil {
 			return fmt.Errorf("preparing the migration lock: %w", err)
 		}

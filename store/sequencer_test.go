@@ -123,7 +123,7 @@ func TestSequencersAndWriters(t *testing.T) {
 // More rows than one transaction numbers.
 func TestSequenceOfManyRows(t *testing.T) {
 	each(t, func(t *testing.T, d *db) {
-		const rows = 2100
+		const rows = 1100
 		d.write(t, func(ctx context.Context, tx *store.Tx) error {
 			for n := range rows {
 				if err := tx.AppendAudit(ctx, store.AuditEntry{Action: fmt.Sprint(n), Detail: "{}"}); err != nil {

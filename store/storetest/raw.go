@@ -21,7 +21,7 @@ func OpenRaw(t testing.TB, url string) *Raw {
 	t.Helper()
 	driver, source, tables := "pgx", url, `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`
 	if path, ok := strings.CutPrefix(url, "sqlite://"); ok {
-		driver, source, tables = sqlite, path+"?_pragma=busy_timeout(5000)", `SELECT name FROM sqlite_master WHERE type = 'table'`
+		driver, source, tables = sqlite, path+"?_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)", `SELECT name FROM sqlite_master WHERE type = 'table'`
 	}
 	db, err := sql.Open(driver, source)
 	if err != nil {
@@ -119,8 +119,11 @@ func (r *Raw) Dump(t testing.TB, without ...string) string {
 			lines[key] = new(strings.Builder)
 			lines[key].WriteString(table)
 		}
-		if b, ok := value.([]byte); ok {
-			value = fmt.Sprintf("x'%x'", b)
+		switch v := value.(type) {
+		case []byte:
+			value = fmt.Sprintf("x'%x'", v)
+		case bool: // SQLite has none
+			value = map[bool]int{true: 1}[v]
 		}
 		fmt.Fprintf(lines[key], " %s=%v", column, value)
 	})

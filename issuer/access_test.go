@@ -1,0 +1,319 @@
+package issuer_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"chancery/claims"
+	"chancery/issuer"
+)
+
+// useCase is one exported method with input that is good in the furnished house.
+type useCase struct {
+	run func(t *testing.T, h *house, op issuer.Op) error
+	// reads tells that it changes nothing and an auditor may do it.
+	reads bool
+	// signs tells that it needs the key-encryption key.
+	signs bool
+}
+
+// useCases is every exported method but those that say who somebody is.
+func useCases() map[string]useCase {
+	page := issuer.Page{Limit: 10}
+	ledger := issuer.LedgerPage{Limit: 10}
+	read := func(f func(t *testing.T, h *house, c issuer.Caller) error) useCase {
+		return useCase{run: func(t *testing.T, h *house, op issuer.Op) error { return f(t, h, op.Caller) }, reads: true}
+	}
+	writes := func(f func(t *testing.T, h *house, op issuer.Op) error) useCase { return useCase{run: f} }
+	signs := func(f func(t *testing.T, h *house, op issuer.Op) error) useCase { return useCase{run: f, signs: true} }
+	return map[string]useCase{
+		"GetOperator": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetOperator(t.Context(), c, "acme")
+			return err
+		}),
+		"ListOperators": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListOperators(t.Context(), c, page)
+			return err
+		}),
+		"OperatorKeys": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.OperatorKeys(t.Context(), c, "acme")
+			return err
+		}),
+		"ServerConfig": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ServerConfig(t.Context(), c, "acme", "https://x")
+			return err
+		}),
+		"GetAccount": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetAccount(t.Context(), c, "ORDERS")
+			return err
+		}),
+		"ListAccounts": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListAccounts(t.Context(), c, "acme", page)
+			return err
+		}),
+		"GetTemplate": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetTemplate(t.Context(), c, "ORDERS", "device")
+			return err
+		}),
+		"ListTemplates": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListTemplates(t.Context(), c, "ORDERS", page)
+			return err
+		}),
+		"GetUser": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetUser(t.Context(), c, "ORDERS", "d1")
+			return err
+		}),
+		"ListUsers": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListUsers(t.Context(), c, "ORDERS", page)
+			return err
+		}),
+		"ListCredentials": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListCredentials(t.Context(), c, "ORDERS", "d1", ledger)
+			return err
+		}),
+		"ListRevocations": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListRevocations(t.Context(), c, "ORDERS", ledger)
+			return err
+		}),
+		"GetRevocation": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetRevocation(t.Context(), c, "ORDERS", issuer.Everybody)
+			return err
+		}),
+		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "another"})
+			return err
+		}),
+		"SetServiceURLs": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.SetServiceURLs(t.Context(), op, "acme", []string{"tls://elsewhere"})
+			return err
+		}),
+		"CreateAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CreateAccount(t.Context(), op, issuer.AccountInput{Name: "another", Settings: claims.NewAccountSettings()})
+			return err
+		}),
+		"UpdateAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn = 3 })
+			return err
+		}),
+		"CreateTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			in := deviceTemplate()
+			in.Body.Name = "another"
+			_, err := h.CreateTemplate(t.Context(), op, "ORDERS", in)
+			return err
+		}),
+		"UpdateTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.MaxTTL = time.Hour })
+			return err
+		}),
+		"CreateUser": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CreateUser(t.Context(), op, "ORDERS", issuer.UserInput{Name: "another", Permissions: ownPermissions()})
+			return err
+		}),
+		"CreateUser with a credential": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CreateUser(t.Context(), op, "ORDERS", issuer.UserInput{Name: "one more", Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})
+			return err
+		}),
+		"Issue": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Issue(t.Context(), op, "ORDERS", "d1", issuer.IssueInput{})
+			return err
+		}),
+		"SystemCredential": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.SystemCredential(t.Context(), op, "acme", "a file")
+			return err
+		}),
+		"Revoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Revoke(t.Context(), op, "ORDERS", issuer.RevokeInput{Subject: "d1"})
+			return err
+		}),
+		"CreateToken": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CreateToken(t.Context(), op, issuer.TokenInput{Name: "ci", Role: issuer.RoleOwner, TTL: time.Hour})
+			return err
+		}),
+		"RevokeTokens": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			return h.RevokeTokens(t.Context(), op, "setup token")
+		}),
+		"SignInLink": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.SignInLink(t.Context(), op, "cy")
+			return err
+		}),
+		"SetupLink": writes(func(t *testing.T, h *house, op issuer.Op) error { _, err := h.SetupLink(t.Context(), op); return err }),
+	}
+}
+
+// notUseCases say who somebody is, or tell of the process: they need no permission.
+var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Sealed"}
+
+// prepared is a furnished house in which every use case would do something.
+func prepared(t *testing.T, h *house) world {
+	t.Helper()
+	w := h.furnish(t)
+	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Role: issuer.RoleAuditor, TTL: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: issuer.Everybody})).well(t)
+	h.advance(time.Minute)
+	return w
+}
+
+func TestEveryMethodIsAUseCase(t *testing.T) {
+	t.Parallel()
+	known := useCases()
+	kind := reflect.TypeFor[*issuer.Issuer]()
+	for n := range kind.NumMethod() {
+		name := kind.Method(n).Name
+		if _, ok := known[name]; !ok && !slices.Contains(notUseCases, name) {
+			t.Errorf("%s is in no table: say whether it reads and whether it signs", name)
+		}
+	}
+}
+
+// Who may not is told so; that is on record once, with who and what, and nothing else happened.
+func TestWhoMayNot(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		prepared(t, h)
+		h.sequence(t)
+		for who, caller := range map[string]issuer.Caller{
+			"nobody":              {},
+			"a role that is none": {ID: "per_x", Name: "eve", Kind: issuer.CallerPerson, Role: "Owner"},
+			"a kind without role": {ID: "tok_x", Name: "eve", Kind: issuer.CallerSystem},
+			"an auditor":          auditor,
+		} {
+			entries, woken, want := len(h.audited(t)), h.woken.Load(), map[string]int{}
+			h.unchanged(t, func() {
+				for name, c := range useCases() {
+					if who == "an auditor" && c.reads {
+						continue
+					}
+					for _, dry := range []bool{false, true} {
+						if dry && c.reads {
+							continue
+						}
+						e := wants(t, c.run(t, h, issuer.Op{Caller: caller, RequestID: name, DryRun: dry}), issuer.KindForbidden)
+						if e.Code != "forbidden" || e.Hint == "" {
+							t.Errorf("%s by %s: %+v", name, who, e)
+						}
+						if c.reads {
+							name = "" // reading has no request of its own
+						}
+						want[name]++
+					}
+				}
+			}, "audit", "sequencer")
+			for _, e := range h.audited(t)[entries:] {
+				want[e.RequestID]--
+				if e.Outcome != "denied" || e.Actor != caller.ID || e.ActorKind != string(caller.Kind) || e.Action == "" || e.TargetKind == "" || e.Detail != "{}" {
+					t.Errorf("%s: on record is %+v", who, e)
+				}
+			}
+			for name, n := range want {
+				if n != 0 {
+					t.Errorf("%q by %s: %d denials are missing on record", name, who, n)
+				}
+			}
+			if h.woken.Load() != woken {
+				t.Errorf("%s woke the resolver", who)
+			}
+		}
+	})
+}
+
+// A caller who hangs up is denied on record all the same; an answer is no reason to wait for it.
+func TestDenialOfWhoHungUp(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, _ world) {
+		entries := len(h.audited(t))
+		ctx, cancel := contextWithCancel(t)
+		cancel()
+		_, err := h.CreateOperator(ctx, issuer.Op{Caller: auditor}, issuer.OperatorInput{Name: "x"})
+		wants(t, err, issuer.KindForbidden)
+		if news := h.audited(t)[entries:]; len(news) != 1 {
+			t.Errorf("on record is %+v", news)
+		}
+	})
+}
+
+// What an auditor may: read everything, without a trace in the database and without a seed.
+func TestAuditorReads(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		prepared(t, h)
+		h.unchanged(t, func() {
+			for name, c := range useCases() {
+				if c.reads {
+					if err := c.run(t, h, issuer.Op{Caller: auditor}); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+				}
+			}
+		})
+		keys, err := h.OperatorKeys(t.Context(), auditor, "acme")
+		if err != nil || len(keys) != 2 {
+			t.Errorf("%d keys, %v", len(keys), err)
+		}
+		template, err := h.GetTemplate(t.Context(), auditor, "ORDERS", "device")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range append(keys, template.Keys...) {
+			if k.Sealed != nil {
+				t.Errorf("key %s comes with its sealed seed", k.ID)
+			}
+		}
+	})
+}
+
+// An owner may do all of it, each on record once, and the resolver is woken.
+func TestOwnerMay(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		prepared(t, h)
+		h.raw.Run(t, `DELETE FROM people`) // a setup link is made while there is nobody
+		for _, name := range order(useCases()) {
+			c := useCases()[name]
+			if c.reads {
+				continue
+			}
+			h.advance(time.Second)
+			h.sequence(t)
+			entries, woken := len(h.audited(t)), h.woken.Load()
+			op := issuer.Op{Caller: owner, RequestID: "req_" + name, Reason: "because", IdempotencyKey: "key-1"}
+			if name == "CreateAccount" {
+				continue // after CreateOperator there are two operators to choose from: TestOperatorsApart
+			}
+			if err := c.run(t, h, op); err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			news := h.audited(t)[entries:]
+			want := 1
+			if strings.HasSuffix(name, "credential") {
+				want = 2 // the user and the credential
+			}
+			if len(news) != want || h.woken.Load() != woken+1 {
+				t.Errorf("%s: %d entries, woken %d times", name, len(news), h.woken.Load()-woken)
+			}
+			for _, e := range news {
+				if e.Outcome != "done" || e.Actor != owner.ID || e.ActorKind != "person" || e.RequestID != op.RequestID || e.Reason != "because" || !strings.Contains(e.Detail, `"idempotency_key":"key-1"`) {
+					t.Errorf("%s: on record is %+v", name, e)
+				}
+			}
+		}
+	})
+}
+
+// order puts the setup link first: there must be no owner yet.
+func order(cases map[string]useCase) []string {
+	var out []string
+	for name := range cases {
+		out = append(out, name)
+	}
+	slices.SortFunc(out, func(a, b string) int {
+		if first := "SetupLink"; a == first || b == first {
+			return map[bool]int{true: -1, false: 1}[a == first]
+		}
+		return strings.Compare(a, b)
+	})
+	return out
+}

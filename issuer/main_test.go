@@ -1,0 +1,239 @@
+package issuer_test
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+
+	"chancery/claims"
+	"chancery/issuer"
+	"chancery/store"
+	"chancery/store/storetest"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }
+
+// house is an issuer on a real database with a clock that stands still until it is moved.
+type house struct {
+	*issuer.Issuer
+	clock
+	store *store.Store
+	raw   *storetest.Raw
+	url   string
+	kek   issuer.KEK
+	// woken counts the calls of Wake.
+	woken atomic.Int64
+}
+
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) time() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) unix() int64 { return c.time().Unix() }
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// each runs f in an empty house on each dialect.
+func each(t *testing.T, f func(t *testing.T, h *house)) {
+	t.Helper()
+	t.Parallel()
+	for _, dialect := range storetest.Dialects() {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			f(t, newHouse(t, dialect))
+		})
+	}
+}
+
+// eachWorld is each with a world in it.
+func eachWorld(t *testing.T, f func(t *testing.T, h *house, w world)) {
+	t.Helper()
+	each(t, func(t *testing.T, h *house) { f(t, h, h.furnish(t)) })
+}
+
+func newHouse(t testing.TB, dialect string) *house {
+	t.Helper()
+	kek, err := issuer.NewKEK(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{url: storetest.URL(t, dialect), kek: kek, clock: clock{now: time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)}}
+	h.store = h.openStore(t, &h.clock)
+	h.raw = storetest.OpenRaw(t, h.url)
+	h.Issuer = h.open(t, h.store, kek)
+	return h
+}
+
+func (h *house) openStore(t testing.TB, c *clock) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{URL: h.url, Now: c.time, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// open returns a further issuer on the store.
+func (h *house) open(t testing.TB, s *store.Store, kek issuer.KEK) *issuer.Issuer {
+	t.Helper()
+	i, err := issuer.Open(t.Context(), h.config(s, kek))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func (h *house) config(s *store.Store, kek issuer.KEK) issuer.Config {
+	return issuer.Config{
+		Store: s, Now: h.time, Logger: slog.New(slog.DiscardHandler), KEK: kek, Wake: func() { h.woken.Add(1) },
+		SystemPermissions: jwt.Permissions{
+			Pub: jwt.Permission{Allow: jwt.StringList{"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE"}}, Sub: jwt.Permission{Allow: jwt.StringList{"_INBOX.>"}},
+		},
+	}
+}
+
+var (
+	owner   = issuer.Caller{ID: "per_owner", Name: "ada", Kind: issuer.CallerPerson, Role: issuer.RoleOwner}
+	auditor = issuer.Caller{ID: "per_auditor", Name: "bob", Kind: issuer.CallerPerson, Role: issuer.RoleAuditor}
+)
+
+// op is the circumstances of what an owner does.
+func op() issuer.Op { return issuer.Op{Caller: owner, RequestID: "req_1"} }
+
+// dryRun is op, stopped after the plan.
+func dryRun() issuer.Op { return issuer.Op{Caller: owner, RequestID: "req_1", DryRun: true} }
+
+// world is an operator with an account, a template that uses names and tags, and two users with credentials.
+type world struct {
+	operator issuer.Operator
+	account  issuer.Account
+	template issuer.TemplateWithKeys
+	// device follows the template, ada has permissions of her own.
+	device, ada issuer.UserWithCredential
+}
+
+func (h *house) furnish(t testing.TB) world {
+	t.Helper()
+	return h.furnishAs(t, "acme", "ORDERS")
+}
+
+func (h *house) furnishAs(t testing.TB, operator, account string) (w world) {
+	t.Helper()
+	w.operator = did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Name: operator, ServiceURLs: []string{"nats://127.0.0.1:4222"}, Tags: []string{"Prod"}})).well(t)
+	w.account = did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: operator, Name: account, Settings: claims.NewAccountSettings()})).well(t)
+	w.template = did(h.CreateTemplate(t.Context(), op(), w.account.ID, deviceTemplate())).well(t)
+	w.device = did(h.CreateUser(t.Context(), op(), w.account.ID, issuer.UserInput{Name: "d1", Template: "device", Tags: []string{"region:eu"}, Issue: &issuer.IssueInput{TTL: time.Hour}})).well(t)
+	w.ada = did(h.CreateUser(t.Context(), op(), w.account.ID, issuer.UserInput{Name: "ada@example.com", Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
+	return w
+}
+
+func deviceTemplate() issuer.TemplateInput {
+	p := claims.NewPermissionLimits()
+	p.Pub.Allow = jwt.StringList{"devices.{{tag(region)}}.{{name()}}.>"}
+	p.Sub.Allow = jwt.StringList{"cmd.{{name()}}", "_INBOX.>"}
+	return issuer.TemplateInput{Body: claims.Template{Name: "device", Permissions: p}, MaxTTL: 24 * time.Hour}
+}
+
+func ownPermissions() *jwt.UserPermissionLimits {
+	p := claims.NewPermissionLimits()
+	p.Pub.Allow, p.Sub.Allow = jwt.StringList{"orders.>"}, jwt.StringList{"_INBOX.>"}
+	return &p
+}
+
+// result is what a change came to.
+type result[T any] struct {
+	issuer.Outcome[T]
+	err error
+}
+
+func did[T any](out issuer.Outcome[T], err error) result[T] { return result[T]{out, err} }
+
+// well returns the object or fails the test.
+func (r result[T]) well(t testing.TB) T {
+	t.Helper()
+	if r.err != nil {
+		t.Fatalf("%v: %+v", r.err, issuer.AsError(r.err).Problems)
+	}
+	return r.Value
+}
+
+// wants an error of the kind and returns it, as a value for its fields.
+func wants(t testing.TB, err error, kind issuer.Kind) issuer.Error {
+	t.Helper()
+	if err == nil {
+		t.Errorf("no error, want kind %d", kind)
+		return issuer.Error{}
+	}
+	e := issuer.AsError(err)
+	if e.Kind != kind {
+		t.Errorf("error %v, want kind %d", err, kind)
+	}
+	return *e
+}
+
+// unchanged wants every row to be as it was once f is through.
+func (h *house) unchanged(t testing.TB, f func(), without ...string) {
+	t.Helper()
+	before := h.raw.Dump(t, without...)
+	f()
+	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(h.raw.Dump(t, without...), "\n")); diff != "" {
+		t.Errorf("the database changed (-before +after):\n%s", diff)
+	}
+}
+
+// in runs f with the store's transaction, for what the issuer does not show.
+func (h *house) in(t testing.TB, f func(ctx context.Context, tx *store.Tx) error) {
+	t.Helper()
+	if err := h.store.Read(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// account reads an account or fails the test.
+func (h *house) account(t testing.TB, ref string) issuer.Account {
+	t.Helper()
+	a, err := h.GetAccount(t.Context(), owner, ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// newUserKey makes a key that only its holder has.
+func newUserKey(t testing.TB) string {
+	t.Helper()
+	kp, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := kp.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
