@@ -10,9 +10,6 @@ import (
 // and only checked claims can be encoded.
 type Checked struct{ claims jwt.Claims }
 
-// Subject returns the public key the claims are about.
-func (c Checked) Subject() string { return c.claims.Claims().Subject }
-
 // libraryProblems runs nats-io/jwt's own validation, which a nats-server runs too,
 // and keeps what does not depend on the clock: the library reads the system's
 // clock, Chancery is given its own.

@@ -178,9 +178,6 @@ func TestIssuingBesideRevocation(t *testing.T) {
 			}
 		})
 		wg.Wait()
-		if before[len(before)-1] <= before[0] {
-			t.Errorf("revoked before %v: the issue times did not run ahead", before)
-		}
 		for _, i := range all {
 			for n, r := range revocations {
 				switch survives := i.c.IssuedAt > before[n]; {

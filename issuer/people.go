@@ -109,7 +109,7 @@ func stillNobody(ctx context.Context, w *work) error {
 
 var errLink = &Error{
 	Kind: KindUnauthenticated, Code: "invalid_link", Message: "This link was used, has expired or was replaced by a newer one.",
-	Hint: "Restart the server to get a new one.",
+	Hint: "Get a new one: chancery dev prints one at each start, chancery sign-in-link makes one beside chancery serve.",
 }
 
 // PeekLink returns the purpose of a link that can still be used.

@@ -123,6 +123,12 @@ func revocationSubjects(ctx context.Context, t *store.Tx, a Account, subject str
 	if err != nil {
 		return nil, orMissing(err, "user")
 	}
+	if a.System && u.Name == SystemUserName {
+		return nil, &Error{
+			Kind: KindConflict, Code: "would_lock_out", Message: "Revoking Chancery's own user would cut it off from the servers.",
+			Hint: "Revoke one of its keys; it connects with the newest.",
+		}
+	}
 	keys, err := t.UserKeys(ctx, u.ID)
 	if err != nil {
 		return nil, err

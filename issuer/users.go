@@ -59,6 +59,9 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 			if _, err := i.sealer(); err != nil {
 				return none, err
 			}
+			if _, err := i.sealer(); err != nil {
+				return none, err
+			}
 		}
 		plan := Plan{Warnings: warnings}
 		return planned[UserWithCredential]{preview: UserWithCredential{User: user}, target: user.ID, plan: plan, apply: func(ctx context.Context) (UserWithCredential, error) {
