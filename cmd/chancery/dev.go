@@ -98,6 +98,8 @@ type dev struct {
 	ready devReady
 	// natsURL is where the server listens, nil until it does.
 	natsURL atomic.Pointer[string]
+	// credsStatus is what has become of the credential in the creds file.
+	credsStatus issuer.Status
 	// sealed says why nothing can be signed, or is empty.
 	sealed string
 }
@@ -259,6 +261,10 @@ Put the key back at %s and restart.
 `, d.sealed, filepath.Join(r.DataDir, "kek"), r.ConsoleURL, r.DataDir)
 		return err
 	}
+	creds := r.CredsFile
+	if d.credsStatus != issuer.StatusActive {
+		creds += "   (" + string(d.credsStatus) + ": issue new ones in the console)"
+	}
 	_, err := fmt.Fprintf(w, `
 Chancery is ready (%.1f s). A real nats-server trusts the operator made here.
 
@@ -277,9 +283,11 @@ Try it: %s may publish below devices.eu.%s and read its commands, nothing else.
 Or in Go:
 
   nc, err := nats.Connect("%s", nats.UserCredentials("%s"))
+  …
+  err = nc.Publish("devices.eu.%s.temp", []byte("21"))
 
 Then revoke %s in the console and watch its connection close. Ctrl-C stops; the data is kept.
-`, took.Seconds(), r.ConsoleURL, r.SignInURL, r.NATSURL, r.CredsFile, filepath.Join(r.DataDir, "token"), r.DataDir,
-		devUser, devUser, r.NATSURL, r.CredsFile, devUser, r.NATSURL, r.CredsFile, devUser, r.NATSURL, r.CredsFile, devUser)
+`, took.Seconds(), r.ConsoleURL, r.SignInURL, r.NATSURL, creds, filepath.Join(r.DataDir, "token"), r.DataDir,
+		devUser, devUser, r.NATSURL, r.CredsFile, devUser, r.NATSURL, r.CredsFile, devUser, r.NATSURL, r.CredsFile, devUser, devUser)
 	return err
 }

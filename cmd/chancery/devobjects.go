@@ -67,6 +67,9 @@ func (o *devObjects) rest(ctx context.Context, d *dev) error {
 	if d.ready.CredsFile, err = o.creds(ctx); err != nil {
 		return err
 	}
+	if d.credsStatus, err = o.credsStatus(ctx); err != nil {
+		return err
+	}
 	if d.ready.Token, err = o.token(ctx); err != nil {
 		return err
 	}
@@ -108,10 +111,38 @@ func (o *devObjects) user(ctx context.Context) error {
 	return unlessTaken(err)
 }
 
+func (o *devObjects) credsPath() string {
+	return filepath.Join(o.dir, strings.Join([]string{devOperator, devAccount, devUser}, "-")+".creds")
+}
+
+// credsStatus is what has become of the credential in the user's creds file, which
+// somebody may have revoked before the last stop.
+func (o *devObjects) credsStatus(ctx context.Context) (issuer.Status, error) {
+	text, err := os.ReadFile(o.credsPath())
+	if err != nil {
+		return "", fmt.Errorf("reading the creds file: %w", err)
+	}
+	token, _, err := claims.ParseCreds(claims.NewSecret(string(text)))
+	if err != nil {
+		return "", err
+	}
+	held, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		return "", fmt.Errorf("reading the creds file: %w", err)
+	}
+	ledger, err := o.app.issuer.ListCredentials(ctx, o.op().Caller, devAccount, devUser, issuer.LedgerPage{Limit: 500})
+	for _, c := range ledger {
+		if c.JTI == held.ID {
+			return c.Status, nil
+		}
+	}
+	return issuer.StatusActive, err
+}
+
 // creds returns the path of the user's creds file; it is written when it is not
 // there, since Chancery does not keep the seed.
 func (o *devObjects) creds(ctx context.Context) (string, error) {
-	path := filepath.Join(o.dir, strings.Join([]string{devOperator, devAccount, devUser}, "-")+".creds")
+	path := o.credsPath()
 	_, err := os.Stat(path)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return path, err
