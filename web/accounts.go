@@ -70,10 +70,11 @@ func (c *Console) noAccounts(v *visit, q string, operators int) *emptyView {
 	case q != "":
 		return &emptyView{Title: "No account matches “" + q + "”", Text: "The search looks into names.", Action: &link{"Clear the search", "/accounts"}}
 	case operators == 0:
-		return &emptyView{
-			Title: "No operator yet", Text: "An operator is the root of trust that signs accounts. Create one first:",
-			Command: c.call("", http.MethodPost, "/operators", `{"name":"acme"}`).Command,
+		e := &emptyView{Title: "No operator yet", Text: "An operator is the root of trust that signs accounts. Create one first."}
+		if v.may(issuer.WriteOperators) {
+			e.Action = &link{"New operator", "/operators/new"}
 		}
+		return e
 	}
 	e := &emptyView{Title: "No accounts yet", Text: "Typical start: one account for each team or application. Its users share subjects; other accounts do not see them."}
 	if v.may(issuer.WriteAccounts) {

@@ -45,6 +45,8 @@ func routes() []route {
 		{post, "/logout", (*Console).logout, anybody, ""},
 
 		{get, "/{$}", (*Console).home, signedIn, ""},
+		{get, "/operators/new", (*Console).newOperator, signedIn, issuer.WriteOperators},
+		{post, "/operators/new", (*Console).createOperator, signedIn, ""},
 		{get, "/accounts", (*Console).accounts, signedIn, ""},
 		{get, "/accounts/new", (*Console).newAccount, signedIn, issuer.WriteAccounts},
 		{post, "/accounts/new", (*Console).createAccount, signedIn, ""},

@@ -23,6 +23,8 @@ var pages = []struct {
 	{"POST", "/setup/{link}", "/setup/chy_link_x", true},
 	{"POST", "/logout", "/logout", true},
 	{"GET", "/{$}", "/", false},
+	{"GET", "/operators/new", "/operators/new", false},
+	{"POST", "/operators/new", "/operators/new", false},
 	{"GET", "/accounts", "/accounts", false},
 	{"GET", "/accounts/new", "/accounts/new", false},
 	{"POST", "/accounts/new", "/accounts/new", false},

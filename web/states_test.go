@@ -58,7 +58,8 @@ func TestNothingYet(t *testing.T) {
 	h.front = httptest.NewServer(console.Handler())
 	t.Cleanup(h.front.Close)
 	b := h.signedIn()
-	b.get("/accounts").want(200).has("No operator yet", `curl -sS -X POST 'http://chancery.test/api/v1/operators'`)
+	b.get("/accounts").want(200).has("No operator yet", `href="/operators/new"`)
+	b.submit(b.get("/operators/new"), "name", "acme").want(503).has("This server is sealed")
 	b.submit(b.get("/accounts/new"), "name", "X").want(409).has("There is no operator yet.")
 }
 

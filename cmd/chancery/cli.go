@@ -16,6 +16,7 @@ type cli struct {
 	Serve        serveCommand        `cmd:"" help:"The control plane for production: API, console and resolver on PostgreSQL or SQLite."`
 	ServerConfig serverConfigCommand `cmd:"" help:"Print what a nats-server's configuration needs, from a running Chancery."`
 	SignInLink   signInLinkCommand   `cmd:"" help:"Make a one-time sign-in link for an owner, directly in the database of a configuration."`
+	Token        tokenCommand        `cmd:"" help:"Make an API token, directly in the database of a configuration."`
 	OpenAPI      openAPICommand      `cmd:"" name:"openapi" help:"Print the REST API's contract as YAML."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 }

@@ -13,7 +13,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+
+	"chancery/issuer"
 )
 
 func main() {
@@ -56,8 +59,22 @@ func run(ctx context.Context, env environment) int {
 		}
 		return e.code
 	}
-	fmt.Fprintln(env.stderr, "chancery: "+err.Error())
+	fmt.Fprintln(env.stderr, "chancery: "+inWords(err))
 	return exitFailure
+}
+
+// inWords is what a person is told of an error: of a use case's error the sentences
+// made for them, of any other the whole chain.
+func inWords(err error) string {
+	e, ok := errors.AsType[*issuer.Error](err)
+	if !ok {
+		return err.Error()
+	}
+	words := []string{e.Message}
+	for _, p := range e.Problems {
+		words = append(words, strings.TrimPrefix(p.Pointer, "/")+": "+p.Detail)
+	}
+	return strings.TrimSpace(strings.Join(append(words, e.Hint), " "))
 }
 
 func usage(err error) error { return &exitError{err, exitUsage} }

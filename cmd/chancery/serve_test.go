@@ -115,12 +115,19 @@ func TestServeIsSetUpOnce(t *testing.T) {
 			if setupRE.MatchString(stdout.String()) {
 				t.Error("a second start offers setup again")
 			}
-			if d == "sqlite" {
-				return
-			}
 			code, out, errs := inProcess(t, append(append([]string{"sign-in-link"}, args[1:]...), "Ann")...)
 			if code != exitOK || !strings.HasPrefix(out, base+"/login/") {
 				t.Errorf("sign-in-link: exit code %d: %s", code, errs)
+			}
+			file := filepath.Join(t.TempDir(), "token")
+			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "auditor", "-o", file)...)
+			text, err := os.ReadFile(file)
+			if code != exitOK || err != nil || !strings.HasPrefix(string(text), issuer.TokenPrefix) {
+				t.Errorf("token: exit code %d: %v %s", code, err, errs)
+			}
+			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "king")...)
+			if code != exitFailure || !strings.Contains(errs, "The roles are owner and auditor.") {
+				t.Errorf("token of an unknown role: exit code %d: %s", code, errs)
 			}
 		})
 	}

@@ -7,19 +7,18 @@ import (
 	"log/slog"
 	"time"
 
+	"chancery/claims"
 	"chancery/issuer"
 	"chancery/store"
 )
 
-// signInLinkCommand works on the database itself: it is for whoever may read the
+// hostCommand works on the database itself: it is for whoever may read the
 // configuration on the control plane's own machine. On SQLite the server has to be
 // stopped, since one process holds the file.
-type signInLinkCommand struct {
-	configFlags
-	Name string `arg:"" help:"Who signs in; made an owner if new."`
-}
+type hostCommand struct{ configFlags }
 
-func (c *signInLinkCommand) run(ctx context.Context, env environment) error {
+// with runs f on an issuer that cannot sign.
+func (c *hostCommand) with(ctx context.Context, env environment, f func(i *issuer.Issuer, cfg config) error) error {
 	cfg, err := c.load(env)
 	if err != nil {
 		return usage(err)
@@ -32,22 +31,49 @@ func (c *signInLinkCommand) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	link, err := c.link(ctx, s, log)
-	if err := errors.Join(err, s.Close()); err != nil {
-		return err
+	if err = s.Migrate(ctx); err == nil {
+		var i *issuer.Issuer
+		if i, err = issuer.Open(ctx, issuer.Config{Store: s, Now: time.Now, Logger: log}); err == nil {
+			err = f(i, cfg)
+		}
 	}
-	_, err = fmt.Fprintf(env.stdout, "%s/login/%s\n", cfg.publicURL, link)
-	return err
+	return errors.Join(err, s.Close())
 }
 
-func (c *signInLinkCommand) link(ctx context.Context, s *store.Store, log *slog.Logger) (string, error) {
-	if err := s.Migrate(ctx); err != nil {
-		return "", err
-	}
-	i, err := issuer.Open(ctx, issuer.Config{Store: s, Now: time.Now, Logger: log})
-	if err != nil {
-		return "", err
-	}
-	link, err := i.SignInLink(ctx, issuer.Op{Caller: issuer.System("sign-in-link"), RequestID: "sign-in-link"}, c.Name)
-	return link.Reveal(), err
+type signInLinkCommand struct {
+	hostCommand
+	Name string `arg:"" help:"Who signs in; made an owner if new."`
+}
+
+func (c *signInLinkCommand) run(ctx context.Context, env environment) error {
+	return c.with(ctx, env, func(i *issuer.Issuer, cfg config) error {
+		link, err := i.SignInLink(ctx, issuer.Op{Caller: issuer.System("sign-in-link"), RequestID: "sign-in-link"}, c.Name)
+		if err == nil {
+			_, err = fmt.Fprintf(env.stdout, "%s/login/%s\n", cfg.publicURL, link.Reveal())
+		}
+		return err
+	})
+}
+
+type tokenCommand struct {
+	hostCommand
+	Name string        `arg:"" help:"What the token is for, such as ci."`
+	Role string        `help:"owner or auditor." default:"owner"`
+	TTL  time.Duration `help:"Lifetime." default:"720h"`
+	Out  string        `help:"File to write it to, readable by you only; without it the token is printed." short:"o" type:"path" placeholder:"FILE"`
+}
+
+func (c *tokenCommand) run(ctx context.Context, env environment) error {
+	return c.with(ctx, env, func(i *issuer.Issuer, _ config) error {
+		token, err := i.CreateToken(ctx, issuer.Op{Caller: issuer.System("token"), RequestID: "token"}, issuer.TokenInput{Name: c.Name, Role: issuer.Role(c.Role), TTL: c.TTL})
+		if err != nil {
+			return err
+		}
+		text := claims.NewSecret(token.Reveal() + "\n")
+		if c.Out != "" {
+			return writeSecret(c.Out, text)
+		}
+		_, err = fmt.Fprint(env.stdout, text.Reveal())
+		return err
+	})
 }
