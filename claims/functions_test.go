@@ -203,17 +203,24 @@ func wantPointer(t *testing.T, p jwt.Permissions, pointer string) {
 func TestExpansionsAtTheBorder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	template := claims.Template{Name: "t", Permissions: claims.NewPermissionLimits()}
-	template.Permissions.Pub.Allow = jwt.StringList{"{{tag(a)}}.{{tag(b)}}.{{tag(c)}}"}
-	a, scoped := w.raw(t, template.Permissions.Permissions)
+	const product = "{{tag(a)}}.{{tag(b)}}.{{tag(c)}}"
 	for name, c := range map[string]struct {
+		list   jwt.StringList
 		values [3]int
 		want   bool
 	}{
-		"4,096": {[3]int{16, 16, 16}, true},
-		"4,352": {[3]int{16, 16, 17}, false},
+		"4,096":                   {jwt.StringList{product}, [3]int{16, 16, 16}, true},
+		"4,352":                   {jwt.StringList{product}, [3]int{16, 16, 17}, false},
+		"4,096 of two":            {jwt.StringList{product, "x." + product}, [3]int{16, 16, 8}, true},
+		"4,112 of two":            {jwt.StringList{product, "x." + product, "{{tag(a)}}"}, [3]int{16, 16, 8}, false},
+		"4,096 and what is lost":  {jwt.StringList{product, "{{tag(a)}}.{{tag(none)}}"}, [3]int{16, 16, 16}, false},
+		"what is lost and 4,096":  {jwt.StringList{"{{tag(a)}}.{{tag(none)}}", product}, [3]int{16, 16, 16}, true},
+		"twice the same function": {jwt.StringList{"{{tag(a)}}.{{tag(a)}}.{{tag(a)}}"}, [3]int{17, 0, 0}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			template := claims.Template{Name: "t", Permissions: claims.NewPermissionLimits()}
+			template.Permissions.Pub.Allow = c.list
+			a, scoped := w.raw(t, template.Permissions.Permissions)
 			var tags []string
 			for n, key := range []string{"a", "b", "c"} {
 				for v := range c.values[n] {

@@ -112,3 +112,15 @@ func TestRedact(t *testing.T) {
 		}
 	}
 }
+
+// No private key is left, whatever stands around it.
+func FuzzRedact(f *testing.F) {
+	for _, s := range []string{"", aSeed, "x" + aSeed + aSeed, aSeed[:57], "eyJ" + aSeed + ".eyJ" + aSeed + ".x", "chy_pat_" + aSeed, strings.ToLower(aSeed) + "\n", "S" + aSeed, "SU" + aSeed[:40] + aSeed} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if out := claims.Redact(s); claims.LooksLikeSeed(out) {
+			t.Errorf("%q became %q", s, out)
+		}
+	})
+}

@@ -188,11 +188,11 @@ func expandsTooFar(list, accountTags, userTags []string) bool {
 				return true
 			}
 		}
-		if dropped {
-			continue
-		}
-		if total += n; total > maxExpansions {
+		if total > maxExpansions-n { // the server asks before it drops anything
 			return true
+		}
+		if !dropped {
+			total += n
 		}
 	}
 	return false

@@ -61,6 +61,9 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 		if err != nil {
 			return none, err
 		}
+		if err := rehearse(ctx, w, a, nil); err != nil {
+			return none, err
+		}
 		return planned[Account]{preview: a, target: a.ID, plan: Plan{Changes: changes}, apply: func(ctx context.Context) (Account, error) {
 			if err := w.CreateAccount(ctx, a); err != nil {
 				return a, orTaken(err, "account")
@@ -102,6 +105,9 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 			return none, invalid(problems)
 		}
 		if err := slowDown(w, a); err != nil {
+			return none, err
+		}
+		if err := rehearse(ctx, w, after, nil); err != nil {
 			return none, err
 		}
 		return planned[Account]{preview: after, target: a.ID, plan: Plan{Changes: changes, Connections: live, Warnings: problems}, apply: func(ctx context.Context) (Account, error) {
@@ -154,19 +160,7 @@ func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account
 	if err != nil {
 		return a, orMissing(err, "account")
 	}
-	parts, err := accountParts(ctx, w.Tx, a)
-	if err != nil {
-		return a, err
-	}
-	checked, problems := claims.BuildAccount(parts)
-	if problems.Blocking() {
-		return a, invalid(problems)
-	}
-	operatorKeys, err := w.ListKeys(ctx, a.OperatorID, "")
-	if err != nil {
-		return a, err
-	}
-	signer, err := current(operatorKeys, "")
+	checked, signer, err := compile(ctx, w, a, nil)
 	if err != nil {
 		return a, err
 	}
@@ -182,6 +176,42 @@ func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account
 		return a, err
 	}
 	return w.GetAccount(ctx, a.ID)
+}
+
+// compile builds the account's claims from its rows as edit, which may be nil,
+// changes them, and finds the key to sign them.
+func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)) (claims.Checked, store.Key, error) {
+	parts, err := accountParts(ctx, w.Tx, a)
+	if err != nil {
+		return claims.Checked{}, store.Key{}, err
+	}
+	if edit != nil {
+		edit(&parts)
+	}
+	checked, problems := claims.BuildAccount(parts)
+	if problems.Blocking() {
+		return checked, store.Key{}, invalid(problems)
+	}
+	keys, err := w.ListKeys(ctx, a.OperatorID, "")
+	if err != nil {
+		return checked, store.Key{}, err
+	}
+	signer, err := current(keys, "")
+	return checked, signer, err
+}
+
+// rehearse finds what only shows when the account's claims are put together, such
+// as their size: it is for dry runs. edit makes the rows what they will be.
+func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account)) error {
+	if !w.op.DryRun {
+		return nil
+	}
+	checked, signer, err := compile(ctx, w, a, edit)
+	if err != nil {
+		return err
+	}
+	_, err = encode(signer, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
+	return err
 }
 
 func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, error) {

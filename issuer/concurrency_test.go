@@ -1,6 +1,8 @@
 package issuer_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"chancery/issuer"
+	"chancery/store"
 )
 
 // Eight edit one account at once, each with a step that needs the one before: none is lost, each has a version
@@ -190,6 +193,82 @@ func TestIssuingBesideRevocation(t *testing.T) {
 		}
 		h.verify(t)
 	})
+}
+
+// beside runs f while a transaction holds the account, which does what another replica would and commits once f
+// is seen to wait for it.
+func (h *house) beside(t *testing.T, account string, other func(ctx context.Context, tx *store.Tx) error, f func() error) {
+	t.Helper()
+	done := make(chan error, 1)
+	err := h.store.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		if _, err := tx.LockAccountForIssue(ctx, account); err != nil {
+			return err
+		}
+		go func() { done <- f() }()
+		for waiting := 0; waiting == 0; {
+			select {
+			case err := <-done:
+				return fmt.Errorf("it did not wait: %w", err)
+			default:
+			}
+			if err := h.raw.QueryRowContext(ctx, `SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.datname = current_database() WHERE NOT l.granted
+				AND l.pid IN (SELECT pid FROM pg_stat_activity WHERE datid = d.oid)`).Scan(&waiting); err != nil {
+				return err
+			}
+		}
+		return other(ctx, tx)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A revocation waits for whoever is issuing and then covers what was issued; an issuance waits for whoever is
+// revoking and then outlives it. SQLite has one writer at a time anyway.
+func TestRevocationAndIssuanceWait(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "postgres")
+	w := h.furnish(t)
+	ahead := h.unix()
+	issueAhead := func(ctx context.Context, tx *store.Tx) error {
+		ahead += 10
+		id, err := tx.NewID("iss_")
+		if err != nil {
+			return err
+		}
+		c := w.device.Issued.Credential
+		c.ID, c.IssuedAt = id, ahead
+		return errors.Join(tx.CreateCredential(ctx, c), tx.SetLastUserIAT(ctx, w.account.ID, ahead))
+	}
+	for _, subject := range []string{issuer.Everybody, w.device.Issued.PublicKey, "d1"} {
+		h.beside(t, w.account.ID, issueAhead, func() error {
+			out, err := h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: subject})
+			if err == nil && out.Value.Revocations[0].Before < ahead {
+				t.Errorf("%s is revoked before %d, while one was issued at %d", subject, out.Value.Revocations[0].Before, ahead)
+			}
+			return err
+		})
+	}
+	for _, subject := range []string{issuer.Everybody, w.device.Issued.PublicKey} {
+		revokeAhead := func(ctx context.Context, tx *store.Tx) error {
+			ahead += 10
+			id, err := tx.NewID("rev_")
+			if err != nil {
+				return err
+			}
+			return tx.CreateRevocation(ctx, store.Revocation{ID: id, AccountID: w.account.ID, Subject: subject, Before: ahead})
+		}
+		h.beside(t, w.account.ID, revokeAhead, func() error {
+			out, err := h.Issue(t.Context(), op(), "ORDERS", "d1", issuer.IssueInput{PublicKey: w.device.Issued.PublicKey})
+			if err == nil && out.Value.IssuedAt <= ahead {
+				t.Errorf("issued at %d, while %s was revoked before %d", out.Value.IssuedAt, subject, ahead)
+			}
+			return err
+		})
+	}
 }
 
 // Whoever edits faster than once a second for a minute is asked to slow down; revoking and issuing never wait.

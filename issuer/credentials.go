@@ -77,6 +77,9 @@ func (i *Issuer) Issue(ctx context.Context, op Op, account, user string, in Issu
 		if _, err := i.sealer(); err != nil {
 			return none, err
 		}
+		if err := i.rehearseIssue(ctx, w, x, in); err != nil {
+			return none, err
+		}
 		return planned[Issued]{target: x.ID, plan: Plan{}, apply: func(ctx context.Context) (Issued, error) {
 			return i.issue(ctx, w, x, in)
 		}}, nil
@@ -94,10 +97,21 @@ func templateOf(ctx context.Context, t *store.Tx, u User) (*Template, error) {
 	return &x, nil
 }
 
-// issue signs a JWT for the user within the transaction and writes the ledger.
-// Issuing locks the account row, so that a revocation sees every earlier iat.
-func (i *Issuer) issue(ctx context.Context, w *work, u User, in IssueInput) (Issued, error) {
-	var out Issued
+// credential is one that was checked and not yet signed.
+type credential struct {
+	public, origin string
+	// seed is empty when the holder has it.
+	seed     claims.Secret
+	template *Template
+	checked  claims.Checked
+	signer   store.Key
+	issuedAt int64
+}
+
+// prepare works out what is to be signed for the user. It locks the account row, so
+// that a revocation sees every earlier iat.
+func (i *Issuer) prepare(ctx context.Context, w *work, u User, in IssueInput) (credential, error) {
+	var out credential
 	a, err := w.LockAccountForIssue(ctx, u.AccountID)
 	if err != nil {
 		return out, err
@@ -105,26 +119,24 @@ func (i *Issuer) issue(ctx context.Context, w *work, u User, in IssueInput) (Iss
 	if a.State != "active" || u.State != "active" {
 		return out, &Error{Kind: KindConflict, Code: "not_active", Message: "Credentials are issued to active users of active accounts only."}
 	}
-	template, err := templateOf(ctx, w.Tx, u)
-	if err != nil {
+	if out.template, err = templateOf(ctx, w.Tx, u); err != nil {
 		return out, err
 	}
-	if in.TTL == 0 && template != nil {
-		in.TTL = template.MaxTTL
+	if in.TTL == 0 && out.template != nil {
+		in.TTL = out.template.MaxTTL
 	}
-	public, seed, origin, err := i.userKey(ctx, w, u, in.PublicKey)
-	if err != nil {
+	if out.public, out.seed, out.origin, err = i.userKey(ctx, w, u, in.PublicKey); err != nil {
 		return out, err
 	}
-	issuedAt, err := i.userIssuedAt(ctx, w, a, public)
-	if err != nil {
+	if out.issuedAt, err = i.userIssuedAt(ctx, w, a, out.public); err != nil {
 		return out, err
 	}
 	expires := int64(0)
 	if in.TTL > 0 {
-		expires = issuedAt + int64(in.TTL/time.Second)
+		expires = out.issuedAt + int64(in.TTL/time.Second)
 	}
-	checked, problems := claims.BuildUser(claims.User{ID: public, Name: u.Name, Account: a.ID, Tags: u.Tags, Permissions: u.Permissions, Expires: expires})
+	var problems claims.Problems
+	out.checked, problems = claims.BuildUser(claims.User{ID: out.public, Name: u.Name, Account: a.ID, Tags: u.Tags, Permissions: u.Permissions, Expires: expires})
 	if problems.Blocking() {
 		return out, invalid(problems)
 	}
@@ -132,15 +144,36 @@ func (i *Issuer) issue(ctx context.Context, w *work, u User, in IssueInput) (Iss
 	if err != nil {
 		return out, err
 	}
-	signer, err := current(keys, u.TemplateID)
+	out.signer, err = current(keys, u.TemplateID)
+	return out, err
+}
+
+// rehearseIssue finds what only shows while a credential is made: it is for dry
+// runs.
+func (i *Issuer) rehearseIssue(ctx context.Context, w *work, u User, in IssueInput) error {
+	if !w.op.DryRun {
+		return nil
+	}
+	c, err := i.prepare(ctx, w, u, in)
+	if err != nil {
+		return err
+	}
+	_, err = encode(c.signer, c.checked, c.issuedAt)
+	return err
+}
+
+// issue signs a JWT for the user within the transaction and writes the ledger.
+func (i *Issuer) issue(ctx context.Context, w *work, u User, in IssueInput) (Issued, error) {
+	var out Issued
+	c, err := i.prepare(ctx, w, u, in)
 	if err != nil {
 		return out, err
 	}
-	signed, err := i.sign(ctx, signer, checked, issuedAt)
+	signed, err := i.sign(ctx, c.signer, c.checked, c.issuedAt)
 	if err != nil {
 		return out, err
 	}
-	if err := w.SetLastUserIAT(ctx, a.ID, issuedAt); err != nil {
+	if err := w.SetLastUserIAT(ctx, u.AccountID, c.issuedAt); err != nil {
 		return out, err
 	}
 	id, err := w.NewID("iss_")
@@ -149,16 +182,16 @@ func (i *Issuer) issue(ctx context.Context, w *work, u User, in IssueInput) (Iss
 	}
 	sum := sha256.Sum256([]byte(signed.Token))
 	out.Credential = Credential{
-		ID: id, UserID: u.ID, AccountID: a.ID, PublicKey: public, JTI: signed.ID, IssuedAt: signed.IssuedAt, Expires: signed.Expires,
-		Signer: signed.Issuer, SHA256: sum[:], Bearer: bearer(u, template), KeyOrigin: origin, Delivery: "inline", DeliveredTo: in.DeliveredTo,
+		ID: id, UserID: u.ID, AccountID: u.AccountID, PublicKey: c.public, JTI: signed.ID, IssuedAt: signed.IssuedAt, Expires: signed.Expires,
+		Signer: signed.Issuer, SHA256: sum[:], Bearer: bearer(u, c.template), KeyOrigin: c.origin, Delivery: "inline", DeliveredTo: in.DeliveredTo,
 		Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Reason: w.op.Reason, Created: w.Now(),
 	}
 	if err := w.CreateCredential(ctx, out.Credential); err != nil {
 		return out, err
 	}
 	out.JWT = claims.NewSecret(signed.Token)
-	if !seed.Empty() {
-		out.Creds = claims.FormatCreds(signed.Token, seed)
+	if !c.seed.Empty() {
+		out.Creds = claims.FormatCreds(signed.Token, c.seed)
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/jwt/v2"
 
 	"chancery/claims"
@@ -87,7 +88,10 @@ func attempts(t *testing.T, w world) map[string]attempt {
 			s.Limits.DiskStorage = 1
 			s.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": {}}
 		})},
-		"streams of the system":    {"/jetstream/enabled", update(issuer.SystemAccountName, func(s *jwt.Account) { s.Limits.DiskStorage = -1 })},
+		"streams of the system": {"/jetstream/enabled", update(issuer.SystemAccountName, func(s *jwt.Account) { s.Limits.DiskStorage = -1 })},
+		"edit beyond 1 MiB": {"", update("ORDERS", func(s *jwt.Account) {
+			s.Exports = jwt.Exports{{Name: strings.Repeat("x", 1<<20), Subject: "a", Type: jwt.Stream}}
+		})},
 		"template without a name":  {"/name", template(func(in *issuer.TemplateInput) { in.Body.Name = "" })},
 		"template's subject":       {"/permissions/publish/allow/0", template(func(in *issuer.TemplateInput) { in.Body.Permissions.Pub.Allow = jwt.StringList{"a.{{nope()}}"} })},
 		"template's queue":         {"/permissions/subscribe/allow/1", template(func(in *issuer.TemplateInput) { in.Body.Permissions.Sub.Allow = jwt.StringList{"a.{{name()}}", "b q"} })},
@@ -169,6 +173,10 @@ func TestInvalidInput(t *testing.T) {
 		h.unchanged(t, func() {
 			for name, a := range attempts(t, w) {
 				e := wants(t, a.call(h, op()), issuer.KindInvalid)
+				// A dry run finds the same.
+				if dry := wants(t, a.call(h, dryRun()), issuer.KindInvalid); !cmp.Equal(dry.Problems, e.Problems) {
+					t.Errorf("%s: a dry run says %+v, the change %+v", name, dry.Problems, e.Problems)
+				}
 				if len(e.Problems) != 1 || e.Problems[0].Pointer != a.pointer || !e.Problems[0].Blocking || e.Problems[0].Detail == "" {
 					t.Errorf("%s: %+v, want one at %q", name, e.Problems, a.pointer)
 				}

@@ -66,6 +66,13 @@ func (i *Issuer) Revoke(ctx context.Context, op Op, account string, in RevokeInp
 			out.Revocations = append(out.Revocations, v)
 			out.ReissueNotBefore = max(out.ReissueNotBefore, v.Before+1)
 		}
+		if err := rehearse(ctx, w, a, func(parts *claims.Account) {
+			for _, v := range out.Revocations {
+				parts.Revocations[v.Subject] = max(parts.Revocations[v.Subject], v.Before)
+			}
+		}); err != nil {
+			return none, err
+		}
 		return planned[Revoked]{preview: out, target: a.ID + "/" + in.Subject, plan: plan, apply: func(ctx context.Context) (Revoked, error) {
 			for _, v := range out.Revocations {
 				if err := w.CreateRevocation(ctx, v); err != nil {

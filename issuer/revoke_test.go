@@ -37,6 +37,9 @@ func TestRevoke(t *testing.T) {
 		"a key": func(t *testing.T, h *house, w world) {
 			old := *w.device.Issued
 			other := h.issue(t, w, "d1", issuer.IssueInput{})
+			h.advance(time.Minute)
+			h.issue(t, w, "ada@example.com", issuer.IssueInput{}) // a fast clock's, which is no matter of this key
+			h.advance(-time.Minute)
 			out := h.revoke(t, w, old.PublicKey)
 			if h.alive(t, w, old) || !h.alive(t, w, other) || !h.alive(t, w, *w.ada.Issued) {
 				t.Error("not what was meant is revoked")
@@ -159,14 +162,23 @@ func TestRevoke(t *testing.T) {
 				wants(t, second(h.Revoke(t.Context(), op(), w.account.ID, issuer.RevokeInput{Subject: "nobody"})), issuer.KindNotFound)
 			})
 		},
-		"everybody of the system": func(t *testing.T, h *house, w world) {
+		"the house itself": func(t *testing.T, h *house, w world) {
+			system := w.operator.Settings.SystemAccount
+			mine, err := h.SystemCredential(t.Context(), op(), w.operator.ID, "x")
+			if err != nil {
+				t.Fatal(err)
+			}
 			h.unchanged(t, func() {
 				for _, op := range []issuer.Op{op(), dryRun()} {
-					if e := wants(t, second(h.Revoke(t.Context(), op, w.operator.Settings.SystemAccount, issuer.RevokeInput{Subject: issuer.Everybody})), issuer.KindConflict); e.Code != "would_lock_out" {
-						t.Errorf("%+v", e)
+					for _, subject := range []string{issuer.Everybody, issuer.SystemUserName, mine.UserID} {
+						if e := wants(t, second(h.Revoke(t.Context(), op, system, issuer.RevokeInput{Subject: subject})), issuer.KindConflict); e.Code != "would_lock_out" {
+							t.Errorf("%s: %+v", subject, e)
+						}
 					}
 				}
 			})
+			// One of its keys can be revoked: it connects with the newest.
+			did(h.Revoke(t.Context(), op(), system, issuer.RevokeInput{Subject: mine.PublicKey})).well(t)
 		},
 	}
 	each(t, func(t *testing.T, h *house) {
@@ -239,6 +251,24 @@ func TestStatus(t *testing.T) {
 	})
 }
 
+// Revoked and issued again in the second in which it was issued: the ledger tells the two apart.
+func TestStatusWithinASecond(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, w world) {
+		key := w.device.Issued.PublicKey
+		h.revoke(t, w, key)
+		again := h.issue(t, w, "d1", issuer.IssueInput{PublicKey: key})
+		list, err := h.ListCredentials(t.Context(), auditor, w.account.ID, "d1", issuer.LedgerPage{Limit: 10})
+		if err != nil || len(list) != 2 {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		for _, c := range list {
+			if want := map[string]issuer.Status{w.device.Issued.ID: issuer.StatusRevoked, again.ID: issuer.StatusActive}[c.ID]; c.Status != want {
+				t.Errorf("issued at %d: %s, want %s", c.IssuedAt, c.Status, want)
+			}
+		}
+	})
+}
+
 // The revocations in force are listed with who and why, the newest first.
 func TestListRevocations(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
@@ -267,6 +297,7 @@ func TestKeyOfAnotherUser(t *testing.T) {
 		key := w.device.Issued.PublicKey
 		h.unchanged(t, func() {
 			for name, err := range map[string]error{
+				"planning": second(h.Issue(t.Context(), dryRun(), w.account.ID, "ada@example.com", issuer.IssueInput{PublicKey: key})),
 				"issuing":  second(h.Issue(t.Context(), op(), w.account.ID, "ada@example.com", issuer.IssueInput{PublicKey: key})),
 				"creating": second(h.CreateUser(t.Context(), op(), w.account.ID, issuer.UserInput{Name: "x", Permissions: ownPermissions(), Issue: &issuer.IssueInput{PublicKey: key}})),
 			} {

@@ -18,15 +18,9 @@ func (i *Issuer) sign(_ context.Context, key store.Key, checked claims.Checked, 
 	if err != nil {
 		return claims.Signed{}, err
 	}
-	if key.Custody != "sealed" || len(key.Sealed) == 0 {
-		return claims.Signed{}, &Error{Kind: KindConflict, Code: "no_signing_key", Message: "The seed of the signing key is not held here."}
-	}
-	unsigned, err := claims.Encode(checked, claims.Stamp{Issuer: key.ID, IssuedAt: issuedAt})
+	unsigned, err := encode(key, checked, issuedAt)
 	if err != nil {
 		return claims.Signed{}, err
-	}
-	if problems := unsigned.CheckSize(); problems.Blocking() {
-		return claims.Signed{}, invalid(problems)
 	}
 	seed, err := sealer.Decrypt(key.Sealed, identity(key))
 	if err != nil {
@@ -46,6 +40,21 @@ func (i *Issuer) sign(_ context.Context, key store.Key, checked claims.Checked, 
 		return claims.Signed{}, fmt.Errorf("signing with %s: %w", key.ID, err)
 	}
 	return unsigned.Sign(signature)
+}
+
+// encode returns what is to be signed with key. A dry run comes as far as this.
+func encode(key store.Key, checked claims.Checked, issuedAt int64) (claims.Unsigned, error) {
+	if key.Custody != "sealed" || len(key.Sealed) == 0 {
+		return claims.Unsigned{}, &Error{Kind: KindConflict, Code: "no_signing_key", Message: "The seed of the signing key is not held here."}
+	}
+	unsigned, err := claims.Encode(checked, claims.Stamp{Issuer: key.ID, IssuedAt: issuedAt})
+	if err != nil {
+		return unsigned, err
+	}
+	if problems := unsigned.CheckSize(); problems.Blocking() {
+		return unsigned, invalid(problems)
+	}
+	return unsigned, nil
 }
 
 // current returns the newest current signing key among keys: of a template, or

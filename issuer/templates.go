@@ -56,6 +56,11 @@ func (i *Issuer) CreateTemplate(ctx context.Context, op Op, account string, in T
 		if err != nil {
 			return none, err
 		}
+		if err := rehearse(ctx, w, a, func(parts *claims.Account) {
+			parts.Keys = append(parts.Keys, claims.SigningKey{ID: key.ID, Template: &x.Body})
+		}); err != nil {
+			return none, err
+		}
 		plan := Plan{Changes: changes, Warnings: problems}
 		return planned[TemplateWithKeys]{preview: TemplateWithKeys{Template: x}, target: id, plan: plan, apply: func(ctx context.Context) (TemplateWithKeys, error) {
 			out := TemplateWithKeys{Template: x}
@@ -118,6 +123,15 @@ func (i *Issuer) UpdateTemplate(ctx context.Context, op Op, account, template st
 			changes = append(changes, Change{Path: "/max_ttl_seconds", From: int64(x.MaxTTL / time.Second), To: int64(in.MaxTTL / time.Second)})
 		}
 		x.Body, x.MaxTTL = in.Body, in.MaxTTL
+		if err := rehearse(ctx, w, a, func(parts *claims.Account) {
+			for n, k := range parts.Keys {
+				if k.Template != nil && k.Template.Name == x.Body.Name {
+					parts.Keys[n].Template = &x.Body
+				}
+			}
+		}); err != nil {
+			return none, err
+		}
 		plan := Plan{Changes: changes, Connections: live, Warnings: problems}
 		return planned[TemplateWithKeys]{preview: TemplateWithKeys{Template: x}, target: x.ID, plan: plan, apply: func(ctx context.Context) (TemplateWithKeys, error) {
 			if len(changes) == 0 {

@@ -59,7 +59,7 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 			if _, err := i.sealer(); err != nil {
 				return none, err
 			}
-			if _, err := i.sealer(); err != nil {
+			if err := i.rehearseIssue(ctx, w, user, *in.Issue); err != nil {
 				return none, err
 			}
 		}

@@ -137,7 +137,7 @@ func TestDialectsAgree(t *testing.T) {
 	}
 	rapid.Check(t, func(r *rapid.T) {
 		seed := rapid.Uint64().Draw(r, "seed")
-		transactions := rapid.SliceOfN(rapid.SliceOfN(rapid.Custom(draw), 1, 6), 2, 8).Draw(r, "transactions")
+		transactions := rapid.SliceOfN(rapid.SliceOfN(rapid.Custom(draw), 1, 5), 2, 6).Draw(r, "transactions")
 		answers, dumps := map[string][]string{}, map[string]string{}
 		for dialect, d := range dbs {
 			d.clear(t)

@@ -94,12 +94,15 @@ func TestCredentials(t *testing.T) {
 			}
 		}
 		// What is revoked already does not stop working once more.
-		for subject, want := range map[string]int64{"U0": 4, "*": 1} {
-			d.revoke(t, account, subject, now+3)
+		for _, r := range []struct {
+			subject string
+			want    int64
+		}{{"U0", 4}, {"*", 1}} {
+			d.revoke(t, account, r.subject, now+3)
 			if got := get(t, d, func(ctx context.Context, tx *store.Tx) (int64, error) {
 				return tx.CountIssued(ctx, account, "*", now+99)
-			}); got != want {
-				t.Errorf("after revoking %s %d are left, want %d", subject, got, want)
+			}); got != r.want {
+				t.Errorf("after revoking %s %d are left, want %d", r.subject, got, r.want)
 			}
 		}
 	})

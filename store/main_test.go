@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,12 @@ import (
 	"chancery/store/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) {
+	if address := os.Getenv(holdFile); address != "" {
+		hold(address)
+	}
+	storetest.Main(m)
+}
 
 // db is a store with a clock that stands still until it is moved, and a way to its rows.
 type db struct {

@@ -63,7 +63,8 @@ func TestWrongPassword(t *testing.T) {
 	s, err := store.Open(t.Context(), config(u.String()))
 	if err == nil {
 		_ = s.Close()
-		t.Skip("this server lets everybody in")
+		t.Log("this server lets everybody in")
+		return
 	}
 	if strings.Contains(err.Error(), "MARKER") {
 		t.Errorf("the password is in the error: %v", err)
@@ -73,11 +74,8 @@ func TestWrongPassword(t *testing.T) {
 // One process at a time holds a SQLite file; the next one may have it when the first is done, however it ended.
 func TestFileIsHeld(t *testing.T) {
 	t.Parallel()
-	if path := os.Getenv(holdFile); path != "" {
-		return // this process is the other one: see below
-	}
 	address := storetest.URL(t, "sqlite")
-	holder := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHoldFile$")
+	holder := exec.CommandContext(t.Context(), os.Args[0])
 	holder.Env = append(os.Environ(), holdFile+"="+address)
 	out, err := holder.StdoutPipe()
 	if err != nil {
@@ -125,21 +123,16 @@ func TestFileIsHeld(t *testing.T) {
 	}
 }
 
+// holdFile makes this test binary open a database, say so, and wait to be killed.
 const holdFile = "CHANCERY_TEST_HOLD"
 
-// TestHoldFile is the other process of TestFileIsHeld.
-func TestHoldFile(t *testing.T) {
-	address := os.Getenv(holdFile)
-	if address == "" {
-		t.Skip("run by TestFileIsHeld only")
+func hold(address string) {
+	word := "held\n"
+	if _, err := store.Open(context.Background(), config(address)); err != nil {
+		word = err.Error()
 	}
-	if _, err := store.Open(t.Context(), config(address)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stdout.WriteString("held\n"); err != nil {
-		t.Fatal(err)
-	}
-	select {} // until it is killed
+	_, _ = os.Stdout.WriteString(word)
+	select {}
 }
 
 // A file may be called anything, is nobody else's to read, and after Close is all there is.
