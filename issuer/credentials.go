@@ -77,11 +77,11 @@ func (i *Issuer) Issue(ctx context.Context, op Op, account, user string, in Issu
 		if _, err := i.sealer(); err != nil {
 			return none, err
 		}
-		if err := i.rehearseIssue(ctx, w, x, in); err != nil {
+		if err := i.rehearseIssue(ctx, w, a, x, in); err != nil {
 			return none, err
 		}
 		return planned[Issued]{target: x.ID, plan: Plan{}, apply: func(ctx context.Context) (Issued, error) {
-			return i.issue(ctx, w, x, in)
+			return i.issue(ctx, w, a, x, in)
 		}}, nil
 	})
 }
@@ -108,14 +108,9 @@ type credential struct {
 	issuedAt int64
 }
 
-// prepare works out what is to be signed for the user. It locks the account row, so
-// that a revocation sees every earlier iat.
-func (i *Issuer) prepare(ctx context.Context, w *work, u User, in IssueInput) (credential, error) {
-	var out credential
-	a, err := w.LockAccountForIssue(ctx, u.AccountID)
-	if err != nil {
-		return out, err
-	}
+// prepare works out what is to be signed for the user. The account's row is locked,
+// so that a revocation sees every earlier iat.
+func (i *Issuer) prepare(ctx context.Context, w *work, a Account, u User, in IssueInput) (out credential, err error) {
 	if a.State != "active" || u.State != "active" {
 		return out, &Error{Kind: KindConflict, Code: "not_active", Message: "Credentials are issued to active users of active accounts only."}
 	}
@@ -150,11 +145,11 @@ func (i *Issuer) prepare(ctx context.Context, w *work, u User, in IssueInput) (c
 
 // rehearseIssue finds what only shows while a credential is made: it is for dry
 // runs.
-func (i *Issuer) rehearseIssue(ctx context.Context, w *work, u User, in IssueInput) error {
+func (i *Issuer) rehearseIssue(ctx context.Context, w *work, a Account, u User, in IssueInput) error {
 	if !w.op.DryRun {
 		return nil
 	}
-	c, err := i.prepare(ctx, w, u, in)
+	c, err := i.prepare(ctx, w, a, u, in)
 	if err != nil {
 		return err
 	}
@@ -162,10 +157,11 @@ func (i *Issuer) rehearseIssue(ctx context.Context, w *work, u User, in IssueInp
 	return err
 }
 
-// issue signs a JWT for the user within the transaction and writes the ledger.
-func (i *Issuer) issue(ctx context.Context, w *work, u User, in IssueInput) (Issued, error) {
+// issue signs a JWT for the user of the locked account within the transaction and
+// writes the ledger.
+func (i *Issuer) issue(ctx context.Context, w *work, a Account, u User, in IssueInput) (Issued, error) {
 	var out Issued
-	c, err := i.prepare(ctx, w, u, in)
+	c, err := i.prepare(ctx, w, a, u, in)
 	if err != nil {
 		return out, err
 	}

@@ -27,7 +27,8 @@ func (i *Issuer) SystemCredential(ctx context.Context, op Op, operator, delivere
 		if err != nil {
 			return none, orMissing(err, "operator")
 		}
-		if _, err := w.LockAccountForIssue(ctx, o.Settings.SystemAccount); err != nil {
+		a, err := w.LockAccountForIssue(ctx, o.Settings.SystemAccount)
+		if err != nil {
 			return none, orMissing(err, "account")
 		}
 		if _, err := i.sealer(); err != nil {
@@ -38,7 +39,7 @@ func (i *Issuer) SystemCredential(ctx context.Context, op Op, operator, delivere
 			if err != nil {
 				return Issued{}, err
 			}
-			return i.issue(ctx, w, user, IssueInput{TTL: SystemCredentialTTL, DeliveredTo: deliveredTo})
+			return i.issue(ctx, w, a, user, IssueInput{TTL: SystemCredentialTTL, DeliveredTo: deliveredTo})
 		}}, nil
 	})
 	return out.Value, err

@@ -59,7 +59,7 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 			if _, err := i.sealer(); err != nil {
 				return none, err
 			}
-			if err := i.rehearseIssue(ctx, w, user, *in.Issue); err != nil {
+			if err := i.rehearseIssue(ctx, w, a, user, *in.Issue); err != nil {
 				return none, err
 			}
 		}
@@ -72,7 +72,7 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 			if in.Issue == nil {
 				return out, nil
 			}
-			issued, err := i.issue(ctx, w, user, *in.Issue)
+			issued, err := i.issue(ctx, w, a, user, *in.Issue)
 			if err != nil {
 				return out, err
 			}

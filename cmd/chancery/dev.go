@@ -58,7 +58,7 @@ func (c *devCommand) run(ctx context.Context, env environment) error {
 	}
 	d, err := startDev(ctx, devOptions{dir: c.Dir, port: c.Port, natsPort: c.NATSPort, log: c.logger(env)})
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	if c.JSON {
 		err = json.NewEncoder(env.stdout).Encode(d.ready)

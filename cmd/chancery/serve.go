@@ -23,16 +23,16 @@ func (c *serveCommand) run(ctx context.Context, env environment) error {
 	log := newLogger(env.stderr, cfg.level, cfg.jsonLogs)
 	a, err := openServe(ctx, cfg, log)
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	if err := a.start(ctx); err != nil {
-		return errors.Join(err, a.stop())
+		return errors.Join(unlessStopped(ctx, err), a.stop())
 	}
 	if why := a.issuer.Sealed(); why != "" {
 		log.WarnContext(ctx, "starting SEALED: serving and pushing what is signed, signing nothing", slog.String("reason", why))
 	}
 	if err := offerSetup(ctx, a, env); err != nil {
-		return errors.Join(err, a.stop())
+		return errors.Join(unlessStopped(ctx, err), a.stop())
 	}
 	log.InfoContext(ctx, "ready", slog.String("listen", a.cfg.listener.Addr().String()), slog.String("public_url", cfg.publicURL), slog.String("database", a.store.Dialect()))
 	select {
@@ -41,6 +41,15 @@ func (c *serveCommand) run(ctx context.Context, env environment) error {
 	case err = <-a.served:
 	}
 	return errors.Join(err, a.stop())
+}
+
+// unlessStopped drops the error of a start that a signal cut short: that is a clean
+// end.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 func openServe(ctx context.Context, cfg config, log *slog.Logger) (*app, error) {
