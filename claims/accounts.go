@@ -86,6 +86,10 @@ func CheckAccount(a Account) Problems {
 		problems = append(problems, blocking("/jetstream/enabled", "not_allowed",
 			"JetStream is not allowed on the system account. Create a separate account for streams."))
 	}
+	if a.System && a.Settings.Limits.Conn == 0 {
+		problems = append(problems, blocking("/limits/connections", "would_lock_out",
+			"Without connections on the system account Chancery could not reach the servers any more."))
+	}
 	problems = append(problems, CheckText("/description", a.Settings.Description, MaxTextLength)...)
 	problems = append(problems, checkInfoURL(a.Settings.InfoURL)...)
 	problems = append(problems, checkPermissions("/default_permissions", a.Settings.DefaultPermissions, false)...)

@@ -94,6 +94,18 @@ func TestSealedStillManages(t *testing.T) {
 	})
 }
 
+// A database that lost its keyset is no empty one: a new keyset would hide the loss.
+func TestLostKeyset(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, _ world) {
+		h.raw.Run(t, `DELETE FROM keysets`)
+		h.unchanged(t, func() {
+			if i := h.open(t, h.store, h.kek); !strings.Contains(i.Sealed(), "restore it from a backup") {
+				t.Errorf("sealed: %q", i.Sealed())
+			}
+		})
+	})
+}
+
 // An empty database is sealed by the first key it meets; without one nothing is made up.
 func TestFirstKey(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {

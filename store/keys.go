@@ -52,6 +52,11 @@ func (t *Tx) ListKeys(ctx context.Context, operatorID, accountID string) ([]Key,
 	return many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys WHERE operator_id = $1 AND account_id = $2 ORDER BY created_us, id`, operatorID, accountID)
 }
 
+// HasSealedKeys tells whether any seed is sealed in this database.
+func (t *Tx) HasSealedKeys(ctx context.Context) (bool, error) {
+	return one(ctx, t, scanOne[bool], `SELECT EXISTS (SELECT 1 FROM keys WHERE sealed IS NOT NULL)`)
+}
+
 // Keyset is the wrapped data keys that seal seeds.
 type Keyset struct {
 	ID string

@@ -21,8 +21,6 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists tells that a unique name or identity is taken.
 	ErrExists = errors.New("already exists")
-	// ErrStale tells that the row changed since the version expected.
-	ErrStale = errors.New("changed meanwhile")
 	// ErrBusy tells that the database gave way to another transaction; the same
 	// call may succeed when tried again.
 	ErrBusy = errors.New("database busy")

@@ -29,6 +29,7 @@ CREATE TABLE operators (
   created_us  BIGINT  NOT NULL,
   updated_us  BIGINT  NOT NULL
 );
+CREATE UNIQUE INDEX operators_default ON operators (is_default) WHERE is_default;
 
 CREATE TABLE accounts (
   id            TEXT    NOT NULL PRIMARY KEY,
