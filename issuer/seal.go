@@ -68,18 +68,22 @@ func unseal(ctx context.Context, s *store.Store, kek KEK) (primitive tink.AEAD, 
 		return nil, "no key-encryption key was given", nil
 	}
 	var row store.Keyset
-	var sealedKeys bool
+	var missing, sealedKeys bool
 	err = s.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		if sealedKeys, err = t.HasSealedKeys(ctx); err == nil {
-			row, err = t.GetKeyset(ctx, seedKeyset)
+		row, err = t.GetKeyset(ctx, seedKeyset)
+		if errors.Is(err, store.ErrNotFound) {
+			missing = true
+			sealedKeys, err = t.HasSealedKeys(ctx)
 		}
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		if sealedKeys {
-			// A new keyset would seal new seeds beside ones that nothing opens.
-			return nil, "the database holds sealed seeds but not the keyset that opens them: restore it from a backup", nil
-		}
+	switch {
+	case err != nil:
+		return nil, "", err
+	case missing && sealedKeys:
+		// A new keyset would seal new seeds beside ones that nothing opens.
+		return nil, "the database holds sealed seeds but not the keyset that opens them: restore it from a backup", nil
+	case missing:
 		row, err = createKeyset(ctx, s, kek)
 	}
 	if err != nil {

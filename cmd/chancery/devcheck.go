@@ -164,31 +164,25 @@ func (l *loop) publish(subject string, wantDenied bool) error {
 }
 
 func (l *loop) changeLimit(ctx context.Context) error {
+	return l.change(ctx, http.MethodPatch, "/accounts/"+devAccount, `{"limits":{"connections":5}}`)
+}
+
+func (l *loop) revoke(ctx context.Context) error {
+	return l.change(ctx, http.MethodPut, "/accounts/"+devAccount+"/revocations/"+devUser, `{"reason":"dev --check"}`)
+}
+
+// change makes a change and fails unless the answer says that it is in effect.
+func (l *loop) change(ctx context.Context, method, path, body string) error {
 	var answer struct {
 		Sync struct {
 			State string `json:"state"`
 		} `json:"sync"`
 	}
-	if err := l.call(ctx, http.MethodPatch, "/accounts/"+devAccount, `{"limits":{"connections":5}}`, &answer); err != nil {
+	if err := l.call(ctx, method, path, body, &answer); err != nil {
 		return err
 	}
 	if answer.Sync.State != "in_effect" {
 		return fmt.Errorf("the change is %s", answer.Sync.State)
-	}
-	return nil
-}
-
-func (l *loop) revoke(ctx context.Context) error {
-	var answer struct {
-		Sync struct {
-			State string `json:"state"`
-		} `json:"sync"`
-	}
-	if err := l.call(ctx, http.MethodPut, "/accounts/"+devAccount+"/revocations/"+devUser, `{"reason":"dev --check"}`, &answer); err != nil {
-		return err
-	}
-	if answer.Sync.State != "in_effect" {
-		return fmt.Errorf("the revocation is %s", answer.Sync.State)
 	}
 	return nil
 }
