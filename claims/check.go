@@ -50,3 +50,12 @@ func unquoted(s, opening, closing string) string {
 	}
 	return s[:from] + strings.Repeat(" ", len(opening)-1) + "…" + rest
 }
+
+// serverProblems returns what a nats-server refuses claims for.
+func serverProblems(c jwt.Claims) Problems {
+	switch c.(type) {
+	case *jwt.OperatorClaims, *jwt.AccountClaims, *jwt.UserClaims, *jwt.ActivationClaims:
+		return libraryProblems(c)
+	}
+	return Problems{blocking("/nats/type", "unsupported_type", "A JWT of this type is made by a server or a callout service for one connection and is not signed anew.")}
+}
