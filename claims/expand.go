@@ -15,7 +15,7 @@ const expandsTooFarDetail = "With these tags the template stands for more than 4
 
 // mustacheRE finds template functions as a nats-server does. It takes more than
 // functionRE: what it finds and is no function gets the connection refused.
-var mustacheRE = regexp.MustCompile(`\{\{[^}]+\}\}`)
+var mustacheRE = regexp.MustCompile(`\{\{([^}]+)\}\}`)
 
 // expander puts what is known of one user into the subjects of a template, as
 // nats-server's processUserPermissionsTemplate does when the user connects.
