@@ -155,7 +155,7 @@ func hours(times []jwt.TimeRange) string {
 func (r *replay) connectionLimit() finding {
 	l := r.account.Limits
 	leaf := func() finding { return roomFor("leaf nodes", l.LeafNodeConn, r.view.LeafNodes) }
-	client := func() finding { return roomFor("connections", l.Conn, r.view.Connections) }
+	client := func() finding { return r.roomForClient(l.Conn) }
 	switch r.attempt.Type {
 	case jwt.ConnectionTypeLeafnode, jwt.ConnectionTypeLeafnodeWS:
 		return leaf()
@@ -167,6 +167,17 @@ func (r *replay) connectionLimit() finding {
 		return unknown("It has room for one of clients and leaf nodes; which of them connects is not known.")
 	}
 	return client()
+}
+
+// roomForClient knows that a server counts the leaf nodes that are connected to
+// itself as connections, but not those connected elsewhere.
+func (r *replay) roomForClient(limit int64) finding {
+	f := roomFor("connections", limit, r.view.Connections)
+	leafs := max(r.view.LeafNodes, 0)
+	if f.result == ResultPass && limit != jwt.NoLimit && int64(r.view.Connections+leafs) >= limit {
+		return unknown(fmt.Sprintf("%d of %d connections are in use, and %d leaf nodes, which count where they are on the same server.", r.view.Connections, limit, leafs))
+	}
+	return f
 }
 
 // roomFor checks a limit of connections; what is negative, but for -1, allows none.

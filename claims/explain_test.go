@@ -1,6 +1,8 @@
 package claims_test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -145,26 +147,165 @@ func TestExplainProvoked(t *testing.T) {
 			c.user.AllowedConnectionTypes = jwt.StringList{kind}
 		}, func(_ *testing.T, c *trial) { c.user.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeMqttWS} }}
 	}
-	provoked := map[string]bool{}
 	for name, p := range all {
-		t.Run(name, func(t *testing.T) {
-			c := s.newTrial(t)
-			p.prepare(t, c)
-			s.admitted(t, c, p.check)
-			c = s.newTrial(t)
-			p.prepare(t, c)
-			p.spoil(t, c)
-			s.refused(t, c, p.check)
-			provoked[p.check] = true
-		})
+		t.Run(name, func(t *testing.T) { s.provoke(t, p) })
 	}
-	t.Logf("explain: %d of %d provoked", len(provoked), len(all))
+}
+
+func (s *stage) provoke(t *testing.T, p provocation) {
+	t.Helper()
+	c := s.newTrial(t)
+	p.prepare(t, c)
+	s.admitted(t, c, p.check)
+	c = s.newTrial(t)
+	p.prepare(t, c)
+	p.spoil(t, c)
+	s.refused(t, c, p.check)
+}
+
+// What strict_signing_key_usage refuses, an operator without it lets pass.
+func TestExplainStrictUsage(t *testing.T) {
+	t.Parallel()
+	strict := newStage(t)
+	lax := newStage(t, func(o *server.Options) { o.TrustedOperators[0].StrictSigningKeyUsage = false })
+	for check, spoil := range map[string]func(*stage, *trial){
+		"account_trusted": func(s *stage, c *trial) { c.accountSigner = s.operator },
+		"issuer_known":    func(_ *stage, c *trial) { c.signer, c.user.IssuerAccount = c.identity, "" },
+	} {
+		c := lax.newTrial(t)
+		spoil(lax, c)
+		lax.admitted(t, c, check)
+		c = strict.newTrial(t)
+		spoil(strict, c)
+		strict.refused(t, c, check)
+	}
+	// The identity key may be listed as well; without strict usage its scope is overwritten.
+	for _, s := range []*stage{strict, lax} {
+		c := s.newTrial(t)
+		c.account.SigningKeys.Add(c.identity.id)
+		c.signer = c.identity
+		s.admitted(t, c, "issuer_known")
+	}
+	c := lax.newTrial(t)
+	c.signer = c.identity
+	p := claims.NewPermissionLimits()
+	p.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeMqtt}
+	c.scoped(p)
+	c.user.SetScoped(false)
+	lax.admitted(t, c, "scope_empty")
+}
+
+// A server serves pinned accounts only.
+func TestExplainPinned(t *testing.T) {
+	t.Parallel()
+	pinned := newPair(t, claims.KindAccount)
+	file := filepath.Join(t.TempDir(), "server.conf")
+	if err := os.WriteFile(file, []byte("resolver_pinned_accounts: ["+pinned.id+"]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t, func(o *server.Options) {
+		read.Host, read.Port, read.NoLog, read.NoSigs = o.Host, o.Port, o.NoLog, o.NoSigs
+		read.TrustedOperators, read.SystemAccount, read.AccountResolver = o.TrustedOperators, o.SystemAccount, o.AccountResolver
+		*o = *read //nolint:govet // options that no server has seen yet
+	})
+	s.pinned = []string{pinned.id}
+	c := s.newTrial(t)
+	c.account.Subject, c.user.IssuerAccount = pinned.id, pinned.id
+	s.admitted(t, c, "account_pinned")
+	s.refused(t, s.newTrial(t), "account_pinned")
+	// The server adds the system account by itself, and goes on to what is wrong after it.
+	c = s.newTrial(t)
+	c.user.IssuerAccount = s.options.SystemAccount
+	token, _ := c.encode(t)
+	e, o := s.attempt(t, c, token)
+	s.wasRefused(t, c, e, o, "issuer_known")
+}
+
+// An account expires in the second of its exp; its JWT is valid until the next.
+func TestExplainExpiry(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c := s.newTrial(t)
+	c.account.Expires = time.Now().Unix() + 60
+	s.admitted(t, c, "account_not_expired")
+	c = s.newTrial(t)
+	now := time.Now()
+	second := now.Truncate(time.Second).Add(time.Second)
+	<-time.After(second.Sub(now))
+	c.account.Expires = second.Unix()
+	s.refused(t, c, "account_not_expired")
+
+	// The account of a connection that is there expires: the server asks the resolver again, gets the same and goes
+	// by what it had.
+	c = s.newTrial(t)
+	c.account.Expires = time.Now().Unix() + 2
+	token, text := c.encode(t)
+	s.store(t, c.account.Subject, text)
+	e, o := s.attempt(t, c, token)
+	s.wasAdmitted(t, c, e, o, "account_valid")
+	if s.log.wait(o.from, "Account Authentication Expired") == "" {
+		t.Fatal("the account does not expire")
+	}
+	<-time.After(time.Until(time.Unix(c.account.Expires+1, 0)))
+	e, o = s.attempt(t, c, token)
+	s.wasRefused(t, c, e, o, "account_valid")
+	if s.log.wait(o.from, "Account JWT has expired") == "" {
+		t.Error("the loaded account is not found expired")
+	}
+}
+
+// A server without a JWT from the client goes by its default sentinel.
+func TestExplainDefaultSentinel(t *testing.T) {
+	t.Parallel()
+	signer := newPair(t, claims.KindAccount)
+	account := newPair(t, claims.KindAccount)
+	sentinel := jwt.NewUserClaims(newPair(t, claims.KindUser).id)
+	sentinel.BearerToken, sentinel.IssuerAccount = true, account.id
+	text, err := sentinel.Encode(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t, func(o *server.Options) { o.DefaultSentinel = text })
+	for _, sent := range []string{"", "nonsense"} {
+		c := s.newTrial(t)
+		c.account.Subject, c.account.SigningKeys = account.id, jwt.SigningKeys{signer.id: nil}
+		c.mangleToken = func(string) string { return sent }
+		e, o := s.play(t, c)
+		s.wasAdmitted(t, c, e, o, "jwt_decodes")
+		if e.User != sentinel.Subject || e.Account != account.id {
+			t.Errorf("user %s of %s", e.User, e.Account)
+		}
+	}
+}
+
+// Leaf nodes on the same server count as connections too, those elsewhere do not.
+func TestExplainLeafNodesCount(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c := s.newTrial(t)
+	c.account.Limits.Conn, c.kind = 1, jwt.ConnectionTypeLeafnode
+	s.admitted(t, c, "connection_limit")
+	token, _ := c.encode(t)
+	c.kind = jwt.ConnectionTypeStandard
+	e, o := s.attempt(t, c, token)
+	if o.err == nil || e.Verdict != claims.VerdictUnknown {
+		t.Errorf("%v and %s: %s", o.err, e.Verdict, e.Summary)
+	}
 }
 
 // admitted fails the test unless the server lets the client in and Explain knows it; the check passes.
 func (s *stage) admitted(t *testing.T, c *trial, check string) {
 	t.Helper()
 	e, o := s.play(t, c)
+	s.wasAdmitted(t, c, e, o, check)
+}
+
+func (s *stage) wasAdmitted(t *testing.T, c *trial, e claims.Explanation, o outcome, check string) {
+	t.Helper()
 	if o.err != nil || e.Verdict != claims.VerdictAdmitted || e.Failed != nil || e.Permissions == nil {
 		t.Errorf("unspoiled: %v, and %s: %s", o.err, e.Verdict, e.Summary)
 	}
@@ -179,6 +320,11 @@ func (s *stage) admitted(t *testing.T, c *trial, check string) {
 func (s *stage) refused(t *testing.T, c *trial, check string) {
 	t.Helper()
 	e, o := s.play(t, c)
+	s.wasRefused(t, c, e, o, check)
+}
+
+func (s *stage) wasRefused(t *testing.T, c *trial, e claims.Explanation, o outcome, check string) {
+	t.Helper()
 	if o.err == nil || e.Verdict != claims.VerdictRefused || e.Failed == nil {
 		t.Fatalf("spoiled: %v, and %s: %s", o.err, e.Verdict, e.Summary)
 	}
@@ -219,5 +365,3 @@ func wellFormed(t *testing.T, e claims.Explanation, c *trial) {
 		}
 	}
 }
-
-var _ = server.Options{}

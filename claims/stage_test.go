@@ -96,23 +96,25 @@ func newStage(t *testing.T, edits ...func(*server.Options)) *stage {
 
 // trial is a connection and all that leads to it. Its parts are changed before it is run.
 type trial struct {
-	account                       *jwt.AccountClaims
-	user                          *jwt.UserClaims
-	accountSigner, signer, holder pair
-	kind                          string
-	proxied                       bool
+	account                                 *jwt.AccountClaims
+	user                                    *jwt.UserClaims
+	accountSigner, identity, signer, holder pair
+	kind                                    string
+	proxied                                 bool
 	// what is stored in the resolver and sent to the server instead of the right text
 	mangleAccount, mangleToken func(string) string
 	// live are connections that are there already
 	live int
-	at   time.Time
 }
 
 // newTrial is a connection with which nothing is wrong.
 func (s *stage) newTrial(t *testing.T) *trial {
 	t.Helper()
-	c := &trial{accountSigner: s.signing, signer: newPair(t, claims.KindAccount), holder: newPair(t, claims.KindUser), kind: jwt.ConnectionTypeStandard}
-	c.account = jwt.NewAccountClaims(newPair(t, claims.KindAccount).id)
+	c := &trial{
+		accountSigner: s.signing, identity: newPair(t, claims.KindAccount), signer: newPair(t, claims.KindAccount),
+		holder: newPair(t, claims.KindUser), kind: jwt.ConnectionTypeStandard,
+	}
+	c.account = jwt.NewAccountClaims(c.identity.id)
 	c.account.Name, c.account.Account = "acme", claims.NewAccountSettings()
 	c.account.Limits.MemoryStorage, c.account.Limits.DiskStorage = -1, -1 // MQTT needs it
 	c.account.SigningKeys = jwt.SigningKeys{c.signer.id: nil}
@@ -138,7 +140,7 @@ type outcome struct {
 	from int // the first line of the log
 }
 
-// play stores the account, asks Explain and connects.
+// play stores the account and attempts the connection.
 func (s *stage) play(t *testing.T, c *trial) (claims.Explanation, outcome) {
 	t.Helper()
 	token, account := c.encode(t)
@@ -150,6 +152,12 @@ func (s *stage) play(t *testing.T, c *trial) (claims.Explanation, outcome) {
 			t.Fatal(err)
 		}
 	}
+	return s.attempt(t, c, token)
+}
+
+// attempt asks Explain and connects, with what is in the resolver.
+func (s *stage) attempt(t *testing.T, c *trial, token string) (claims.Explanation, outcome) {
+	t.Helper()
 	e := claims.Explain(s.seen(t, c, token))
 	from := s.log.len()
 	return e, outcome{err: s.enter(t, c, token), from: from}
