@@ -65,8 +65,7 @@ func CheckSubject(pointer, s string, queue, template bool) Problems {
 			return Problems{blocking(pointer, "invalid_subject", "Template functions are allowed in templates only.")}
 		}
 		if _, ok := Functions(s); !ok {
-			return Problems{blocking(pointer, "unknown_function",
-				"The template functions are {{name()}}, {{subject()}}, {{account-name()}}, {{account-subject()}}, {{tag(x)}} and {{account-tag(x)}}.")}
+			return Problems{blocking(pointer, "unknown_function", functionsDetail)}
 		}
 		plain = functionRE.ReplaceAllString(s, "x")
 	}
@@ -87,6 +86,8 @@ func CheckSubject(pointer, s string, queue, template bool) Problems {
 	}
 	return nil
 }
+
+const functionsDetail = "The template functions are {{name()}}, {{subject()}}, {{account-name()}}, {{account-subject()}}, {{tag(x)}} and {{account-tag(x)}}."
 
 const noQueueDetail = "In a list that uses template functions a nats-server drops what has a queue group, or refuses the connection if it is a deny list. Write the subject without its queue group."
 
@@ -130,4 +131,16 @@ func subjectFault(s string) string {
 		}
 	}
 	return ""
+}
+
+// validSubject tells whether a nats-server takes s as a subject (IsValidSubject),
+// which is less than CheckSubject asks: a wildcard within a token matches itself.
+func validSubject(s string) bool {
+	tokens := strings.Split(s, ".")
+	for i, t := range tokens {
+		if t == "" || t == ">" && i != len(tokens)-1 || strings.ContainsAny(t, "\t\n\f\r ") {
+			return false
+		}
+	}
+	return true
 }

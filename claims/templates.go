@@ -134,9 +134,6 @@ func checkPermissions(pointer string, p jwt.Permissions, template bool) Problems
 	return out
 }
 
-// maxExpansions is into how many subjects a nats-server expands one list.
-const maxExpansions = 4096
-
 // CheckTemplateUse returns what is wrong with a user of a template: a name that
 // is no single token where the template uses name(), tags that are missing, and
 // tags with so many values that the server gives up. A missing tag in a deny
@@ -145,13 +142,15 @@ const maxExpansions = 4096
 func CheckTemplateUse(t Template, account Account, userName string, userTags []string) Problems {
 	var out Problems
 	seen := map[Function]bool{}
+	x := expander{name: userName, accountName: account.Name, tags: userTags, accountTags: account.Settings.Tags}
 	p := t.Permissions.Permissions
 	for _, l := range []struct {
 		list []string
 		deny bool
 	}{{p.Pub.Deny, true}, {p.Sub.Deny, true}, {p.Pub.Allow, false}, {p.Sub.Allow, false}} {
-		if expandsTooFar(l.list, account.Settings.Tags, userTags) {
-			out = append(out, blocking("/tags", "too_many", "With these tags the template stands for more than 4,096 subjects in one list, which a nats-server refuses. Use fewer values of a tag."))
+		// What a deny list lacks is found below.
+		if r := x.expand("", l.list, false).refusal; r != nil && r.Code == "too_many" {
+			out = append(out, blocking("/tags", r.Code, r.Detail))
 		}
 		for _, s := range l.list {
 			fns, _ := Functions(s)
@@ -164,38 +163,6 @@ func CheckTemplateUse(t Template, account Account, userName string, userTags []s
 		}
 	}
 	return out
-}
-
-// expandsTooFar tells whether a nats-server refuses the list: several values of a
-// tag multiply.
-func expandsTooFar(list, accountTags, userTags []string) bool {
-	total := 0
-	for _, s := range list {
-		fns, _ := Functions(s)
-		n, dropped := 1, false
-		for _, f := range fns {
-			tags := userTags
-			switch f.Name {
-			case "account-tag":
-				tags = accountTags
-			case "tag":
-			default:
-				continue
-			}
-			values := len(TagValues(tags, f.Tag))
-			dropped = dropped || values == 0
-			if n *= max(values, 1); n > maxExpansions {
-				return true
-			}
-		}
-		if total > maxExpansions-n { // the server asks before it drops anything
-			return true
-		}
-		if !dropped {
-			total += n
-		}
-	}
-	return false
 }
 
 func checkFunctionUse(f Function, deny bool, account Account, userName string, userTags []string) Problems {
@@ -220,11 +187,5 @@ func checkFunctionUse(f Function, deny bool, account Account, userName string, u
 	if len(TagValues(tags, f.Tag)) > 0 {
 		return nil
 	}
-	if deny {
-		return Problems{blocking(pointer, "missing_tag", "The template needs the tag "+f.Tag+":… of the "+whose+" in a deny rule; without it a nats-server refuses the connection.")}
-	}
-	return Problems{{
-		Pointer: pointer, Code: "missing_tag",
-		Detail: "The template uses the tag " + f.Tag + ":… of the " + whose + "; without it the allow rules that use it are dropped.",
-	}}
+	return Problems{{Pointer: pointer, Code: "missing_tag", Detail: tagUse{f.Tag, whose}.missing(deny), Blocking: deny}}
 }
