@@ -4,28 +4,66 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/nats-io/jwt/v2"
 )
 
 // ErrNotConnected tells that an operator's servers are out of reach.
 var ErrNotConnected = errors.New("the operator's servers are out of reach")
 
-// Connection is a live client connection as a nats-server reports it.
+// Connection is a live connection of a client or a leaf node as a nats-server
+// reports it.
 type Connection struct {
 	// CID is the connection's number on its server.
 	CID                  uint64
 	ServerID, ServerName string
-	// UserKey is the public key U… the client authenticated with.
+	// UserKey is the public key U… the client authenticated with. A client that an
+	// auth callout let in has another name here.
 	UserKey string
 	// IssuerKey is the public key A… that signed its JWT.
 	IssuerKey string
 	// Client is the name the client gave itself, Host its address.
 	Client, Host string
-	// Type is nats, mqtt or websocket.
+	// Type is nats, mqtt, websocket or leaf.
 	Type           string
 	Lang, Version  string
 	Since          time.Time
 	InMsgs, OutMsg int64
+	// Subscriptions is how many it holds.
+	Subscriptions int64
+	// User is what its JWT says; nil where the server keeps that to itself, as it
+	// does with bearer users and those of an auth callout.
+	User *ConnectedUser
 }
+
+// ConnectedUser is what the JWT of a live connection says of its user. The JWT
+// itself is not kept.
+type ConnectedUser struct {
+	Name string
+	Tags []string
+	// IssuedAt and Expires are Unix seconds; Expires 0 is never.
+	IssuedAt, Expires int64
+	// Subscriptions is the user's own limit, which a template replaces.
+	Subscriptions int64
+	// Permissions tells that the JWT has permissions of its own, Bearer that whoever
+	// has it needs no key. A server of today does not list those.
+	Permissions, Bearer bool
+}
+
+// NewConnectedUser reads a user JWT as a server lists it; nil when it is none.
+func NewConnectedUser(token string) *ConnectedUser {
+	c, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		return nil
+	}
+	return &ConnectedUser{
+		Name: c.Name, Tags: c.User.Tags, IssuedAt: c.IssuedAt, Expires: c.Expires, Subscriptions: c.Subs,
+		Permissions: !same(c.Permissions, jwt.Permissions{}), Bearer: c.BearerToken,
+	}
+}
+
+// TypeLeaf is the type of a leaf node's connection.
+const TypeLeaf = "leaf"
 
 // Server is a nats-server seen on an operator's system account.
 type Server struct {
@@ -113,8 +151,8 @@ func (s Sync) State() string {
 
 // Live is the picture of the running servers that the API and the console read.
 type Live interface {
-	// Connections asks every server for the account's client connections; the
-	// error is ErrNotConnected when none is reached.
+	// Connections asks every server for the connections of the account's clients
+	// and leaf nodes; the error is ErrNotConnected when none is reached.
 	Connections(ctx context.Context, accountID string) ([]Connection, error)
 	// Sync returns how far the account's current JWT got.
 	Sync(ctx context.Context, accountID string) (Sync, error)
