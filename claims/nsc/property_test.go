@@ -2,6 +2,7 @@ package nsc_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -148,8 +149,9 @@ func FuzzStore(f *testing.F) {
 	f.Add("vault", []byte("{}"), get(d1), "..", get(orders), "a\\b", []byte("eyJ.."), []byte("-----BEGIN"), get(d1Cred))
 	f.Add("x", []byte(`{"managed":true,"name":"../y"}`), []byte(""), "\x1b[2J", []byte("\xff"), string(get(d1Key)), get(orders), get(d1Key), []byte(""))
 	seed := strings.TrimSpace(string(get(d1Key)))
+	base := unpack(f, "vault")
 	f.Fuzz(func(t *testing.T, operator string, info, oc []byte, account string, ac []byte, user string, uc, creds, key []byte) {
-		files := unpack(t, "vault")
+		files := maps.Clone(base)
 		put := func(format string, text []byte, a ...any) {
 			if len(text) < 1<<16 {
 				p := fmt.Sprintf(format, a...)
