@@ -253,22 +253,8 @@ func (w *walker) object(pointer string, t reflect.Type) error {
 			return err
 		}
 	}
-	w.shadowed(pointer, t, seen)
 	_, err := w.dec.Token()
 	return notJSON(err)
-}
-
-// shadowed notes the flat JetStream limits beside tiers: nats-io/jwt empties them
-// while it decodes.
-func (w *walker) shadowed(pointer string, t reflect.Type, seen map[string]bool) {
-	if t != reflect.TypeFor[jwt.OperatorLimits]() || !seen["tiered_limits"] {
-		return
-	}
-	for _, f := range jsonFields(reflect.TypeFor[jwt.JetStreamLimits]()) {
-		if seen[f.name] {
-			w.lost(Point(pointer, f.name))
-		}
-	}
 }
 
 func notJSON(err error) error {
