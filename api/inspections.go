@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"time"
 
-
 	"chancery/claims"
 	"chancery/issuer"
 )
@@ -215,4 +214,3 @@ func (a *API) explain(ctx context.Context, by call, in *explainInput) (*answered
 	}
 	return &answered[Explanation]{v}, nil
 }
-

@@ -28,7 +28,7 @@ const (
 	large = 256 << 10
 	// huge takes the longest JWT there is, of 1 MiB.
 	huge = 2 << 20
-	fast  = 10 * time.Second
+	fast = 10 * time.Second
 	// waiting is for what may wait for servers, see Prefer: wait.
 	waiting = 45 * time.Second
 )

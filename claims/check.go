@@ -62,17 +62,8 @@ func libraryRefuses(validate func(*jwt.ValidationResults)) bool {
 
 // serverProblems returns what a nats-server refuses claims for.
 func serverProblems(c jwt.Claims) Problems {
-	var own Problems
-	switch v := c.(type) {
-	case *jwt.OperatorClaims:
-		own = CheckOperator(OperatorOf(v))
-	case *jwt.AccountClaims:
-		own = CheckAccount(AccountOf(v))
-	case *jwt.UserClaims:
-		own = CheckUser(UserOf(v))
-	case *jwt.ActivationClaims:
-		own = CheckActivation(ActivationOf(v))
-	default:
+	own, ok := ownProblems(c)
+	if !ok {
 		return Problems{blocking("/nats/type", "unsupported_type", "A JWT of this type is made by a server or a callout service for one connection and is not signed anew.")}
 	}
 	out := slices.DeleteFunc(own, func(p Problem) bool { return !p.Server })
@@ -80,4 +71,20 @@ func serverProblems(c jwt.Claims) Problems {
 		return out // a server does not run the library's validation over an operator
 	}
 	return slices.DeleteFunc(libraryProblems(c), func(p Problem) bool { return !p.Server })
+}
+
+// ownProblems runs the checks of what Chancery makes itself; ok is false for types
+// that it does not make.
+func ownProblems(c jwt.Claims) (problems Problems, ok bool) {
+	switch v := c.(type) {
+	case *jwt.OperatorClaims:
+		return CheckOperator(OperatorOf(v)), true
+	case *jwt.AccountClaims:
+		return CheckAccount(AccountOf(v)), true
+	case *jwt.UserClaims:
+		return CheckUser(UserOf(v)), true
+	case *jwt.ActivationClaims:
+		return CheckActivation(ActivationOf(v)), true
+	}
+	return nil, false
 }

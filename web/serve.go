@@ -73,7 +73,7 @@ func (c *Console) answer(rt route, r *http.Request, v *visit) (answer, error) {
 	if r.Method == http.MethodPost {
 		if err := r.ParseForm(); err != nil {
 			if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
-				return errorPage(http.StatusRequestEntityTooLarge, "The form is longer than this page takes.", "Shorten it and send it again."), nil
+				return errorPage(http.StatusRequestEntityTooLarge, "The form is longer than "+formatSize(tooLong.Limit)+".", "Shorten it and send it again."), nil
 			}
 			return errorPage(http.StatusBadRequest, "The form could not be read.", "Open the page again and send it once more."), nil
 		}
