@@ -31,7 +31,7 @@ func (s *stage) newResponder(t *testing.T, encrypted, answers bool) *responder {
 	if encrypted {
 		var err error
 		r.curve = newCurve(t)
-		if r.trial.account.Authorization.XKey, err = curve.PublicKey(); err != nil {
+		if r.trial.account.Authorization.XKey, err = r.curve.PublicKey(); err != nil {
 			t.Fatal(err)
 		}
 	}
