@@ -69,7 +69,7 @@ func (s *stage) newResponder(t *testing.T, encrypted, answers bool) *responder {
 	return r
 }
 
-func newCurve(t *testing.T) nkeys.KeyPair {
+func newCurve(t testing.TB) nkeys.KeyPair {
 	t.Helper()
 	curve, err := nkeys.CreateCurveKeys()
 	if err != nil {
