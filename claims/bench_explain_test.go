@@ -2,6 +2,7 @@ package claims_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 )
 
 // BenchmarkExplain replays the checks for an account without and with many revocations. x_decode is its time divided
-// by that of decoding the account's JWT alone, which nobody who explains can save.
+// by that of decoding the account's JWT alone, the median of
+// five rounds that take turns.
 func BenchmarkExplain(b *testing.B) {
 	operator := newPair(b, claims.KindOperator)
 	o := jwt.NewOperatorClaims(operator.id)
@@ -46,12 +48,17 @@ func BenchmarkExplain(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			ratio := rate(50, decode) / rate(50, explain)
+			var ratios []float64
+			for range 5 {
+				bare := rate(20, decode)
+				ratios = append(ratios, bare/rate(20, explain))
+			}
+			slices.Sort(ratios)
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
 				explain()
 			}
-			b.ReportMetric(ratio, "x_decode")
+			b.ReportMetric(ratios[len(ratios)/2], "x_decode")
 		})
 	}
 }
