@@ -12,8 +12,8 @@ import (
 // Fate is what becomes of a live connection.
 type Fate string
 
-// The fates. Reconnects means closed, and let in again; Refused means closed and
-// kept out, with the credential it has. Uncertain says why in Impact.Why.
+// The fates. Reconnects means closed, and it may get in again at once; Refused means
+// closed and kept out, with the credential it has. Uncertain says why in Why.
 const (
 	FateStays      Fate = "stays"
 	FateReconnects Fate = "reconnects"
@@ -31,6 +31,12 @@ type Effect struct {
 	// empty for none.
 	ServerSays string
 }
+
+// The server's words (errors.go).
+const (
+	tooManyConnections   = "maximum account active connections exceeded"
+	tooManySubscriptions = "maximum subscriptions exceeded"
+)
 
 // Impact is what becomes of one connection.
 type Impact struct {
@@ -174,21 +180,52 @@ func (u *update) verdict(n int) Effect {
 	if u.after == nil {
 		return Effect{FateRefused, "The account is deleted.", "Account Authentication Expired"}
 	}
-	if limit := u.after.Limits.Conn; limit >= 0 && int64(u.ranks[n].older) >= limit {
-		return Effect{FateRefused, "The account may have no more than " + plural(limit, "connection") + "; the oldest stay.", "maximum account active connections exceeded"}
+	if u.exceeds(n) {
+		return u.exceeded(c.ServerID)
 	}
+	if v := u.ownReason(c); v.Fate != "" {
+		return v
+	}
+	if u.ranks[n].newer < u.over {
+		return Effect{FateUncertain, "The servers together hold more connections than allowed; they balance it among themselves, the newest of each first.", tooManyConnections}
+	}
+	if c.Type == TypeLeaf && u.leafRanks[n].newer < u.overLeafs {
+		return Effect{FateUncertain, "The servers together hold more leaf nodes than allowed; they balance it among themselves, the newest of each first.", tooManyConnections}
+	}
+	return u.stays(c)
+}
+
+// ownReason closes a connection whatever others there are.
+func (u *update) ownReason(c Connection) Effect {
 	for _, ask := range []func(Connection) Effect{u.refusedBearer, u.revoked, u.signer, u.subscriptions} {
 		if v := ask(c); v.Fate != "" {
 			return v
 		}
 	}
-	if u.ranks[n].newer < u.over {
-		return Effect{FateUncertain, "The servers together hold more connections than allowed; they balance it among themselves, the newest of each first.", "maximum account active connections exceeded"}
+	return Effect{}
+}
+
+// exceeds tells whether the server has as many older connections as are allowed.
+func (u *update) exceeds(n int) bool {
+	limit := u.after.Limits.Conn
+	return limit >= 0 && int64(u.ranks[n].older) >= limit
+}
+
+// exceeded is said of the newest. The server counts those which it closes for
+// another reason a moment later, and these make room.
+func (u *update) exceeded(server string) Effect {
+	v := Effect{
+		FateRefused, "The account may have no more than " + plural(u.after.Limits.Conn, "connection") + "; the oldest stay.",
+		tooManyConnections,
 	}
-	if c.Type == TypeLeaf && u.leafRanks[n].newer < u.overLeafs {
-		return Effect{FateUncertain, "The servers together hold more leaf nodes than allowed; they balance it among themselves, the newest of each first.", "maximum account active connections exceeded"}
+	for n, c := range u.live {
+		if c.ServerID == server && !u.exceeds(n) && u.ownReason(c).Fate != "" {
+			v.Fate = FateReconnects
+			v.Why += " Others are closed for another reason, so it may find room."
+			break
+		}
 	}
-	return u.stays(c)
+	return v
 }
 
 // bearer tells whether the connection needs no key. A server lists the JWT of
@@ -219,6 +256,10 @@ func (u *update) revoked(c Connection) Effect {
 		upTo, ok := u.after.Revocations[subject]
 		switch {
 		case !ok:
+		case c.callout() && c.Since.Unix() <= upTo && u.after.HasExternalAuthorization():
+			return Effect{FateRefused, "Its credential is revoked, and so is the one that it shows to the auth callout, unless that is newer.", says}
+		case c.callout() && c.Since.Unix() <= upTo:
+			return Effect{FateReconnects, "Its credential is revoked; the auth callout that let it in issues a new one each time.", says}
 		case c.User != nil && c.User.IssuedAt <= upTo, c.User == nil && c.Since.Unix() <= upTo:
 			return Effect{FateRefused, "Its credential is revoked.", says}
 		case c.User == nil && upTo > u.before.Revocations[subject]:
@@ -248,15 +289,18 @@ func (u *update) signer(c Connection) Effect {
 		return Effect{}
 	}
 	scope, ok := u.after.SigningKeys[c.IssuerKey]
-	if !ok {
-		return Effect{FateRefused, "The signing key of its credential is removed.", ""}
-	}
 	old, is := scopeOf(u.before.SigningKeys[c.IssuerKey]), scopeOf(scope)
+	says := ""
+	if old != nil && !c.callout() {
+		says = tooManySubscriptions // without the template its own limits are 0, which the server mostly finds first
+	}
 	switch {
+	case !ok:
+		return Effect{FateRefused, "The signing key of its credential is removed.", says}
 	case same(old, is):
 		return Effect{}
 	case is == nil:
-		return Effect{FateRefused, "The signing key of its credential carries no template any more, and the credential allows nothing by itself.", ""}
+		return Effect{FateRefused, "The signing key of its credential carries no template any more, and the credential allows nothing by itself.", says}
 	case old == nil:
 		return Effect{FateRefused, "The signing key of its credential carries a template now, and the credential has permissions of its own.", ""}
 	}
@@ -316,7 +360,7 @@ func (u *update) subscriptions(c Connection) Effect {
 	}
 	return Effect{
 		FateReconnects, "It holds as many subscriptions as it may have, or more: any update of the account closes such a connection, and it may not subscribe to as much again.",
-		"maximum subscriptions exceeded",
+		tooManySubscriptions,
 	}
 }
 
@@ -335,6 +379,9 @@ func (u *update) stays(c Connection) Effect {
 		why = append(why, "It is not told of the new limit: a message of more than "+size(l)+" closes it (Maximum Payload Violation).")
 	}
 	s := scopeOf(u.after.SigningKeys[c.IssuerKey])
+	if u.after.Limits.DisallowBearer && s != nil && s.Template.BearerToken {
+		why = append(why, "It is a bearer by its template: an update does not close those, but the next connection is refused.")
+	}
 	own := c.User == nil || c.User.Permissions || s != nil && !same(s.Template.Permissions, jwt.Permissions{})
 	if !own && !same(u.before.DefaultPermissions, u.after.DefaultPermissions) {
 		why = append(why, "Its permissions change at once, since it has none of its own.")
