@@ -70,6 +70,8 @@ func TestWhoMay(t *testing.T) {
 		b.get("/inspect/can?op=publish&subject=devices.eu.d1.temp").want(200).has("Who may publish to devices.eu.d1.temp?", "ORDERS/d1", "Allowed", "ORDERS/d2", "Denied", "Closest")
 		b.get("/inspect/can?op=publish&subject=devices.eu.d1.temp&as=ORDERS/d1").want(200).has("May ORDERS/d1 publish to devices.eu.d1.temp?", "Allowed").hasNot("ORDERS/d2")
 		b.get("/inspect/can?op=subscribe&subject=cmd.d1&queue=q&as=ORDERS%2Fd2").want(200).has("in the queue group q", "Denied")
+		b.get("/accounts/ORDERS/users/d1").want(200).has(`href="/inspect/can?as=ORDERS%2Fd1"`)
+		b.get("/inspect/can?as=ORDERS%2Fd1").want(200).has(`value="ORDERS/d1"`)
 		b.get("/inspect/can?op=publish&subject=").want(422).has("Name a subject.")
 		b.get("/inspect/can?op=publish&subject=orders.%3E").want(422)
 		b.get("/inspect/can?op=sing&subject=a").want(422).has("Choose one of the entries.")

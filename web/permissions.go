@@ -48,7 +48,14 @@ func (c *Console) permitted(r *http.Request, v *visit) (answer, error) {
 	sent := r.URL.Query()
 	view := inspectorView{Read: readForm(), Ask: askForm()}
 	f := view.Ask
+	open := !sent.Has("subject") // a link that names the user and leaves the question open
+	if open {
+		sent.Set("op", string(claims.Publish))
+	}
 	f.read(sent)
+	if open {
+		return c.inspectorPage(f.status(), view), nil
+	}
 	q := issuer.PermissionQuery{Action: claims.Action(f.value("op")), Subject: f.value("subject"), Queue: f.value("queue"), Limit: pageSize + 1, After: afterPlace(sent.Get("after"))}
 	if as := f.value("as"); as != "" {
 		var ok bool
