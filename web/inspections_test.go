@@ -20,7 +20,7 @@ func TestInspector(t *testing.T) {
 
 		p := b.post("/inspect", url.Values{"jwt": {token}, "host": {"127.0.0.1"}, "type": {"STANDARD"}}).want(200)
 		p.has("User d1", "Nothing speaks against this connection", "Chain of trust", "ORDERS", "acme", "by its key for device", "Trusted", "A trusted operator signed the account",
-			"What it may really do", "devices.<wbr>eu.<wbr>d1.<wbr>>", "devices.<wbr>{{tag(region)}}.<wbr>{{name()}}.<wbr>>", "The claims", "region:eu")
+			"What it may really do", "devices.<wbr>eu.<wbr>d1.>", "devices.<wbr>{{tag(region)}}.<wbr>{{name()}}.>", "The claims", "region:eu")
 
 		if _, err := h.issuer.Revoke(t.Context(), op, h.account, issuer.RevokeInput{Subject: "d1"}); err != nil {
 			t.Fatal(err)
