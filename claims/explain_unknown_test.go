@@ -1,7 +1,6 @@
 package claims_test
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -80,17 +79,22 @@ func TestExplainUnknown(t *testing.T) {
 func TestExplainLittleKnown(t *testing.T) {
 	t.Parallel()
 	a, v := restricted(t)
+	signer := newPair(t, claims.KindUser)
 	for name, c := range map[string]struct {
 		edit    func()
 		verdict claims.Verdict
 		failed  string
 	}{
-		"no account":               {func() { v.Account = "" }, claims.VerdictRefused, "account_found"},
-		"nothing":                  {func() { a, v = claims.Attempt{}, claims.ServerView{} }, claims.VerdictRefused, "jwt_present"},
-		"a sentinel that is none":  {func() { a.Token, v.DefaultSentinel = "", "x" }, claims.VerdictRefused, "jwt_decodes"},
-		"no type, limits differ":   {func() { a.Type, v.LeafNodes = "", 5 }, claims.VerdictUnknown, ""},
-		"no type, no room at all":  {func() { a.Type, v.LeafNodes, v.Connections = "", 5, 5 }, claims.VerdictRefused, "connection_limit"},
-		"no type, a long JWT":      {func() { a.Type, v.MaxControlLine = "", 1000 }, claims.VerdictUnknown, ""},
+		"no account":              {func() { v.Account = "" }, claims.VerdictRefused, "account_found"},
+		"nothing":                 {func() { a, v = claims.Attempt{}, claims.ServerView{} }, claims.VerdictRefused, "jwt_present"},
+		"a sentinel that is none": {func() { a.Token, v.DefaultSentinel = "", "x" }, claims.VerdictRefused, "jwt_decodes"},
+		"no type, limits differ":  {func() { a.Type, v.LeafNodes = "", 5 }, claims.VerdictUnknown, ""},
+		"no type, no room at all": {func() { a.Type, v.LeafNodes, v.Connections = "", 5, 5 }, claims.VerdictRefused, "connection_limit"},
+		"no type, a long JWT":     {func() { a.Type, v.MaxControlLine = "", 1000 }, claims.VerdictUnknown, ""},
+		"an enormous account":     {func() { v.Account = strings.Repeat("a", jwt.MaxTokenSize+1) }, claims.VerdictRefused, "account_decodes"},
+		"a user of a user": {func() {
+			a.Token = resigned(t, tampered(a.Token, func(m map[string]any) { m["iss"] = signer.id }), signer)
+		}, claims.VerdictRefused, "jwt_decodes"},
 		"an issuer that is no key": {func() { a.Token = tampered(a.Token, func(m map[string]any) { m["iss"] = "x" }) }, claims.VerdictRefused, "jwt_decodes"},
 	} {
 		a, v = restricted(t)
@@ -153,6 +157,9 @@ func TestExplainEvidence(t *testing.T) {
 		"The client connects from 10.0.0.1, and allowed is 1.0.0.0/8, 2.0.0.0/8, 3.0.0.0/8, 4.0.0.0/8, 5.0.0.0/8 and 2 more.": evidence("source_network", func(u *jwt.UserClaims, _ *jwt.AccountClaims, _ *claims.Attempt) {
 			u.Src = jwt.CIDRList{"1.0.0.0/8", "2.0.0.0/8", "3.0.0.0/8", "4.0.0.0/8", "5.0.0.0/8", "6.0.0.0/8", "7.0.0.0/8"}
 		}),
+		"The user may have no subscription, which only MQTT survives; how the client connects is not known.": evidence("subscription_limit", func(u *jwt.UserClaims, _ *jwt.AccountClaims, a *claims.Attempt) {
+			u.Subs, a.Type = 0, ""
+		}),
 		"2 of 3 are known; the server overlooks the others.": evidence("connection_types_known", func(u *jwt.UserClaims, _ *jwt.AccountClaims, _ *claims.Attempt) {
 			u.AllowedConnectionTypes = jwt.StringList{"STANDARD", "PIGEON", "mqtt"}
 		}),
@@ -171,25 +178,6 @@ func TestExplainEvidence(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-}
-
-// tampered edits the payload of a JWT, whose signature is then wrong.
-func tampered(token string, edit func(map[string]any)) string {
-	parts := strings.Split(token, ".")
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return token
-	}
-	var m map[string]any
-	if json.Unmarshal(payload, &m) != nil {
-		return token
-	}
-	edit(m)
-	payload, err = json.Marshal(m)
-	if err != nil {
-		return token
-	}
-	return parts[0] + "." + base64.RawURLEncoding.EncodeToString(payload) + "." + parts[2]
 }
 
 // mutant draws what a JWT may be turned into by accident or on purpose, signed again by by so that it is read.
@@ -218,12 +206,7 @@ func mutant(t *rapid.T, token string, by pair) string {
 			m["iss"] = by.id
 		}
 	})
-	i := strings.LastIndexByte(out, '.')
-	signature, err := by.Sign([]byte(out[:i]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out[:i+1] + base64.RawURLEncoding.EncodeToString(signature)
+	return resigned(t, out, by)
 }
 
 // Whatever is sent and whatever is stored, there is an explanation.
