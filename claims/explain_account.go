@@ -111,6 +111,9 @@ func (r *replay) issuerKnown() finding {
 			"If the key was just added, push the account's JWT to the server.")
 	}
 	r.bound = true
+	if !listed && len(r.view.Operators) == 0 {
+		return unknown("The user is signed by the account's identity key; whether the operator requires signing keys is not known.")
+	}
 	if !listed || issuer == r.account.Subject && !strict {
 		return pass("The user is signed by the account's identity key.")
 	}

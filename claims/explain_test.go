@@ -141,12 +141,17 @@ func explainExpiry(t *testing.T, provoked *sync.Map) {
 	c := s.newTrial(t)
 	c.account.Expires = time.Now().Unix() + 60
 	s.admitted(t, c, "account_not_expired")
-	c = s.newTrial(t)
-	now := time.Now()
-	second := now.Truncate(time.Second).Add(time.Second)
-	<-time.After(second.Sub(now))
-	c.account.Expires = second.Unix()
-	s.refused(t, c, "account_not_expired")
+	for done := false; !done; { // until it all happens within one second
+		c = s.newTrial(t)
+		now := time.Now()
+		second := now.Truncate(time.Second).Add(time.Second)
+		<-time.After(second.Sub(now))
+		c.account.Expires = second.Unix()
+		e, o := s.play(t, c)
+		if done = time.Now().Unix() == second.Unix(); done {
+			s.wasRefused(t, c, e, o, "account_not_expired")
+		}
+	}
 
 	// The account of a connection that is there expires: the server asks the resolver again, gets the same and goes
 	// by what it had.

@@ -16,19 +16,22 @@ import (
 // restricted is an attempt of a user with whom everything depends on something, and the view of the server.
 func restricted(t testing.TB) (claims.Attempt, claims.ServerView) {
 	t.Helper()
-	operator, account, key, now := newPair(t, claims.KindOperator), newPair(t, claims.KindAccount), newPair(t, claims.KindUser), time.Unix(1_790_000_000, 0)
+	operator, account, signer := newPair(t, claims.KindOperator), newPair(t, claims.KindAccount), newPair(t, claims.KindAccount)
+	key, now := newPair(t, claims.KindUser), time.Unix(1_790_000_000, 0)
 	o := jwt.NewOperatorClaims(operator.id)
 	o.Name = "acme"
 	a := jwt.NewAccountClaims(account.id)
 	a.Name, a.Account = "orders", claims.NewAccountSettings()
 	a.Limits.Conn, a.Limits.LeafNodeConn = 5, 5
+	a.SigningKeys = jwt.SigningKeys{signer.id: nil}
 	u := jwt.NewUserClaims(key.id)
+	u.IssuerAccount = account.id
 	u.Name, u.ProxyRequired, u.Src = "ada", true, jwt.CIDRList{"10.0.0.0/8"}
 	u.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeStandard}
 	u.Times = []jwt.TimeRange{{Start: "00:00:00", End: "23:59:59"}}
-	u.Pub.Allow.Add(strings.Repeat("a", 2200))
+	u.Pub.Allow.Add(strings.Repeat("a", 2100))
 	u.Subs = 5
-	token, err := u.Encode(account)
+	token, err := u.Encode(signer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +106,32 @@ func TestExplainLittleKnown(t *testing.T) {
 		if e.Verdict != c.verdict || (e.Failed == nil) != (c.failed == "") || e.Failed != nil && e.Failed.ID != c.failed {
 			t.Errorf("%s: %s: %s", name, e.Verdict, e.Summary)
 		}
+	}
+}
+
+// The identity key signs for some operators and not for others.
+func TestExplainUnknownOperator(t *testing.T) {
+	t.Parallel()
+	account, key := newPair(t, claims.KindAccount), newPair(t, claims.KindUser)
+	a := jwt.NewAccountClaims(account.id)
+	a.Account = claims.NewAccountSettings()
+	text, err := a.Encode(newPair(t, claims.KindOperator))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.NewUserClaims(key.id).Encode(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := claims.Explain(claims.Attempt{Token: token, SignedBy: key.id, Type: jwt.ConnectionTypeStandard, At: time.Unix(1_790_000_000, 0)}, claims.ServerView{Account: text})
+	var open []string
+	for _, c := range e.Checks {
+		if c.Result == claims.ResultUnknown {
+			open = append(open, c.ID)
+		}
+	}
+	if e.Verdict != claims.VerdictUnknown || !slices.Equal(open, []string{"account_trusted", "issuer_known"}) {
+		t.Errorf("%s: %v", e.Summary, open)
 	}
 }
 
