@@ -89,7 +89,7 @@ func (e Effective) decide(a Action, subject, queue string) Decision {
 	if a == Publish {
 		set = e.Publish
 		for _, prefix := range reserved {
-			if strings.HasPrefix(subject, prefix) && (prefix == "$NRG." || len(subject) > len(prefix)) {
+			if strings.HasPrefix(subject, prefix) {
 				return Decision{Access: AccessDenied, Why: "A nats-server keeps what begins with " + prefix + " to itself."}
 			}
 		}
