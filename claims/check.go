@@ -3,6 +3,8 @@ package claims
 import (
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -37,7 +39,8 @@ func sentence(s string) string {
 	if out == "" {
 		return "A nats-server would refuse these claims."
 	}
-	return strings.ToUpper(out[:1]) + out[1:] + "."
+	first, size := utf8.DecodeRuneInString(out)
+	return string(unicode.ToUpper(first)) + out[size:] + "."
 }
 
 func unquoted(s, opening, closing string) string {

@@ -115,7 +115,7 @@ func (r *replay) jwtValid() finding {
 	c := r.user
 	for _, p := range libraryProblems(c) {
 		if p.Blocking {
-			return fail("The user JWT is malformed: "+lowerFirst(p.Detail), "Correct the user and issue new credentials.")
+			return fail("The user JWT is malformed. "+p.Detail, "Correct the user and issue new credentials.")
 		}
 	}
 	return r.inTime("The user JWT", c.ClaimsData, "Issue new credentials.")
@@ -166,11 +166,4 @@ func keyOrNothing(kind Kind, s string) string {
 		return ""
 	}
 	return s
-}
-
-func lowerFirst(s string) string {
-	if s == "" {
-		return ""
-	}
-	return strings.ToLower(s[:1]) + s[1:]
 }
