@@ -27,6 +27,26 @@ type Link struct {
 	Why string
 }
 
+// Above returns the public key of the account that claims say they were issued by:
+// of users, activations and answers of an auth callout. It is "" for all else.
+func Above(c jwt.Claims) string {
+	account := ""
+	switch v := c.(type) {
+	case *jwt.UserClaims:
+		account = v.IssuerAccount
+	case *jwt.ActivationClaims:
+		account = v.IssuerAccount
+	case *jwt.AuthorizationResponseClaims:
+		account = v.IssuerAccount
+	default:
+		return ""
+	}
+	if account == "" {
+		account = c.Claims().Issuer
+	}
+	return keyOrNothing(KindAccount, account)
+}
+
 // Chain follows the signatures of c up to the operator: of a user or activation by
 // its account, of an account by its operator. account finds an account's claims by
 // its key and operators lists whom servers trust; what either does not know makes a
@@ -37,10 +57,8 @@ func Chain(c jwt.Claims, account func(id string) *jwt.AccountClaims, operators [
 		return []Link{operatorSelf(v)}
 	case *jwt.AccountClaims:
 		return []Link{byOperator(v, operators)}
-	case *jwt.UserClaims:
-		return underAccount(v.Issuer, v.IssuerAccount, v.Subject, account, operators)
-	case *jwt.ActivationClaims:
-		return underAccount(v.Issuer, v.IssuerAccount, "", account, operators)
+	case *jwt.UserClaims, *jwt.ActivationClaims, *jwt.AuthorizationResponseClaims:
+		return underAccount(v, account, operators)
 	}
 	return nil
 }
@@ -76,11 +94,10 @@ func byOperator(a *jwt.AccountClaims, operators []*jwt.OperatorClaims) Link {
 	return l
 }
 
-func underAccount(issuer, issuerAccount, user string, account func(string) *jwt.AccountClaims, operators []*jwt.OperatorClaims) []Link {
-	l := Link{Kind: KindAccount, Key: issuer, Signer: issuer, State: LinkUnknown, Why: "The account is not known here."}
-	if issuerAccount != "" {
-		l.Key = issuerAccount
-	}
+func underAccount(c jwt.Claims, account func(string) *jwt.AccountClaims, operators []*jwt.OperatorClaims) []Link {
+	issuer := c.Claims().Issuer
+	_, user := c.(*jwt.UserClaims)
+	l := Link{Kind: KindAccount, Key: Above(c), Signer: issuer, State: LinkUnknown, Why: "The account is not known here."}
 	a := account(l.Key)
 	if a == nil {
 		return []Link{l}
@@ -90,7 +107,7 @@ func underAccount(issuer, issuerAccount, user string, account func(string) *jwt.
 	scope, signs := a.SigningKeys.GetScope(issuer)
 	role, scoped := scope.(*jwt.UserScope)
 	switch {
-	case scoped && user == "":
+	case scoped && !user:
 		// A nats-server takes an activation from any signing key of the exporter.
 		l.State, l.Role, l.Why = LinkTrusted, role.Role, "A scoped signing key of the account signed."
 	case scoped:
@@ -99,7 +116,7 @@ func underAccount(issuer, issuerAccount, user string, account func(string) *jwt.
 		l.State, l.Why = LinkTrusted, "A signing key of the account signed."
 	case issuer != a.Subject:
 		l.State, l.Why = LinkBroken, "The account does not have this signing key, or no longer."
-	case user != "" && strictOperator(top, operators):
+	case user && strictOperator(top, operators):
 		l.State, l.Why = LinkBroken, "The account's identity key signed, but the operator demands signing keys (strict)."
 	default:
 		l.State, l.Why = LinkTrusted, "The account's identity key signed."

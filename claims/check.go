@@ -85,9 +85,13 @@ func ownProblems(c jwt.Claims) (problems Problems, ok bool) {
 	case *jwt.AccountClaims:
 		return CheckAccount(AccountOf(v)), true
 	case *jwt.UserClaims:
-		return CheckUser(UserOf(v)), true
+		u := UserOf(v)
+		u.Account = Above(v) // left out where the identity key signs
+		return CheckUser(u), true
 	case *jwt.ActivationClaims:
-		return CheckActivation(ActivationOf(v)), true
+		a := ActivationOf(v)
+		a.Exporter = Above(v)
+		return CheckActivation(a), true
 	}
 	return nil, false
 }

@@ -81,7 +81,7 @@ func (k known) find(id string) *jwt.AccountClaims {
 // account that is not here may be of any operator.
 func knownTo(ctx context.Context, t *store.Tx, c jwt.Claims) (known, error) {
 	var k known
-	id, operatorID := accountOf(c), ""
+	id, operatorID := claims.Above(c), ""
 	if id != "" {
 		a, err := t.GetAccount(ctx, id)
 		switch {
@@ -125,23 +125,6 @@ func (k *known) trust(o Operator) error {
 	return nil
 }
 
-// accountOf returns the key of the account that c says it was issued by.
-func accountOf(c jwt.Claims) string {
-	switch v := c.(type) {
-	case *jwt.UserClaims:
-		if v.IssuerAccount != "" {
-			return v.IssuerAccount
-		}
-		return v.Issuer
-	case *jwt.ActivationClaims:
-		if v.IssuerAccount != "" {
-			return v.IssuerAccount
-		}
-		return v.Issuer
-	}
-	return ""
-}
-
 // AttemptInput is a connection to explain.
 type AttemptInput struct {
 	// JWT is the user's, or a creds file without its seed.
@@ -172,7 +155,7 @@ func (i *Issuer) Explain(ctx context.Context, caller Caller, in AttemptInput) (c
 		}
 		in.JWT = claims.NewSecret(token.Text)
 		k, err := knownTo(ctx, t, u)
-		view.Operators, view.Account, accountID = k.operators, k.token, accountOf(u)
+		view.Operators, view.Account, accountID = k.operators, k.token, claims.Above(u)
 		return view, err
 	})
 	if err != nil {
