@@ -330,6 +330,7 @@ func TestCapabilitySentences(t *testing.T) {
 		"no acknowledgement":       {publish("$JS.API.>", ""), "can consume from every stream, but not acknowledge", "$JS.API.>"},
 		"acknowledged as a reply":  {jwt.Permissions{Pub: publish("$JS.API.>", "").Pub, Resp: &jwt.ResponsePermission{}}, "can consume from every stream", "$JS.API.>"},
 		"a reader of one key":      {publish("$JS.API.STREAM.INFO.KV_cfg\n$JS.API.DIRECT.GET.KV_cfg.*.cfg.k", ""), "can read KV bucket cfg, only $JS.API.DIRECT.GET.KV_cfg.*.cfg.k", "$JS.API.DIRECT.GET.KV_cfg.*.cfg.k"},
+		"a bucket that is shut":    {publish("$JS.>\n$KV.>", "$JS.API.STREAM.INFO.KV_cfg"), "cannot read KV bucket cfg: may not publish to $JS.API.STREAM.INFO.KV_cfg", "$JS.API.STREAM.INFO.KV_cfg"},
 		"a stream":                 {publish("$JS.API.CONSUMER.INFO.O.*\n$JS.API.CONSUMER.*.*.O.>\n$JS.ACK.O.>", ""), "can consume from stream O", "$JS.API.CONSUMER.*.*.O.>"},
 		"an inbox for answers":     {jwt.Permissions{Pub: publish("", "$KV.cfg.x").Pub, Sub: subscribe("_INBOX.*.*", "").Sub}, "cannot watch KV bucket cfg: may not subscribe to _INBOX.>", ""},
 	} {

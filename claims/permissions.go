@@ -86,7 +86,8 @@ const calloutSubject = "$SYS.REQ.USER.AUTH"
 // defaults taken where the user has no permissions at all, and what the server
 // adds is added. The claims are read as decoded from a JWT: there an empty allow
 // list beside another list allows nothing, an absent one everything.
-// user.Issuer decides whether a template rules. Neither claims may be nil; that
+// user.Issuer decides whether a template rules. Where an auth callout decides about
+// a user, user is what the callout answered. Neither claims may be nil; that
 // the server accepts them otherwise is not asked. Rules may be shared with other
 // results and are not to be changed.
 func EffectivePermissions(user *jwt.UserClaims, account *jwt.AccountClaims) Effective {
