@@ -20,8 +20,13 @@ import (
 // compose signs a payload as it is, so that it may hold what nats-io/jwt would not write.
 func compose(t testing.TB, payload string, by pair) string {
 	t.Helper()
+	return composeWith(t, `{"typ":"JWT","alg":"ed25519-nkey"}`, payload, by)
+}
+
+func composeWith(t testing.TB, header, payload string, by pair) string {
+	t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
-	input := encode([]byte(`{"typ":"JWT","alg":"ed25519-nkey"}`)) + "." + encode([]byte(payload))
+	input := encode([]byte(header)) + "." + encode([]byte(payload))
 	signature, err := by.Sign([]byte(input))
 	if err != nil {
 		t.Fatal(err)
