@@ -139,8 +139,8 @@ func identify(payload []byte) (jwt.ClaimType, int, error) {
 	return kind, v, nil
 }
 
-// fieldRE is the path of a field that nats-io/jwt has a name for.
-var fieldRE = regexp.MustCompile(`^[a-z_]+(\.[a-z_]+)*$`)
+// embeddedRE is the name of an embedded Go type in the path of a field.
+var embeddedRE = regexp.MustCompile(`\b[A-Z][A-Za-z]*\.`)
 
 // undecodable says why nats-io/jwt does not decode a JWT, without the value
 // that its own error repeats.
@@ -150,8 +150,8 @@ func undecodable(err error) error {
 	switch {
 	case errors.As(err, &syntax):
 		return errors.New("the payload of the JWT is not JSON")
-	case errors.As(err, &mistyped) && fieldRE.MatchString(mistyped.Field):
-		return fmt.Errorf("the field %s of the JWT has a value of the wrong kind or out of range", mistyped.Field)
+	case errors.As(err, &mistyped) && mistyped.Field != "": // names of nats-io/jwt's, none of the JWT's own
+		return fmt.Errorf("the field %s of the JWT has a value of the wrong kind or out of range", embeddedRE.ReplaceAllString(mistyped.Field, ""))
 	case errors.As(err, &mistyped):
 		return errors.New("the payload of the JWT holds a value of the wrong kind or out of range")
 	case strings.HasSuffix(err.Error(), "signature verification"):
