@@ -219,7 +219,7 @@ func (c capabilities) answer() Capability {
 	case d.Access == AccessAllowed:
 		return Capability{Can: true, Text: "can answer requests", Because: d.Rule}
 	case d.RepliesOnly && c.Responses.Expires > 0 && c.Responses.MaxMsgs > 0:
-		return Capability{Can: true, Text: "can answer requests, with " + count(c.Responses.MaxMsgs, "reply", "replies") + " within " + c.Responses.Expires.String()}
+		return Capability{Can: true, Text: "can answer requests, with " + counted(c.Responses.MaxMsgs, "reply", "replies") + " within " + c.Responses.Expires.String()}
 	case d.RepliesOnly:
 		return Capability{Can: true, Text: "can answer requests"}
 	}
@@ -258,14 +258,14 @@ func summary(verb string, s RuleSet) Capability {
 	case open[">"] && len(shut) == 0:
 		out.Text = "can " + verb + " anything"
 	case open[">"]:
-		out.Text = "can " + verb + " anything but " + count(len(shut), "subject", "subjects")
+		out.Text = "can " + verb + " anything but " + counted(len(shut), "subject", "subjects")
 	default:
-		out.Text = "can " + verb + " " + count(n, "subject", "subjects")
+		out.Text = "can " + verb + " " + counted(n, "subject", "subjects")
 	}
 	return out
 }
 
-func count(n int, one, many string) string {
+func counted(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
