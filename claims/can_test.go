@@ -44,6 +44,8 @@ func TestOddCases(t *testing.T) {
 		"a group of another subject":          {subscribe("jobs\nother.* workers", ""), "jobs", "others", allowed, "The user's own permissions allow jobs.", "jobs", ""},
 		"a pattern of groups":                 {subscribe("jobs v1.*", ""), "jobs", "v1.a", allowed, "The user's own permissions allow jobs v1.*.", "jobs", ""},
 		"a pattern that begins with a *":      {subscribe("jobs *z.*", ""), "jobs", "q.a", allowed, "The user's own permissions allow jobs *z.*.", "jobs", ""},
+		"a group called > is not in *":        {subscribe("jobs *", ""), "jobs", ">", denied, "For this subject the allow list names other queue groups, such as *, so this one is refused.", "", ""},
+		"nor is a * in what begins with it":   {subscribe("jobs *z.*", ""), "jobs", "*.a", denied, "For this subject the allow list names other queue groups, such as *z.*, so this one is refused.", "", ""},
 		"a denied group, alone":               {subscribe("", "jobs workers"), "jobs", "", allowed, "Nothing restricts it.", "jobs", ""},
 		"a denied group, in it":               {subscribe("", "jobs workers"), "jobs", "workers", denied, "The user's own permissions deny jobs workers.", "", ""},
 		"a denied group, in another":          {subscribe("", "jobs workers"), "jobs", "others", allowed, "Nothing restricts it.", "jobs", ""},
