@@ -75,10 +75,13 @@ func (d *differ) subjects(pointer, verb string, a, b jwt.Permission, all [2]stri
 	list := func(s []string) string { return strings.Join(s, ", ") }
 	switch {
 	case len(removed)+len(added) == 0:
+		if len(a.Allow) == 0 && all[0] != all[1] {
+			d.add(pointer+"/allow", field+" allow", d.was(all[0]), all[1], d.label+"may "+verb+" "+all[1]+" from now on, it was "+all[0])
+		}
 	case d.fresh:
-		d.add(pointer+"/allow", field+" allow", "", list(b.Allow), d.label+"may "+verb+" only "+list(b.Allow))
+		d.add(pointer+"/allow", field+" allow", "", list(b.Allow), d.label+"may only "+verb+" "+list(b.Allow))
 	case len(a.Allow) == 0:
-		d.add(pointer+"/allow", field+" allow", all[0], list(b.Allow), d.label+"may "+verb+" only "+list(b.Allow)+" from now on, it was "+all[0])
+		d.add(pointer+"/allow", field+" allow", all[0], list(b.Allow), d.label+"may only "+verb+" "+list(b.Allow)+" from now on, it was "+all[0])
 	case len(b.Allow) == 0:
 		d.add(pointer+"/allow", field+" allow", list(a.Allow), all[1], d.label+"may "+verb+" "+all[1]+", it was only "+list(a.Allow))
 	default:

@@ -34,6 +34,7 @@ func TestConnections(t *testing.T) {
 		want = append(want, claims.Connection{
 			ServerID: servers[n].ID(), ServerName: servers[n].Name(), UserKey: ua.id, IssuerKey: a.id,
 			Client: name, Host: "127.0.0.1", Type: "nats", Lang: "go", Version: nats.Version,
+			User: &claims.ConnectedUser{Name: "ua", Subscriptions: -1},
 		})
 	}
 	w.connect(servers[2], ub)
@@ -41,11 +42,11 @@ func TestConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(claims.Connection{}, "CID", "Since", "InMsgs", "OutMsg")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(claims.Connection{}, "CID", "Since", "InMsgs", "OutMsg"), cmpopts.IgnoreFields(claims.ConnectedUser{}, "IssuedAt")); diff != "" {
 		t.Errorf("connections (-want +got):\n%s", diff)
 	}
 	for _, c := range got {
-		if c.CID == 0 || time.Since(c.Since) > patience {
+		if c.CID == 0 || time.Since(c.Since) > patience || time.Since(time.Unix(c.User.IssuedAt, 0)) > patience {
 			t.Errorf("connection %+v", c)
 		}
 	}
