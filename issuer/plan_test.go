@@ -82,7 +82,7 @@ func TestPlanCountsConnections(t *testing.T) {
 			{UserKey: w.ada.Issued.PublicKey, IssuerKey: w.ada.Issued.Signer},
 			{UserKey: w.device.Issued.PublicKey, IssuerKey: w.device.Issued.Signer},
 			{UserKey: w.device.Issued.PublicKey, IssuerKey: w.device.Issued.Signer},
-			{UserKey: "UX", IssuerKey: "AX"},
+			{UserKey: newUserKey(t), IssuerKey: w.ada.Issued.Signer},
 		}
 		var asked int
 		var silent error
