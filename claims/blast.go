@@ -3,7 +3,6 @@ package claims
 import (
 	"cmp"
 	"encoding/json"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -22,8 +21,8 @@ const (
 	FateUncertain  Fate = "uncertain"
 )
 
-// Verdict is a fate with its reason.
-type Verdict struct {
+// Effect is a fate with its reason.
+type Effect struct {
 	Fate Fate
 	// Why is a sentence for people, the same for all that share it. It is empty for
 	// what merely stays.
@@ -42,7 +41,7 @@ const (
 // Impact is what becomes of one connection.
 type Impact struct {
 	Connection Connection
-	Verdict
+	Effect
 }
 
 // Blast is what a change does to the live connections.
@@ -61,9 +60,9 @@ type Blast struct {
 	Expires int64
 }
 
-// Reason is a verdict with the number of connections it is of.
+// Reason is a verdict with the number of connections it has.
 type Reason struct {
-	Verdict
+	Effect
 	Connections int
 }
 
@@ -71,11 +70,11 @@ type Reason struct {
 func (b Blast) Reasons() []Reason {
 	var out []Reason
 	for _, i := range b.Impacts {
-		n := slices.IndexFunc(out, func(r Reason) bool { return r.Verdict == i.Verdict })
+		n := slices.IndexFunc(out, func(r Reason) bool { return r.Effect == i.Effect })
 		switch {
 		case i.Why == "":
 		case n < 0:
-			out = append(out, Reason{i.Verdict, 1})
+			out = append(out, Reason{i.Effect, 1})
 		default:
 			out[n].Connections++
 		}
@@ -176,10 +175,10 @@ func ranked(live []Connection, counts func(Connection) bool) ([]rank, int) {
 
 // verdict asks in the server's order: the first reason that closes a connection is
 // the one it is told.
-func (u *update) verdict(n int) Verdict {
+func (u *update) verdict(n int) Effect {
 	c := u.live[n]
 	if u.after == nil {
-		return Verdict{FateRefused, "The account is deleted.", "Account Authentication Expired"}
+		return Effect{FateRefused, "The account is deleted.", "Account Authentication Expired"}
 	}
 	if u.exceeds(n) {
 		return u.exceeded(c.ServerID)
@@ -188,22 +187,22 @@ func (u *update) verdict(n int) Verdict {
 		return v
 	}
 	if u.ranks[n].newer < u.over {
-		return Verdict{FateUncertain, "The servers together hold more connections than allowed; they balance it among themselves, the newest of each first.", tooManyConnections}
+		return Effect{FateUncertain, "The servers together hold more connections than allowed; they balance it among themselves, the newest of each first.", tooManyConnections}
 	}
 	if c.Type == TypeLeaf && u.leafRanks[n].newer < u.overLeafs {
-		return Verdict{FateUncertain, "The servers together hold more leaf nodes than allowed; they balance it among themselves, the newest of each first.", tooManyConnections}
+		return Effect{FateUncertain, "The servers together hold more leaf nodes than allowed; they balance it among themselves, the newest of each first.", tooManyConnections}
 	}
 	return u.stays(c)
 }
 
 // ownReason closes a connection whatever others there are.
-func (u *update) ownReason(c Connection) Verdict {
-	for _, ask := range []func(Connection) Verdict{u.refusedBearer, u.revoked, u.signer, u.subscriptions} {
+func (u *update) ownReason(c Connection) Effect {
+	for _, ask := range []func(Connection) Effect{u.refusedBearer, u.revoked, u.signer, u.subscriptions} {
 		if v := ask(c); v.Fate != "" {
 			return v
 		}
 	}
-	return Verdict{}
+	return Effect{}
 }
 
 // exceeds tells whether the server has as many older connections as are allowed.
@@ -214,8 +213,8 @@ func (u *update) exceeds(n int) bool {
 
 // exceeded is said of the newest. The server counts those which it closes for
 // another reason a moment later, and these make room.
-func (u *update) exceeded(server string) Verdict {
-	v := Verdict{
+func (u *update) exceeded(server string) Effect {
+	v := Effect{
 		FateRefused, "The account may have no more than " + plural(u.after.Limits.Conn, "connection") + "; the oldest stay.",
 		tooManyConnections,
 	}
@@ -242,35 +241,35 @@ func (c Connection) bearer() bool {
 // callout tells whether an auth callout let the connection in.
 func (c Connection) callout() bool { return c.User == nil && !IsPublicKey(KindUser, c.UserKey) }
 
-func (u *update) refusedBearer(c Connection) Verdict {
+func (u *update) refusedBearer(c Connection) Effect {
 	if u.after.Limits.DisallowBearer && c.bearer() {
-		return Verdict{FateRefused, "The account refuses bearer tokens.", "Authorization Violation"}
+		return Effect{FateRefused, "The account refuses bearer tokens.", "Authorization Violation"}
 	}
-	return Verdict{}
+	return Effect{}
 }
 
 // revoked compares with the issue time, or where that is not known with the time of
 // the connection: nothing is used before it is issued.
-func (u *update) revoked(c Connection) Verdict {
+func (u *update) revoked(c Connection) Effect {
 	const says = "User Authentication Revoked"
 	for _, subject := range []string{jwt.All, c.UserKey} {
 		upTo, ok := u.after.Revocations[subject]
 		switch {
 		case !ok:
 		case c.callout() && c.Since.Unix() <= upTo && u.after.HasExternalAuthorization():
-			return Verdict{FateRefused, "Its credential is revoked, and so is the one that it shows to the auth callout, unless that is newer.", says}
+			return Effect{FateRefused, "Its credential is revoked, and so is the one that it shows to the auth callout, unless that is newer.", says}
 		case c.callout() && c.Since.Unix() <= upTo:
-			return Verdict{FateReconnects, "Its credential is revoked; the auth callout that let it in issues a new one each time.", says}
+			return Effect{FateReconnects, "Its credential is revoked; the auth callout that let it in issues a new one each time.", says}
 		case c.User != nil && c.User.IssuedAt <= upTo, c.User == nil && c.Since.Unix() <= upTo:
-			return Verdict{FateRefused, "Its credential is revoked.", says}
+			return Effect{FateRefused, "Its credential is revoked.", says}
 		case c.User == nil && upTo > u.before.Revocations[subject]:
-			return Verdict{FateUncertain, "It is closed if its credential was issued before the time of the revocation; the server does not tell when that was.", says}
+			return Effect{FateUncertain, "It is closed if its credential was issued before the time of the revocation; the server does not tell when that was.", says}
 		}
 	}
 	if c.callout() && u.revokesUnknown() {
-		return Verdict{FateUncertain, "It was let in by an auth callout under a key that only the callout service knows; that key may be the one that is revoked.", says}
+		return Effect{FateUncertain, "It was let in by an auth callout under a key that only the callout service knows; that key may be the one that is revoked.", says}
 	}
-	return Verdict{}
+	return Effect{}
 }
 
 // revokesUnknown tells whether a key is newly revoked that no connection shows.
@@ -285,9 +284,9 @@ func (u *update) revokesUnknown() bool {
 
 // signer asks for the key that issued the user JWT. Users of the account's identity
 // key are left alone.
-func (u *update) signer(c Connection) Verdict {
+func (u *update) signer(c Connection) Effect {
 	if c.IssuerKey == u.after.Subject || c.IssuerKey == "" {
-		return Verdict{}
+		return Effect{}
 	}
 	scope, ok := u.after.SigningKeys[c.IssuerKey]
 	old, is := scopeOf(u.before.SigningKeys[c.IssuerKey]), scopeOf(scope)
@@ -297,18 +296,18 @@ func (u *update) signer(c Connection) Verdict {
 	}
 	switch {
 	case !ok:
-		return Verdict{FateRefused, "The signing key of its credential is removed.", says}
+		return Effect{FateRefused, "The signing key of its credential is removed.", says}
 	case same(old, is):
-		return Verdict{}
+		return Effect{}
 	case is == nil:
-		return Verdict{FateRefused, "The signing key of its credential carries no template any more, and the credential allows nothing by itself.", says}
+		return Effect{FateRefused, "The signing key of its credential carries no template any more, and the credential allows nothing by itself.", says}
 	case old == nil:
-		return Verdict{FateRefused, "The signing key of its credential carries a template now, and the credential has permissions of its own.", ""}
+		return Effect{FateRefused, "The signing key of its credential carries a template now, and the credential has permissions of its own.", ""}
 	}
 	if why := shutOut(is, u.after, c); why != "" {
-		return Verdict{FateRefused, why, ""}
+		return Effect{FateRefused, why, ""}
 	}
-	return Verdict{FateReconnects, "Its template " + cmp.Or(is.Role, "without a name") + " changes.", ""}
+	return Effect{FateReconnects, "Its template " + cmp.Or(is.Role, "without a name") + " changes.", ""}
 }
 
 // shutOut returns why the template refuses who is connected now, "" when it does
@@ -317,7 +316,7 @@ func shutOut(s *jwt.UserScope, a *jwt.AccountClaims, c Connection) string {
 	switch t := s.Template; {
 	case t.ProxyRequired:
 		return "Its template lets it in through a trusted proxy only."
-	case len(t.Src) > 0 && !within(c.Host, t.Src):
+	case len(t.Src) > 0 && !SourceAllowed(t.Src, c.Host):
 		return "Its template does not allow the address it connects from."
 	case len(t.AllowedConnectionTypes) > 0 && !typeAllowed(c.Type, t.AllowedConnectionTypes):
 		return "Its template does not allow its type of connection."
@@ -347,7 +346,7 @@ func typeAllowed(listed string, allowed []string) bool {
 
 // subscriptions compares as the server does at each update, whatever changed: who
 // holds exactly as many as allowed is closed (client.go: subsAtLimit).
-func (u *update) subscriptions(c Connection) Verdict {
+func (u *update) subscriptions(c Connection) Effect {
 	limit := int64(jwt.NoLimit)
 	if c.User != nil {
 		limit = c.User.Subscriptions
@@ -357,9 +356,9 @@ func (u *update) subscriptions(c Connection) Verdict {
 	}
 	limit = lower(limit, u.after.Limits.Subs)
 	if limit < 0 || c.Subscriptions < limit {
-		return Verdict{}
+		return Effect{}
 	}
-	return Verdict{
+	return Effect{
 		FateReconnects, "It holds as many subscriptions as it may have, or more: any update of the account closes such a connection, and it may not subscribe to as much again.",
 		tooManySubscriptions,
 	}
@@ -374,7 +373,7 @@ func lower(a, b int64) int64 {
 }
 
 // stays says what a connection that stays notices.
-func (u *update) stays(c Connection) Verdict {
+func (u *update) stays(c Connection) Effect {
 	var why []string
 	if l := u.after.Limits.Payload; lower(u.before.Limits.Payload, l) != u.before.Limits.Payload {
 		why = append(why, "It is not told of the new limit: a message of more than "+size(l)+" closes it (Maximum Payload Violation).")
@@ -387,7 +386,7 @@ func (u *update) stays(c Connection) Verdict {
 	if !own && !same(u.before.DefaultPermissions, u.after.DefaultPermissions) {
 		why = append(why, "Its permissions change at once, since it has none of its own.")
 	}
-	return Verdict{Fate: FateStays, Why: strings.Join(why, " ")}
+	return Effect{Fate: FateStays, Why: strings.Join(why, " ")}
 }
 
 func plural(n int64, noun string) string {
@@ -395,15 +394,6 @@ func plural(n int64, noun string) string {
 		return "1 " + noun
 	}
 	return count(n) + " " + noun + "s"
-}
-
-// within tells whether a host is in one of the networks.
-func within(host string, networks []string) bool {
-	addr, err := netip.ParseAddr(host)
-	return err == nil && slices.ContainsFunc(networks, func(s string) bool {
-		p, err := netip.ParsePrefix(s)
-		return err == nil && p.Contains(addr.Unmap())
-	})
 }
 
 // LockedOut is an account that servers refuse after their restart.

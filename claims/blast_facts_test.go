@@ -146,7 +146,7 @@ func TestBlastOfLeafNodes(t *testing.T) {
 		r.after(c)
 		blast := claims.BlastRadius(before, c.AccountClaims, live)
 		if blast.Impacts[n].Fate != r.fate {
-			t.Errorf("%s: predicted %+v", name, blast.Impacts[n].Verdict)
+			t.Errorf("%s: predicted %+v", name, blast.Impacts[n].Effect)
 		}
 		a.push(t, c.AccountClaims)
 		if r.reason == "" {
@@ -262,7 +262,7 @@ func TestBlastOfCallouts(t *testing.T) {
 		impact := claims.BlastRadius(before, target.AccountClaims, target.live).Impacts[n]
 		a.push(t, target.AccountClaims)
 		if what := observe(g, impact); what != "" || impact.Fate != r.fate {
-			t.Errorf("%s: %s, predicted %+v", name, what, impact.Verdict)
+			t.Errorf("%s: %s, predicted %+v", name, what, impact.Effect)
 		}
 	}
 }
@@ -332,7 +332,7 @@ func TestBlastOfDeletion(t *testing.T) {
 	}
 	for n, g := range c.guests {
 		if what := observe(g, blast.Impacts[c.index(n)]); what != "" {
-			t.Errorf("%s: %s, predicted %+v", g.Opts.Name, what, blast.Impacts[c.index(n)].Verdict)
+			t.Errorf("%s: %s, predicted %+v", g.Opts.Name, what, blast.Impacts[c.index(n)].Effect)
 		}
 	}
 }

@@ -213,7 +213,7 @@ func TestBlastRadius(t *testing.T) {
 			connections++
 			impact := blast.Impacts[c.index(n)]
 			if what := observe(g, impact); what != "" || impact.Fate != r.fates[n] {
-				t.Errorf("%s: %s: %s, predicted %+v", r.name, g.Opts.Name, what, impact.Verdict)
+				t.Errorf("%s: %s: %s, predicted %+v", r.name, g.Opts.Name, what, impact.Effect)
 				wrong++
 				continue
 			}

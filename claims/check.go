@@ -1,7 +1,10 @@
 package claims
 
 import (
+	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -21,7 +24,7 @@ func libraryProblems(c jwt.Claims) Problems {
 		if i.TimeCheck {
 			continue
 		}
-		out = append(out, Problem{Code: "refused_by_server", Blocking: i.Blocking, Detail: sentence(i.Description)})
+		out = append(out, Problem{Code: "refused_by_server", Blocking: i.Blocking, Server: i.Blocking, Detail: sentence(i.Description)})
 	}
 	return out
 }
@@ -36,7 +39,8 @@ func sentence(s string) string {
 	if out == "" {
 		return "A nats-server would refuse these claims."
 	}
-	return strings.ToUpper(out[:1]) + out[1:] + "."
+	first, size := utf8.DecodeRuneInString(out)
+	return string(unicode.ToUpper(first)) + out[size:] + "."
 }
 
 func unquoted(s, opening, closing string) string {
@@ -49,4 +53,45 @@ func unquoted(s, opening, closing string) string {
 		rest = s[to+len(closing):]
 	}
 	return s[:from] + strings.Repeat(" ", len(opening)-1) + "…" + rest
+}
+
+// libraryRefuses tells whether a part of claims fails nats-io/jwt's validation,
+// which a nats-server runs over operator-signed and user JWTs.
+func libraryRefuses(validate func(*jwt.ValidationResults)) bool {
+	vr := jwt.CreateValidationResults()
+	validate(vr)
+	return vr.IsBlocking(false)
+}
+
+// serverProblems returns what a nats-server refuses claims for.
+func serverProblems(c jwt.Claims) Problems {
+	own, ok := ownProblems(c)
+	if !ok {
+		return Problems{blocking("/nats/type", "unsupported_type", "A JWT of this type is made by a server or a callout service for one connection and is not signed anew.")}
+	}
+	out := slices.DeleteFunc(own, func(p Problem) bool { return !p.Server })
+	if _, operator := c.(*jwt.OperatorClaims); operator || len(out) > 0 {
+		return out // a server does not run the library's validation over an operator
+	}
+	return slices.DeleteFunc(libraryProblems(c), func(p Problem) bool { return !p.Server })
+}
+
+// ownProblems runs the checks of what Chancery makes itself; ok is false for types
+// that it does not make.
+func ownProblems(c jwt.Claims) (problems Problems, ok bool) {
+	switch v := c.(type) {
+	case *jwt.OperatorClaims:
+		return CheckOperator(OperatorOf(v)), true
+	case *jwt.AccountClaims:
+		return CheckAccount(AccountOf(v)), true
+	case *jwt.UserClaims:
+		u := UserOf(v)
+		u.Account = Above(v) // left out where the identity key signs
+		return CheckUser(u), true
+	case *jwt.ActivationClaims:
+		a := ActivationOf(v)
+		a.Exporter = Above(v)
+		return CheckActivation(a), true
+	}
+	return nil, false
 }

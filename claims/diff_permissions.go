@@ -103,13 +103,13 @@ func (d *differ) subjects(pointer, verb string, a, b jwt.Permission, all [2]stri
 func (d *differ) responses(a, b *jwt.ResponsePermission) {
 	d.flag("/resp", "Responses", a != nil, b != nil)
 	x, y := orNew(a), orNew(b)
-	d.text("/resp/max", "Responses to one request", responses(a, x.MaxMsgs), responses(b, y.MaxMsgs))
+	d.text("/resp/max", "Responses to one request", responseCount(a, x.MaxMsgs), responseCount(b, y.MaxMsgs))
 	d.text("/resp/ttl", "Time for responses", answerTime(a, x.Expires), answerTime(b, y.Expires))
 }
 
 // What 0 stands for: server/const.go, DEFAULT_ALLOW_RESPONSE_MAX_MSGS and
 // DEFAULT_ALLOW_RESPONSE_EXPIRATION.
-func responses(r *jwt.ResponsePermission, n int) string {
+func responseCount(r *jwt.ResponsePermission, n int) string {
 	switch {
 	case r == nil:
 		return ""
@@ -123,5 +123,5 @@ func answerTime(r *jwt.ResponsePermission, d time.Duration) string {
 	if r == nil {
 		return ""
 	}
-	return cmp.Or(span(d), "2m0s (0)")
+	return cmp.Or(duration(d), "2m0s (0)")
 }

@@ -19,7 +19,8 @@ type world struct {
 	server            *server.Server
 }
 
-func newWorld(t *testing.T) *world {
+// newWorld starts the server with the options that edits change.
+func newWorld(t testing.TB, edits ...func(*server.Options)) *world {
 	t.Helper()
 	w := &world{operator: newPair(t, claims.KindOperator), signing: newPair(t, claims.KindOperator)}
 	system := newPair(t, claims.KindAccount)
@@ -32,10 +33,14 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.serve(t, claims.Account{ID: system.id, Name: "SYS", System: true, Settings: claims.NewAccountSettings()})
-	w.server, err = server.NewServer(&server.Options{
+	options := &server.Options{
 		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
 		TrustedOperators: []*jwt.OperatorClaims{oc}, SystemAccount: system.id, AccountResolver: &w.resolver,
-	})
+	}
+	for _, edit := range edits {
+		edit(options)
+	}
+	w.server, err = server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,13 +53,13 @@ func newWorld(t *testing.T) *world {
 }
 
 // serve makes the account known; a server fetches it once, so each test case has an account of its own.
-func (w *world) serve(t *testing.T, a claims.Account) {
+func (w *world) serve(t testing.TB, a claims.Account) {
 	t.Helper()
 	signed := sign(t, checked(t)(claims.BuildAccount(a)), w.signing, time.Now().Unix())
 	w.store(t, a.ID, signed.Token)
 }
 
-func (w *world) store(t *testing.T, id, token string) {
+func (w *world) store(t testing.TB, id, token string) {
 	t.Helper()
 	if err := w.resolver.Store(id, token); err != nil {
 		t.Fatal(err)

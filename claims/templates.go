@@ -1,9 +1,7 @@
 package claims
 
 import (
-	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -54,76 +52,34 @@ func CheckTemplate(t Template) Problems {
 	return append(problems, CheckPermissionLimits(t.Permissions, true)...)
 }
 
-// CheckPermissionLimits returns every problem of a user's or template's
-// permissions and limits; template allows template functions in subjects.
-func CheckPermissionLimits(p jwt.UserPermissionLimits, template bool) Problems {
-	problems := checkPermissions("/permissions", p.Permissions, template)
-	problems = append(problems, checkLimit("/limits/subscriptions", p.Subs)...)
-	problems = append(problems, checkLimit("/limits/data_bytes", p.Data)...)
-	problems = append(problems, checkLimit("/limits/payload_bytes", p.Payload)...)
-	for i, c := range p.Src {
-		if _, err := netip.ParsePrefix(c); err != nil {
-			problems = append(problems, blocking(Point("/source_cidrs", i), "invalid_cidr",
-				"A source network is written as address/bits, such as 10.0.0.0/8 or 2001:db8::/32."))
-		}
-	}
-	problems = append(problems, checkTimes(p.UserLimits)...)
-	for i, c := range p.AllowedConnectionTypes {
-		if !slices.Contains(connectionTypes, c) {
-			problems = append(problems, blocking(Point("/connection_types", i), "unknown_value",
-				"The connection types are STANDARD, WEBSOCKET, LEAFNODE, LEAFNODE_WS, MQTT, MQTT_WS and IN_PROCESS."))
-		}
-	}
-	return problems
-}
-
-var connectionTypes = []string{
-	jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket, jwt.ConnectionTypeLeafnode, jwt.ConnectionTypeLeafnodeWS,
-	jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS, jwt.ConnectionTypeInProcess,
-}
-
-func checkTimes(l jwt.UserLimits) Problems {
-	var out Problems
-	for i, t := range l.Times {
-		start, err1 := time.Parse(time.TimeOnly, t.Start)
-		end, err2 := time.Parse(time.TimeOnly, t.End)
-		if err1 != nil || err2 != nil {
-			out = append(out, blocking(Point("/times", i), "invalid_time", "Connect hours are written HH:MM:SS, from 00:00:00 to 23:59:59."))
-		} else if start.Equal(end) {
-			out = append(out, blocking(Point("/times", i), "invalid_time", "Start and end of connect hours must differ; an end before the start crosses midnight."))
-		}
-	}
-	if l.Locale != "" {
-		// Local is whatever zone the server happens to run in.
-		if _, err := time.LoadLocation(l.Locale); err != nil || l.Locale == "Local" {
-			out = append(out, blocking("/times_location", "invalid_time_zone", "The time zone must be an IANA name, such as Europe/Berlin."))
-		}
-	}
-	return out
-}
-
 func checkPermissions(pointer string, p jwt.Permissions, template bool) Problems {
 	var out Problems
 	for _, l := range []struct {
 		pointer string
 		list    []string
 		queue   bool
+		deny    bool
 	}{
-		{pointer + "/publish/allow", p.Pub.Allow, false},
-		{pointer + "/publish/deny", p.Pub.Deny, false},
-		{pointer + "/subscribe/allow", p.Sub.Allow, true},
-		{pointer + "/subscribe/deny", p.Sub.Deny, true},
+		{pointer + "/publish/allow", p.Pub.Allow, false, false},
+		{pointer + "/publish/deny", p.Pub.Deny, false, true},
+		{pointer + "/subscribe/allow", p.Sub.Allow, true, false},
+		{pointer + "/subscribe/deny", p.Sub.Deny, true, true},
 	} {
 		if len(l.list) > MaxSubjects {
 			out = append(out, blocking(l.pointer, "too_many", "At most 500 subjects are allowed in one list."))
 			continue
 		}
+		var found Problems
 		for i, s := range l.list {
-			out = append(out, CheckSubject(Point(l.pointer, i), s, l.queue, template)...)
+			found = append(found, CheckSubject(Point(l.pointer, i), s, l.queue, template)...)
 		}
 		if l.queue && template {
-			out = append(out, checkQueues(l.pointer, l.list)...)
+			found = append(found, checkQueues(l.pointer, l.list)...)
 		}
+		if l.deny && template {
+			refuseDenied(found, l.pointer, l.list)
+		}
+		out = append(out, found...)
 	}
 	if p.Resp != nil && p.Resp.MaxMsgs < -1 {
 		out = append(out, blocking(pointer+"/responses/max", "out_of_range", "The number of responses is -1 (unlimited) or more; 0 means 1."))
@@ -134,9 +90,6 @@ func checkPermissions(pointer string, p jwt.Permissions, template bool) Problems
 	return out
 }
 
-// maxExpansions is into how many subjects a nats-server expands one list.
-const maxExpansions = 4096
-
 // CheckTemplateUse returns what is wrong with a user of a template: a name that
 // is no single token where the template uses name(), tags that are missing, and
 // tags with so many values that the server gives up. A missing tag in a deny
@@ -145,13 +98,15 @@ const maxExpansions = 4096
 func CheckTemplateUse(t Template, account Account, userName string, userTags []string) Problems {
 	var out Problems
 	seen := map[Function]bool{}
+	x := expander{name: userName, accountName: account.Name, tags: userTags, accountTags: account.Settings.Tags}
 	p := t.Permissions.Permissions
 	for _, l := range []struct {
 		list []string
 		deny bool
 	}{{p.Pub.Deny, true}, {p.Sub.Deny, true}, {p.Pub.Allow, false}, {p.Sub.Allow, false}} {
-		if expandsTooFar(l.list, account.Settings.Tags, userTags) {
-			out = append(out, blocking("/tags", "too_many", "With these tags the template stands for more than 4,096 subjects in one list, which a nats-server refuses. Use fewer values of a tag."))
+		// What a deny list lacks is found below.
+		if r := x.expand("", l.list, false).refusal; r != nil && r.Code == "too_many" {
+			out = append(out, refused("/tags", r.Code, r.Detail))
 		}
 		for _, s := range l.list {
 			fns, _ := Functions(s)
@@ -164,38 +119,6 @@ func CheckTemplateUse(t Template, account Account, userName string, userTags []s
 		}
 	}
 	return out
-}
-
-// expandsTooFar tells whether a nats-server refuses the list: several values of a
-// tag multiply.
-func expandsTooFar(list, accountTags, userTags []string) bool {
-	total := 0
-	for _, s := range list {
-		fns, _ := Functions(s)
-		n, dropped := 1, false
-		for _, f := range fns {
-			tags := userTags
-			switch f.Name {
-			case "account-tag":
-				tags = accountTags
-			case "tag":
-			default:
-				continue
-			}
-			values := len(TagValues(tags, f.Tag))
-			dropped = dropped || values == 0
-			if n *= max(values, 1); n > maxExpansions {
-				return true
-			}
-		}
-		if total > maxExpansions-n { // the server asks before it drops anything
-			return true
-		}
-		if !dropped {
-			total += n
-		}
-	}
-	return false
 }
 
 func checkFunctionUse(f Function, deny bool, account Account, userName string, userTags []string) Problems {
@@ -220,11 +143,9 @@ func checkFunctionUse(f Function, deny bool, account Account, userName string, u
 	if len(TagValues(tags, f.Tag)) > 0 {
 		return nil
 	}
+	missing := tagUse{f.Tag, whose}.missing(deny)
 	if deny {
-		return Problems{blocking(pointer, "missing_tag", "The template needs the tag "+f.Tag+":… of the "+whose+" in a deny rule; without it a nats-server refuses the connection.")}
+		return Problems{refused(pointer, "missing_tag", missing)}
 	}
-	return Problems{{
-		Pointer: pointer, Code: "missing_tag",
-		Detail: "The template uses the tag " + f.Tag + ":… of the " + whose + "; without it the allow rules that use it are dropped.",
-	}}
+	return Problems{warning(pointer, "missing_tag", missing)}
 }

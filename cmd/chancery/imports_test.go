@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"store":           {"migrations", "claims"},
 	"store/storetest": {"store"},
 	"claims":          nil,
+	"claims/nsc":      {"claims"},
 	"migrations":      nil,
 }
 
@@ -34,6 +35,8 @@ var mayImport = map[string][]string{
 var mustNotImport = map[string][]string{
 	// Pure functions: no file, network or SQL.
 	"claims": {"os", "net/http", "database/sql", "github.com/nats-io/nats.go", "github.com/nats-io/nats-server"},
+	// Files are an fs.FS that is handed in, or are handed out.
+	"claims/nsc": {"os", "net/http", "database/sql", "github.com/nats-io/nats.go", "github.com/nats-io/nats-server"},
 	// Rows and transactions: no protocol, and no way to open a sealed seed.
 	"store": {"net/http", "github.com/nats-io/nats.go", "github.com/nats-io/nats-server", "github.com/tink-crypto"},
 	// Use cases: whoever opens seeds speaks to nobody outside but the store.
