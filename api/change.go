@@ -112,10 +112,10 @@ func (c Change) plan(p issuer.Plan) *Plan {
 }
 
 func effect(p issuer.Plan) *PlanEffect {
-	if p.Effect == nil {
+	if p.Blast == nil {
 		return nil
 	}
-	b := p.Effect
+	b := p.Blast
 	out := &PlanEffect{Closed: b.Closed, Refused: b.Refused, Uncertain: b.Uncertain, AtLeast: b.AtLeast, AtMost: b.AtMost, Reasons: []PlanReason{}}
 	for _, r := range b.Reasons() {
 		out.Reasons = append(out.Reasons, PlanReason{Fate: string(r.Fate), Connections: r.Connections, Why: r.Why, ServerSays: r.ServerSays})

@@ -98,6 +98,10 @@ func blastRows() []blastRow {
 			name: "another field while a user is at its template's subscription limit", before: func(c *blastCase) { c.scope.Template.Subs = 2 }, after: func(c *blastCase) { c.Description = "new" },
 			users: []visitor{{name: "a", signer: scopedKey, subs: 2, edit: scopedUser}, {name: "b", signer: scopedKey, subs: 1, edit: scopedUser}}, fates: fate(reconnects, stays),
 		},
+		{
+			name: "template allows 0 subscriptions, which its encoding drops", after: func(c *blastCase) { c.scope.Template.Subs = 0 },
+			users: []visitor{{name: "a", signer: scopedKey, subs: 2, edit: scopedUser}}, fates: fate(stays),
+		},
 		{name: "payload lowered", after: func(c *blastCase) { c.Limits.Payload = 10 }, users: three(plainKey), fates: fate(stays, stays, stays), check: tooLarge},
 		{name: "data lowered", after: func(c *blastCase) { c.Limits.Data = 1 }, users: three(plainKey), fates: fate(stays, stays, stays)},
 		{name: "plain key removed", after: func(c *blastCase) { delete(c.SigningKeys, c.plain.id) }, users: everyKind(), fates: fate(refusedNow, stays, stays)},

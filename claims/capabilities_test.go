@@ -22,7 +22,7 @@ type deed struct {
 	tells []string
 	// old is done with a bucket without direct get, and tried where a rule names it.
 	old bool
-	do    func(ctx context.Context, nc *nats.Conn) error
+	do  func(ctx context.Context, nc *nats.Conn) error
 }
 
 func stream(act func(context.Context, jetstream.JetStream) error) func(context.Context, *nats.Conn) error {

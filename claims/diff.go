@@ -76,7 +76,7 @@ func DiffTemplates(before, after Template) []FieldChange {
 	d.text("/name", "Name", before.Name, after.Name)
 	label := "Template " + cmp.Or(after.Name, before.Name) + ": "
 	d.part("", label, func(p *differ) { p.text("/description", "description", before.Description, after.Description) })
-	d.part("/permissions", label, func(p *differ) { p.permissionLimits(before.Permissions, after.Permissions) })
+	d.part("/permissions", label, func(p *differ) { p.template(before.Permissions, after.Permissions) })
 	return d.changes
 }
 

@@ -114,7 +114,7 @@ func (d *differ) scope(a, b *jwt.UserScope) {
 		p.text("/role", "role", a.Role, b.Role)
 		p.text("/description", "description", a.Description, b.Description)
 	})
-	d.part("/template", label, func(p *differ) { p.permissionLimits(a.Template, b.Template) })
+	d.part("/template", label, func(p *differ) { p.template(a.Template, b.Template) })
 }
 
 // scopeOf returns the template that a signing key carries, nil for a plain one.

@@ -284,7 +284,7 @@ func TestDiffOfPermissionsInWords(t *testing.T) {
 			c.SigningKeys.AddScopedSigner(s)
 		}
 	}
-	if got := claims.DiffAccounts(a, b); len(got) != 1 || got[0].Sentence() != "Template device: Subscriptions: 0 → 1" || got[0].Before != "0" || got[0].After != "1" {
+	if got := claims.DiffAccounts(a, b); len(got) != 1 || got[0].Sentence() != "Template device: Subscriptions: unlimited (0) → 1" || got[0].Before != "unlimited (0)" || got[0].After != "1" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -64,7 +64,7 @@ func foresee(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 		return fmt.Errorf("reading the new claims of account %s", a.ID)
 	}
 	blast := claims.BlastRadius(before, after, live)
-	plan.Effect, plan.Connections = &blast, blast.AtLeast
+	plan.Blast, plan.Connections = &blast, blast.AtLeast
 	return nil
 }
 

@@ -145,12 +145,13 @@ func TestPlanComesTrue(t *testing.T) {
 			{"a revocation", s.revoke(t, "d1"), nil, 2, 2, "/revocations/" + s.world.device.Issued.PublicKey, ""},
 			{"a revocation of everybody", s.revoke(t, issuer.Everybody), nil, 2, 2, "/revocations/*", ""},
 		} {
+			h.advance(time.Since(h.time()))
 			clients := s.enter(t)
 			plan, err := step.change(dryRun())
-			if err != nil || plan.Effect == nil || len(plan.Effect.Impacts) != len(clients) {
+			if err != nil || plan.Blast == nil || len(plan.Blast.Impacts) != len(clients) {
 				t.Fatalf("%s: %+v, %v", step.name, plan, err)
 			}
-			if b := plan.Effect; b.Closed != step.closed || b.Refused != step.refused || b.Uncertain != 0 || plan.Connections != step.closed {
+			if b := plan.Blast; b.Closed != step.closed || b.Refused != step.refused || b.Uncertain != 0 || plan.Connections != step.closed {
 				t.Errorf("%s: predicted %+v", step.name, b)
 			}
 			if c := plan.Changes; len(c) != 1 || c[0].Path != step.path || c[0].Text == "" || step.text != "" && c[0].Text != step.text {
@@ -160,7 +161,7 @@ func TestPlanComesTrue(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.push(t, s.admin, s.world.account.ID)
-			for _, x := range plan.Effect.Impacts {
+			for _, x := range plan.Blast.Impacts {
 				s.happens(t, step.name, clients[x.Connection.CID], x)
 			}
 			if step.back != nil {
@@ -186,11 +187,11 @@ func (s *stage) happens(t *testing.T, step string, c *client, x claims.Impact) {
 	select {
 	case <-c.closed:
 	case <-time.After(5 * time.Second):
-		t.Errorf("%s: open, predicted %+v", step, x.Verdict)
+		t.Errorf("%s: open, predicted %+v", step, x.Effect)
 	}
 	again, err := connect(t, s.server, c.creds)
 	if (err == nil) != (x.Fate == claims.FateReconnects) {
-		t.Errorf("%s: connecting again: %v, predicted %+v", step, err, x.Verdict)
+		t.Errorf("%s: connecting again: %v, predicted %+v", step, err, x.Effect)
 	}
 	if err == nil {
 		again.Close()

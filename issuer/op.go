@@ -70,8 +70,8 @@ type Plan struct {
 	Summary []claims.FieldChange
 	// Connections is how many live connections are closed at least, -1 if not known.
 	Connections int
-	// Effect is what becomes of the live connections; nil if not known.
-	Effect *claims.Blast
+	// Blast is what becomes of the live connections; nil if not known.
+	Blast *claims.Blast
 	// Credentials is how many unexpired credentials stop working.
 	Credentials int64
 	Warnings    claims.Problems

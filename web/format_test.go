@@ -189,7 +189,7 @@ func TestImpactInWords(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	blast := claims.Blast{Impacts: []claims.Impact{{Verdict: claims.Verdict{Fate: claims.FateRefused, Why: "W.", ServerSays: "S"}}, {Verdict: claims.Verdict{Fate: claims.FateStays}}}}
+	blast := claims.Blast{Impacts: []claims.Impact{{Effect: claims.Effect{Fate: claims.FateRefused, Why: "W.", ServerSays: "S"}}, {Effect: claims.Effect{Fate: claims.FateStays}}}}
 	if got := why(&blast); len(got) != 1 || got[0] != (reason{"1", "are refused", "W.", "S"}) || why(nil) != nil {
 		t.Errorf("%+v", got)
 	}

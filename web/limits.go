@@ -169,7 +169,7 @@ func (c *Console) planLimits(r *http.Request, v *visit) (answer, error) {
 func (c *Console) limitsPlan(p place, f *form, out issuer.Outcome[issuer.Account], moved bool) answer {
 	view := planView{
 		Title: "Change the limits of " + p.account.Name, Moved: moved, Changes: describe(out.Plan.Summary), Warnings: sentences(out.Plan.Warnings),
-		Impact: connectionsImpact(out.Plan.Effect), Reasons: why(out.Plan.Effect),
+		Impact: connectionsImpact(out.Plan.Blast), Reasons: why(out.Plan.Blast),
 		Servers: serverNames(c.live.Servers(p.account.OperatorID)),
 		Action:  p.accountURL("limits", "apply"), Back: p.accountURL("limits"), Cancel: p.accountURL(), Apply: "Apply",
 		Hidden: append(f.carried(), hidden{"plan", limitsHash(p.account, out.Plan)}),
