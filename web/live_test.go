@@ -132,7 +132,8 @@ func TestLimitEvicts(t *testing.T) {
 	creds := credsFile(b.submit(b.get("/accounts/ORDERS/users/new?template=device"), "name", "d1", "tag.region", "eu").want(200))
 	h.connect(creds)
 	_, closed := h.connect(creds)
-	plan := b.submit(b.get("/accounts/ORDERS/limits"), "connections", "1").want(200).has("1 live connection will be refused")
+	plan := b.submit(b.get("/accounts/ORDERS/limits"), "connections", "1").want(200).has("1 live connection will be refused", "are refused",
+		"The account may have no more than 1 connection; the oldest stay.", "maximum account active connections exceeded")
 	b.follow(b.submit(plan)).want(200).has("The limits of ORDERS were changed.", "In effect on 1/1")
 	select {
 	case <-closed:
