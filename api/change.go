@@ -60,6 +60,7 @@ func (c Change) wait() time.Duration {
 type Plan struct {
 	Changes  []PlanChange `json:"changes"`
 	Affected PlanAffected `json:"affected"`
+	Effect   *PlanEffect  `json:"effect,omitempty" doc:"What becomes of the live connections; absent when the servers were not asked or did not answer."`
 	Warnings []FieldError `json:"warnings,omitempty"`
 }
 
@@ -68,11 +69,30 @@ type PlanChange struct {
 	Path string `json:"path" doc:"JSON pointer into the claims."`
 	From any    `json:"from,omitempty"`
 	To   any    `json:"to,omitempty"`
+	Text string `json:"text,omitempty" doc:"The change in a sentence, beside the first field that it speaks of." example:"Connections: 10 → 5"`
+}
+
+// PlanEffect is what becomes of the live connections.
+type PlanEffect struct {
+	Closed    int          `json:"closed" doc:"Connections that are closed for sure."`
+	Refused   int          `json:"refused" doc:"How many of the closed are kept out with the credentials they have; the others may reconnect."`
+	Uncertain int          `json:"uncertain" doc:"Connections that may be closed; the reasons say why nobody knows."`
+	AtLeast   int          `json:"at_least" doc:"At least as many are closed in the end."`
+	AtMost    int          `json:"at_most" doc:"At most as many are closed in the end."`
+	Reasons   []PlanReason `json:"reasons" doc:"The most frequent first; what merely stays has none."`
+}
+
+// PlanReason is why something becomes of a number of connections.
+type PlanReason struct {
+	Fate        string `json:"fate" enum:"stays,reconnects,refused,uncertain" doc:"reconnects and refused are closed; refused are kept out."`
+	Connections int    `json:"connections"`
+	Why         string `json:"why" example:"Its credential is revoked."`
+	ServerSays  string `json:"server_says,omitempty" doc:"The error that the server sends before it closes." example:"User Authentication Revoked"`
 }
 
 // PlanAffected is who is hit.
 type PlanAffected struct {
-	LiveConnections *int  `json:"live_connections" nullable:"true" doc:"Connections that are closed; null when the servers were not asked: only a dry run asks."`
+	LiveConnections *int  `json:"live_connections" nullable:"true" doc:"Connections that are closed, at least; null when the servers were not asked: only a dry run asks."`
 	Credentials     int64 `json:"credentials" doc:"Unexpired credentials that stop working."`
 }
 
@@ -81,12 +101,24 @@ func (c Change) plan(p issuer.Plan) *Plan {
 	if !c.DryRun {
 		return nil
 	}
-	out := &Plan{Changes: []PlanChange{}, Affected: affected(p)}
+	out := &Plan{Changes: []PlanChange{}, Affected: affected(p), Effect: effect(p)}
 	for _, x := range p.Changes {
-		out.Changes = append(out.Changes, PlanChange{x.Path, x.From, x.To})
+		out.Changes = append(out.Changes, PlanChange{x.Path, x.From, x.To, x.Text})
 	}
 	for _, w := range p.Warnings {
 		out.Warnings = append(out.Warnings, FieldError{Pointer: w.Pointer, Code: w.Code, Detail: w.Detail})
+	}
+	return out
+}
+
+func effect(p issuer.Plan) *PlanEffect {
+	if p.Blast == nil {
+		return nil
+	}
+	b := p.Blast
+	out := &PlanEffect{Closed: b.Closed, Refused: b.Refused, Uncertain: b.Uncertain, AtLeast: b.AtLeast, AtMost: b.AtMost, Reasons: []PlanReason{}}
+	for _, r := range b.Reasons() {
+		out.Reasons = append(out.Reasons, PlanReason{Fate: string(r.Fate), Connections: r.Connections, Why: r.Why, ServerSays: r.ServerSays})
 	}
 	return out
 }

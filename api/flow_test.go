@@ -72,6 +72,9 @@ func TestDryRunAnswersWithThePlan(t *testing.T) {
 		if got.Plan == nil || len(got.Plan.Changes) != 1 || got.Plan.Changes[0].Path != "/limits/conn" || got.Limits.Connections != 3 {
 			h.t.Errorf("the plan is %s", a.body)
 		}
+		if got.Plan.Changes[0].Text != "Connections: unlimited → 3" || got.Plan.Effect != nil || got.Plan.Affected.LiveConnections != nil {
+			h.t.Errorf("the plan is %s", a.body)
+		}
 		h.want(post, accounts+"?dry_run=true", `{"name":"NEW"}`, 200)
 		h.want(post, credentials+"?dry_run=true", `{}`, 200)
 		if after := h.dump(); after != before {

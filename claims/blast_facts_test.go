@@ -71,8 +71,8 @@ func TestBlastOnCluster(t *testing.T) {
 
 func above(n int, limit int64) int { return max(0, n-int(limit)) }
 
-// leaf connects a leaf node's server and returns when the hub lists it.
-func (a *arena) leaf(t *testing.T, c *blastCase) {
+// leaf connects a leaf node's server to a hub and returns when that lists it.
+func (a *arena) leaf(t *testing.T, c *blastCase, to *server.Server) {
 	t.Helper()
 	key := newPair(t, claims.KindUser)
 	u := jwt.NewUserClaims(key.id)
@@ -88,7 +88,7 @@ func (a *arena) leaf(t *testing.T, c *blastCase) {
 	if err := a.admin.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	listens, err := a.servers[0].Varz(nil)
+	listens, err := to.Varz(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestBlastOfLeafNodes(t *testing.T) {
 		"key removed":         {func(c *blastCase) { delete(c.SigningKeys, c.plain.id) }, refusedNow, "Authentication Failure"},
 	} {
 		c := a.prepare(t, nil, []visitor{{name: "client", signer: identityKey}})
-		a.leaf(t, c)
+		a.leaf(t, c, a.servers[0])
 		live := a.live(t, c.Subject)
 		n := 0
 		if live[0].Type != claims.TypeLeaf {
@@ -174,6 +174,43 @@ func TestBlastOfLeafNodes(t *testing.T) {
 				reason = event.Reason
 			}
 		}
+	}
+}
+
+// A limit of leaf nodes that all servers of a cluster exceed together is noticed when the account's connections next
+// change.
+func TestBlastOfLeafNodesOnCluster(t *testing.T) {
+	t.Parallel()
+	a := newArena(t, 2, new(server.MemAccResolver))
+	c := a.prepare(t, nil, []visitor{{name: "client", signer: plainKey}})
+	for _, s := range a.servers {
+		a.leaf(t, c, s)
+	}
+	sub, err := a.admin.SubscribeSync("$SYS.ACCOUNT." + c.Subject + ".DISCONNECT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := copied(t, c.AccountClaims).(*jwt.AccountClaims)
+	c.Limits.LeafNodeConn = 1
+	blast := claims.BlastRadius(before, c.AccountClaims, a.live(t, c.Subject))
+	if blast.Uncertain != 2 || blast.AtLeast != 1 || blast.AtMost != 2 {
+		t.Errorf("predicted %+v", blast)
+	}
+	a.push(t, c.AccountClaims)
+	a.join(t, a.servers[0], c.Subject, visitor{name: "one more", signer: c.plain})
+	m, err := sub.NextMsg(patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event struct {
+		Client struct{ Kind string }
+		Reason string
+	}
+	if err := json.Unmarshal(m.Data, &event); err != nil || event.Client.Kind != "Leafnode" || event.Reason != "Maximum Account Connections Exceeded" {
+		t.Errorf("%s, %v", m.Data, err)
+	}
+	if !c.guests[0].open() {
+		t.Error("the client was closed")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -97,6 +98,18 @@ func blastRows() []blastRow {
 		{
 			name: "another field while a user is at its template's subscription limit", before: func(c *blastCase) { c.scope.Template.Subs = 2 }, after: func(c *blastCase) { c.Description = "new" },
 			users: []visitor{{name: "a", signer: scopedKey, subs: 2, edit: scopedUser}, {name: "b", signer: scopedKey, subs: 1, edit: scopedUser}}, fates: fate(reconnects, stays),
+		},
+		{
+			name: "template allows 0 subscriptions, which its encoding drops", after: func(c *blastCase) { c.scope.Template.Subs = 0 },
+			users: []visitor{{name: "a", signer: scopedKey, subs: 2, edit: scopedUser}}, fates: fate(stays),
+		},
+		{
+			name: "subscriptions lowered for a user with a limit of its own", after: func(c *blastCase) { c.Limits.Subs = 3 },
+			users: []visitor{{name: "a", signer: plainKey, subs: 3, edit: func(c *jwt.UserClaims) { c.Limits.Subs = 9 }}}, fates: fate(reconnects),
+		},
+		{
+			name: "template changed for bearers", before: func(c *blastCase) { c.scope.Template.BearerToken = true }, after: func(c *blastCase) { c.scope.Template.Pub.Deny.Add("x") },
+			users: everyKind(), fates: fate(stays, reconnects, stays),
 		},
 		{name: "payload lowered", after: func(c *blastCase) { c.Limits.Payload = 10 }, users: three(plainKey), fates: fate(stays, stays, stays), check: tooLarge},
 		{name: "data lowered", after: func(c *blastCase) { c.Limits.Data = 1 }, users: three(plainKey), fates: fate(stays, stays, stays)},
@@ -266,4 +279,29 @@ func observe(g *guest, predicted claims.Impact) string {
 		return fmt.Sprintf("gets in again: %v", got)
 	}
 	return ""
+}
+
+// The reasons are those of many first, and what merely stays has none.
+func TestBlastReasons(t *testing.T) {
+	t.Parallel()
+	signer, other := newPair(t, claims.KindAccount), newPair(t, claims.KindAccount)
+	before := jwt.NewAccountClaims(newPair(t, claims.KindAccount).id)
+	before.SigningKeys.Add(signer.id, other.id)
+	after := copied(t, before).(*jwt.AccountClaims)
+	delete(after.SigningKeys, other.id)
+	after.Limits.DisallowBearer = true
+	user := &claims.ConnectedUser{Subscriptions: -1}
+	live := []claims.Connection{
+		{CID: 1, IssuerKey: other.id, User: user},
+		{CID: 2, IssuerKey: signer.id, User: user},
+		{CID: 3, IssuerKey: signer.id, User: &claims.ConnectedUser{Subscriptions: -1, Bearer: true}},
+		{CID: 4, IssuerKey: signer.id, UserKey: newPair(t, claims.KindUser).id},
+	}
+	want := []claims.Reason{
+		{Effect: claims.Effect{Fate: claims.FateRefused, Why: "The account refuses bearer tokens.", ServerSays: "Authorization Violation"}, Connections: 2},
+		{Effect: claims.Effect{Fate: claims.FateRefused, Why: "The signing key of its credential is removed."}, Connections: 1},
+	}
+	if diff := cmp.Diff(want, claims.BlastRadius(before, after, live).Reasons()); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -74,11 +74,10 @@ func DiffUsers(before, after *jwt.UserClaims) []FieldChange {
 func DiffTemplates(before, after Template) []FieldChange {
 	d := differ{fresh: before.Name == ""}
 	d.text("/name", "Name", before.Name, after.Name)
-	in := d.below("", "Template "+cmp.Or(after.Name, before.Name)+": ")
-	in.text("/description", "description", before.Description, after.Description)
-	in = in.below("/permissions", "")
-	in.permissionLimits(before.Permissions, after.Permissions)
-	return append(d.changes, in.changes...)
+	label := "Template " + cmp.Or(after.Name, before.Name) + ": "
+	d.part("", label, func(p *differ) { p.text("/description", "description", before.Description, after.Description) })
+	d.part("/permissions", label, func(p *differ) { p.template(before.Permissions, after.Permissions) })
+	return d.changes
 }
 
 func orNew[T any](v *T) *T {
@@ -96,12 +95,12 @@ type differ struct {
 	changes []FieldChange
 }
 
-// below returns an empty differ for a part.
-func (d *differ) below(pointer, label string) *differ {
-	return &differ{pointer: d.pointer + pointer, label: d.label + label, fresh: d.fresh}
+// part compares a part with a pointer and a label of its own.
+func (d *differ) part(pointer, label string, compare func(*differ)) {
+	p := differ{pointer: d.pointer + pointer, label: d.label + label, fresh: d.fresh}
+	compare(&p)
+	d.changes = append(d.changes, p.changes...)
 }
-
-func (d *differ) take(part *differ) { d.changes = append(d.changes, part.changes...) }
 
 func (d *differ) add(pointer, field, before, after, sentence string) {
 	d.changes = append(d.changes, FieldChange{d.pointer + pointer, capital(d.label + field), before, after, capital(sentence)})

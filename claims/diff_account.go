@@ -19,9 +19,7 @@ func DiffAccounts(before, after *jwt.AccountClaims) []FieldChange {
 	d.text("/info_url", "Information URL", a.InfoURL, b.InfoURL)
 	d.set("/tags", "Tag", a.Tags, b.Tags)
 	d.accountLimits(a.Limits, b.Limits)
-	p := d.below("/default_permissions", "Users without permissions of their own: ")
-	p.permissions(a.DefaultPermissions, b.DefaultPermissions)
-	d.take(p)
+	d.part("/default_permissions", "Users without permissions of their own: ", func(p *differ) { p.permissions(a.DefaultPermissions, b.DefaultPermissions) })
 	d.signingKeys(a.SigningKeys, b.SigningKeys)
 	d.revocations("/revocations", a.Revocations, b.Revocations)
 	d.exports(a.Exports, b.Exports)
@@ -59,13 +57,6 @@ func (d *differ) accountLimits(a, b jwt.OperatorLimits) {
 	}
 }
 
-// part compares a part with its own pointer and label.
-func (d *differ) part(pointer, label string, compare func(*differ)) {
-	p := d.below(pointer, label)
-	compare(p)
-	d.take(p)
-}
-
 func only(is bool, s string) []string {
 	if is {
 		return []string{s}
@@ -95,9 +86,9 @@ func (d *differ) signingKeys(a, b jwt.SigningKeys) {
 		s, t := scopeOf(x), scopeOf(y)
 		switch {
 		case !was:
-			d.add(Point("/signing_keys", key), name, "", role(t), name+role(t)+" is added")
+			d.add(Point("/signing_keys", key), name, "", role(t), name+" "+role(t)+" is added")
 		case !is:
-			d.add(Point("/signing_keys", key), name, role(s), "", name+role(s)+" is removed")
+			d.add(Point("/signing_keys", key), name, role(s), "", name+" "+role(s)+" is removed")
 		case (s == nil) != (t == nil):
 			d.add(Point("/signing_keys", key), name, role(s), role(t), name+": "+role(s)+" → "+role(t))
 		case s != nil && !same(s, t):
@@ -123,7 +114,7 @@ func (d *differ) scope(a, b *jwt.UserScope) {
 		p.text("/role", "role", a.Role, b.Role)
 		p.text("/description", "description", a.Description, b.Description)
 	})
-	d.part("/template", label, func(p *differ) { p.permissionLimits(a.Template, b.Template) })
+	d.part("/template", label, func(p *differ) { p.template(a.Template, b.Template) })
 }
 
 // scopeOf returns the template that a signing key carries, nil for a plain one.
@@ -135,9 +126,9 @@ func scopeOf(s jwt.Scope) *jwt.UserScope {
 // role describes what a signing key carries.
 func role(s *jwt.UserScope) string {
 	if s == nil {
-		return " without a template"
+		return "without a template"
 	}
-	return " of the template " + cmp.Or(s.Role, "without a name")
+	return "of the template " + cmp.Or(s.Role, "without a name")
 }
 
 func (d *differ) revocations(pointer string, a, b jwt.RevocationList) {

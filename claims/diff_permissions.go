@@ -8,12 +8,28 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// permissionLimits compares what a user or a template may do.
+// permissionLimits compares what a user may do, of whom a limit of 0 allows nothing.
 func (d *differ) permissionLimits(a, b jwt.UserPermissionLimits) {
 	d.permissions(a.Permissions, b.Permissions)
 	d.limit("/subs", "Subscriptions", a.Subs, b.Subs, count)
 	d.limit("/payload", "Largest message", a.Payload, b.Payload, size)
 	d.limit("/data", "Data", a.Data, b.Data, size)
+	d.access(a, b)
+}
+
+// template compares what a template allows. A limit of 0 is left out of its JSON,
+// and jwt/v2 reads what is left out of a scope as unlimited (signingkeys.go:
+// SigningKeys.UnmarshalJSON).
+func (d *differ) template(a, b jwt.UserPermissionLimits) {
+	d.permissions(a.Permissions, b.Permissions)
+	d.limit("/subs", "Subscriptions", a.Subs, b.Subs, unlessSet(count))
+	d.limit("/payload", "Largest message", a.Payload, b.Payload, unlessSet(size))
+	d.limit("/data", "Data", a.Data, b.Data, unlessSet(size))
+	d.access(a, b)
+}
+
+// access compares from where, when and how.
+func (d *differ) access(a, b jwt.UserPermissionLimits) {
 	d.only("/src", "source networks", "may connect", "from", [2][]string{a.Src, b.Src})
 	d.only("/times", "connect hours", "may connect", "during", [2][]string{hours(a.Times), hours(b.Times)})
 	d.text("/times_location", "Time zone of connect hours", a.Locale, b.Locale)
@@ -75,10 +91,13 @@ func (d *differ) subjects(pointer, verb string, a, b jwt.Permission, all [2]stri
 	list := func(s []string) string { return strings.Join(s, ", ") }
 	switch {
 	case len(removed)+len(added) == 0:
+		if len(a.Allow) == 0 && all[0] != all[1] {
+			d.add(pointer+"/allow", field+" allow", d.was(all[0]), all[1], d.label+"may "+verb+" "+all[1]+" from now on, it was "+all[0])
+		}
 	case d.fresh:
-		d.add(pointer+"/allow", field+" allow", "", list(b.Allow), d.label+"may "+verb+" only "+list(b.Allow))
+		d.add(pointer+"/allow", field+" allow", "", list(b.Allow), d.label+"may only "+verb+" "+list(b.Allow))
 	case len(a.Allow) == 0:
-		d.add(pointer+"/allow", field+" allow", all[0], list(b.Allow), d.label+"may "+verb+" only "+list(b.Allow)+" from now on, it was "+all[0])
+		d.add(pointer+"/allow", field+" allow", all[0], list(b.Allow), d.label+"may only "+verb+" "+list(b.Allow)+" from now on, it was "+all[0])
 	case len(b.Allow) == 0:
 		d.add(pointer+"/allow", field+" allow", list(a.Allow), all[1], d.label+"may "+verb+" "+all[1]+", it was only "+list(a.Allow))
 	default:

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 
 	"chancery/claims"
@@ -64,5 +65,22 @@ func TestServerConfigIsRead(t *testing.T) {
 	}
 	if strings.Contains(text, "allow_delete") {
 		t.Error("the configuration allows to delete accounts")
+	}
+}
+
+// What a server lists is read without its signature; what is no user JWT is nothing.
+func TestConnectedUser(t *testing.T) {
+	t.Parallel()
+	u := aUser(t)
+	signed := sign(t, checked(t)(claims.BuildUser(u)), newPair(t, claims.KindAccount), 1_700_000_000)
+	want := &claims.ConnectedUser{Name: u.Name, Tags: []string{"region:eu", "beta"}, IssuedAt: 1_700_000_000, Expires: u.Expires, Subscriptions: -1, Permissions: true}
+	if diff := cmp.Diff(want, claims.NewConnectedUser(signed.Token)); diff != "" {
+		t.Error(diff)
+	}
+	account := sign(t, checked(t)(claims.BuildAccount(anAccount(t))), newPair(t, claims.KindOperator), 1_700_000_000)
+	for _, token := range []string{"", "a.b", "a.!.c", "a.bm9uZQ.c", account.Token} {
+		if got := claims.NewConnectedUser(token); got != nil {
+			t.Errorf("%.20q is read as %+v", token, got)
+		}
 	}
 }

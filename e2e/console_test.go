@@ -43,7 +43,7 @@ func TestConsole(t *testing.T) {
 	b.press(`a[href$="/revoke"]`)
 	b.fill("#f-reason", "laptop lost")
 	b.press("form.form button")
-	b.says("1 live connection closes", "2 credentials stop working", "Nothing has happened yet")
+	b.says("1 live connection will be refused", "2 credentials stop working", "Nothing has happened yet")
 	b.examine("plan")
 	if nc.IsClosed() {
 		t.Fatal("looking at the plan applied it")

@@ -61,10 +61,11 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 		if err != nil {
 			return none, err
 		}
-		if err := rehearse(ctx, w, a, nil); err != nil {
+		if _, err := rehearse(ctx, w, a, nil); err != nil {
 			return none, err
 		}
-		return planned[Account]{preview: a, target: a.ID, plan: Plan{Changes: changes}, apply: func(ctx context.Context) (Account, error) {
+		summary := claims.DiffAccounts(nil, settingsOf(a.Settings))
+		return planned[Account]{preview: a, target: a.ID, plan: Plan{Changes: narrate(changes, summary), Summary: summary}, apply: func(ctx context.Context) (Account, error) {
 			if err := w.CreateAccount(ctx, a); err != nil {
 				return a, orTaken(err, "account")
 			}
@@ -80,7 +81,7 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 
 // UpdateAccount changes an account's settings as edit says.
 func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit func(settings *jwt.Account)) (Outcome[Account], error) {
-	live := i.evicted(ctx, op, account, edit)
+	live := i.liveConnections(ctx, op, WriteAccounts, account)
 	return change(ctx, i, op, use{WriteAccounts, "update", "account", account}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
 		a, err := lockAccount(ctx, w, account)
@@ -107,10 +108,12 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 		if err := slowDown(w, a); err != nil {
 			return none, err
 		}
-		if err := rehearse(ctx, w, after, nil); err != nil {
+		summary := claims.DiffAccounts(settingsOf(a.Settings), settingsOf(after.Settings))
+		plan := Plan{Changes: narrate(changes, summary), Summary: summary, Warnings: problems}
+		if err := foresee(ctx, w, after, nil, live, &plan); err != nil {
 			return none, err
 		}
-		return planned[Account]{preview: after, target: a.ID, plan: Plan{Changes: changes, Connections: live, Warnings: problems}, apply: func(ctx context.Context) (Account, error) {
+		return planned[Account]{preview: after, target: a.ID, plan: plan, apply: func(ctx context.Context) (Account, error) {
 			if len(changes) == 0 {
 				return a, nil
 			}
@@ -120,25 +123,6 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 			return i.resign(ctx, w, a.ID)
 		}}, nil
 	})
-}
-
-// evicted predicts how many connections a dry-run edit closes on a single server:
-// those above a lowered connection limit. On a cluster the servers balance it.
-func (i *Issuer) evicted(ctx context.Context, op Op, account string, edit func(*jwt.Account)) int {
-	const unknown = -1
-	if !op.DryRun || !op.Caller.Role.Allows(WriteAccounts) {
-		return unknown
-	}
-	a, err := i.GetAccount(ctx, op.Caller, account)
-	if err != nil {
-		return unknown
-	}
-	n := i.liveConnections(ctx, op, a.ID, func(claims.Connection) bool { return true })
-	edit(&a.Settings)
-	if limit := a.Settings.Limits.Conn; n > 0 && limit >= 0 {
-		return max(0, n-int(limit))
-	}
-	return min(n, 0)
 }
 
 // slowDown refuses ordinary edits of an account whose issue time has run too far
@@ -201,17 +185,18 @@ func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 }
 
 // rehearse finds what only shows when the account's claims are put together, such
-// as their size: it is for dry runs. edit makes the rows what they will be.
-func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account)) error {
+// as their size, and returns them: it is for dry runs. edit makes the rows what they
+// will be.
+func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account)) (claims.Checked, error) {
 	if !w.op.DryRun {
-		return nil
+		return claims.Checked{}, nil
 	}
 	checked, signer, err := compile(ctx, w, a, edit)
 	if err != nil {
-		return err
+		return checked, err
 	}
 	_, err = encode(signer, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
-	return err
+	return checked, err
 }
 
 func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, error) {

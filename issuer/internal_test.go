@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/jwt/v2"
 	"pgregory.net/rapid"
 
 	"chancery/claims"
@@ -47,12 +48,12 @@ func TestDiff(t *testing.T) {
 		want          []Change
 	}{
 		"nothing":          {body{A: 1}, body{A: 1}, nil},
-		"a number":         {body{A: 1 << 60}, body{A: 1<<60 + 1}, []Change{{"/A", json.Number("1152921504606846976"), json.Number("1152921504606846977")}}},
-		"more of a list":   {body{B: []string{"x"}}, body{B: []string{"x", "y"}}, []Change{{"/B/1", nil, "y"}}},
-		"less of a list":   {body{B: []string{"x", "y"}}, body{B: []string{"y"}}, []Change{{"/B/0", "x", "y"}, {"/B/1", "y", nil}}},
-		"a key to escape":  {body{C: map[string]any{"a/b~": true}}, body{C: map[string]any{"a/b~": false}}, []Change{{"/C/a~1b~0", true, false}}},
-		"out of nothing":   {nil, map[string]any{"x": "y", "z": map[string]any{}}, []Change{{"/x", nil, "y"}}},
-		"a text to a list": {map[string]any{"x": "y"}, map[string]any{"x": []string{"y"}}, []Change{{"/x", "y", nil}, {"/x/0", nil, "y"}}},
+		"a number":         {body{A: 1 << 60}, body{A: 1<<60 + 1}, []Change{{Path: "/A", From: json.Number("1152921504606846976"), To: json.Number("1152921504606846977")}}},
+		"more of a list":   {body{B: []string{"x"}}, body{B: []string{"x", "y"}}, []Change{{Path: "/B/1", From: nil, To: "y"}}},
+		"less of a list":   {body{B: []string{"x", "y"}}, body{B: []string{"y"}}, []Change{{Path: "/B/0", From: "x", To: "y"}, {Path: "/B/1", From: "y", To: nil}}},
+		"a key to escape":  {body{C: map[string]any{"a/b~": true}}, body{C: map[string]any{"a/b~": false}}, []Change{{Path: "/C/a~1b~0", From: true, To: false}}},
+		"out of nothing":   {nil, map[string]any{"x": "y", "z": map[string]any{}}, []Change{{Path: "/x", From: nil, To: "y"}}},
+		"a text to a list": {map[string]any{"x": "y"}, map[string]any{"x": []string{"y"}}, []Change{{Path: "/x", From: "y", To: nil}, {Path: "/x/0", From: nil, To: "y"}}},
 	} {
 		got, err := diff(c.before, c.after)
 		if err != nil {
@@ -64,6 +65,33 @@ func TestDiff(t *testing.T) {
 	}
 	if _, err := diff(nil, func() {}); err == nil {
 		t.Error("a function was compared")
+	}
+}
+
+// Each sentence stands beside one change: by its value where entries of a list have moved, else beside the first field.
+func TestNarrate(t *testing.T) {
+	t.Parallel()
+	var before, after jwt.Account
+	before.DefaultPermissions.Pub.Allow = jwt.StringList{"a", "b", "c"}
+	after.DefaultPermissions.Pub.Allow = jwt.StringList{"b", "c"}
+	before.Tags, after.Tags = jwt.TagList{"x", "y"}, jwt.TagList{"y", "x"}
+	after.DefaultPermissions.Sub.Allow = jwt.StringList{"d", "e"}
+	after.Limits.Conn = 5
+	changes, err := diff(before, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, c := range narrate(changes, claims.DiffAccounts(settingsOf(before), settingsOf(after))) {
+		got[c.Path] = c.Text
+	}
+	want := map[string]string{
+		"/default_permissions/pub/allow/0": "Users without permissions of their own: may no longer publish a", "/default_permissions/pub/allow/1": "", "/default_permissions/pub/allow/2": "",
+		"/default_permissions/sub/allow/0": "Users without permissions of their own: may only subscribe to d, e from now on, it was everything", "/default_permissions/sub/allow/1": "",
+		"/limits/conn": "Connections: 0 → 5", "/tags/0": "", "/tags/1": "",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }
 

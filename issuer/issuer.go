@@ -90,26 +90,3 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 
 // Sealed returns why the issuer cannot sign, or "" when it can.
 func (i *Issuer) Sealed() string { return i.sealed }
-
-// liveConnections counts the account's live connections that match. It asks only
-// for dry runs: a change must never wait for a silent server.
-func (i *Issuer) liveConnections(ctx context.Context, op Op, accountID string, match func(claims.Connection) bool) int {
-	const unknown = -1
-	if i.connections == nil || !op.DryRun {
-		return unknown
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	all, err := i.connections(ctx, accountID)
-	if err != nil {
-		i.log.WarnContext(ctx, "counting live connections for a plan", slog.Any("error", err))
-		return unknown
-	}
-	n := 0
-	for _, c := range all {
-		if match(c) {
-			n++
-		}
-	}
-	return n
-}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"chancery/claims"
 )
@@ -64,9 +65,13 @@ type Outcome[T any] struct {
 
 // Plan says what a change does and to whom.
 type Plan struct {
+	// Changes is every field that changes, Summary the same for people.
 	Changes []Change
-	// Connections is how many live connections are closed, -1 if not known.
+	Summary []claims.FieldChange
+	// Connections is how many live connections are closed at least, -1 if not known.
 	Connections int
+	// Blast is what becomes of the live connections; nil if not known.
+	Blast *claims.Blast
 	// Credentials is how many unexpired credentials stop working.
 	Credentials int64
 	Warnings    claims.Problems
@@ -78,6 +83,38 @@ type Change struct {
 	Path string `json:"path"`
 	From any    `json:"from"`
 	To   any    `json:"to"`
+	// Text says it in a sentence, beside the first field that it speaks of; it is not
+	// put on record.
+	Text string `json:"-"`
+}
+
+// narrate gives each change its sentence, if it has one: a list that only got
+// another order is no change in words.
+func narrate(changes []Change, summary []claims.FieldChange) []Change {
+	for _, f := range summary {
+		if n := spoken(changes, f); n >= 0 {
+			changes[n].Text = strings.TrimPrefix(changes[n].Text+"; "+f.Sentence(), "; ")
+		}
+	}
+	return changes
+}
+
+// spoken returns the place of the change that f speaks of, -1 for none: an entry of
+// a list is found by its value, since removing one moves those after it.
+func spoken(changes []Change, f claims.FieldChange) int {
+	first := -1
+	for n, c := range changes {
+		if c.Path != f.Pointer && !strings.HasPrefix(c.Path, f.Pointer+"/") {
+			continue
+		}
+		if first < 0 {
+			first = n
+		}
+		if from, to := c.From, c.To; f.Before != "" && from == f.Before || f.After != "" && to == f.After {
+			return n
+		}
+	}
+	return first
 }
 
 // diff lists the fields in which two values differ when written as JSON.

@@ -3,6 +3,8 @@ package issuer
 import (
 	"context"
 
+	"github.com/nats-io/jwt/v2"
+
 	"chancery/claims"
 	"chancery/store"
 )
@@ -45,7 +47,8 @@ func (i *Issuer) CreateOperator(ctx context.Context, op Op, in OperatorInput) (O
 		if err != nil {
 			return planned[Operator]{}, err
 		}
-		return planned[Operator]{preview: o, target: o.ID, plan: Plan{Changes: changes}, apply: func(ctx context.Context) (Operator, error) {
+		summary := claims.DiffOperators(nil, &jwt.OperatorClaims{Operator: o.Settings})
+		return planned[Operator]{preview: o, target: o.ID, plan: Plan{Changes: narrate(changes, summary), Summary: summary}, apply: func(ctx context.Context) (Operator, error) {
 			return i.createOperator(ctx, w, o, keys)
 		}}, nil
 	})
@@ -159,7 +162,8 @@ func (i *Issuer) SetServiceURLs(ctx context.Context, op Op, operator string, url
 		if err != nil {
 			return none, err
 		}
-		return planned[Operator]{preview: o, target: o.ID, plan: Plan{Changes: changes}, apply: func(ctx context.Context) (Operator, error) {
+		summary := claims.DiffOperators(&jwt.OperatorClaims{Operator: before}, &jwt.OperatorClaims{Operator: o.Settings})
+		return planned[Operator]{preview: o, target: o.ID, plan: Plan{Changes: narrate(changes, summary), Summary: summary}, apply: func(ctx context.Context) (Operator, error) {
 			if len(changes) == 0 {
 				return o, nil
 			}

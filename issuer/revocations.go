@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+
 	"chancery/claims"
 	"chancery/store"
 )
@@ -38,7 +40,7 @@ type Revoked struct {
 // soon as they have the account's new JWT.
 func (i *Issuer) Revoke(ctx context.Context, op Op, account string, in RevokeInput) (Outcome[Revoked], error) {
 	op.ExpectedVersion = 0
-	live := i.revokedConnections(ctx, op, account, in)
+	live := i.liveConnections(ctx, op, WriteRevocations, account)
 	return change(ctx, i, op, use{WriteRevocations, "revoke", "account", account + "/" + in.Subject}, func(ctx context.Context, w *work) (planned[Revoked], error) {
 		var none planned[Revoked]
 		// The lock comes first: whoever is issuing in this account has finished.
@@ -51,7 +53,7 @@ func (i *Issuer) Revoke(ctx context.Context, op Op, account string, in RevokeInp
 			return none, err
 		}
 		out := Revoked{AccountID: a.ID}
-		plan := Plan{Connections: live}
+		plan, after := Plan{}, settingsOf(jwt.Account{Revocations: jwt.RevocationList{}})
 		for _, s := range subjects {
 			v, err := i.planRevocation(ctx, w, a, s, in.Before)
 			if err != nil {
@@ -63,14 +65,17 @@ func (i *Issuer) Revoke(ctx context.Context, op Op, account string, in RevokeInp
 			}
 			plan.Credentials += n
 			plan.Changes = append(plan.Changes, Change{Path: claims.Point("/revocations", s), To: v.Before})
+			after.Revocations[s] = v.Before
 			out.Revocations = append(out.Revocations, v)
 			out.ReissueNotBefore = max(out.ReissueNotBefore, v.Before+1)
 		}
-		if err := rehearse(ctx, w, a, func(parts *claims.Account) {
+		plan.Summary = claims.DiffAccounts(settingsOf(jwt.Account{}), after)
+		plan.Changes = narrate(plan.Changes, plan.Summary)
+		if err := foresee(ctx, w, a, func(parts *claims.Account) {
 			for _, v := range out.Revocations {
 				parts.Revocations[v.Subject] = max(parts.Revocations[v.Subject], v.Before)
 			}
-		}); err != nil {
+		}, live, &plan); err != nil {
 			return none, err
 		}
 		return planned[Revoked]{preview: out, target: a.ID + "/" + in.Subject, plan: plan, apply: func(ctx context.Context) (Revoked, error) {
@@ -144,33 +149,6 @@ func revocationSubjects(ctx context.Context, t *store.Tx, a Account, subject str
 		return nil, &Error{Kind: KindConflict, Code: "nothing_to_revoke", Message: "The user has no unexpired credentials."}
 	}
 	return keys, nil
-}
-
-func (i *Issuer) revokedConnections(ctx context.Context, op Op, account string, in RevokeInput) int {
-	const unknown = -1
-	if !op.DryRun || !op.Caller.Role.Allows(WriteRevocations) {
-		return unknown
-	}
-	type target struct {
-		id       string
-		subjects map[string]bool
-	}
-	t, err := read(ctx, i, op.Caller, use{WriteRevocations, "revoke", "account", account}, func(ctx context.Context, t *store.Tx) (target, error) {
-		a, err := findAccount(ctx, t, account)
-		if err != nil {
-			return target{}, err
-		}
-		list, err := revocationSubjects(ctx, t, a, in.Subject)
-		out := target{id: a.ID, subjects: map[string]bool{}}
-		for _, s := range list {
-			out.subjects[s] = true
-		}
-		return out, err
-	})
-	if err != nil {
-		return unknown
-	}
-	return i.liveConnections(ctx, op, t.id, func(c claims.Connection) bool { return t.subjects[c.UserKey] || t.subjects[Everybody] })
 }
 
 // ListRevocations returns a page of the revocations in force, newest first.

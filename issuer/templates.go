@@ -56,12 +56,13 @@ func (i *Issuer) CreateTemplate(ctx context.Context, op Op, account string, in T
 		if err != nil {
 			return none, err
 		}
-		if err := rehearse(ctx, w, a, func(parts *claims.Account) {
+		if _, err := rehearse(ctx, w, a, func(parts *claims.Account) {
 			parts.Keys = append(parts.Keys, claims.SigningKey{ID: key.ID, Template: &x.Body})
 		}); err != nil {
 			return none, err
 		}
-		plan := Plan{Changes: changes, Warnings: problems}
+		summary := claims.DiffTemplates(claims.Template{}, x.Body)
+		plan := Plan{Changes: narrate(changes, summary), Summary: summary, Warnings: problems}
 		return planned[TemplateWithKeys]{preview: TemplateWithKeys{Template: x}, target: id, plan: plan, apply: func(ctx context.Context) (TemplateWithKeys, error) {
 			out := TemplateWithKeys{Template: x}
 			if err := w.CreateTemplate(ctx, x); err != nil {
@@ -84,7 +85,7 @@ func (i *Issuer) CreateTemplate(ctx context.Context, op Op, account string, in T
 // UpdateTemplate changes a template as edit says. Every live connection of its
 // users is closed by the servers, since their scoped key changes; they reconnect.
 func (i *Issuer) UpdateTemplate(ctx context.Context, op Op, account, template string, edit func(*TemplateInput)) (Outcome[TemplateWithKeys], error) {
-	live := i.templateConnections(ctx, op, account, template)
+	live := i.liveConnections(ctx, op, WriteTemplates, account)
 	return change(ctx, i, op, use{WriteTemplates, "update", "template", account + "/" + template}, func(ctx context.Context, w *work) (planned[TemplateWithKeys], error) {
 		var none planned[TemplateWithKeys]
 		a, err := lockAccount(ctx, w, account)
@@ -120,19 +121,23 @@ func (i *Issuer) UpdateTemplate(ctx context.Context, op Op, account, template st
 			return none, err
 		}
 		if in.MaxTTL != x.MaxTTL {
-			changes = append(changes, Change{Path: "/max_ttl_seconds", From: int64(x.MaxTTL / time.Second), To: int64(in.MaxTTL / time.Second)})
+			changes = append(changes, Change{
+				Path: "/max_ttl_seconds", From: int64(x.MaxTTL / time.Second), To: int64(in.MaxTTL / time.Second),
+				Text: "Longest lifetime of credentials: " + x.MaxTTL.String() + " → " + in.MaxTTL.String(),
+			})
 		}
+		summary := claims.DiffTemplates(x.Body, in.Body)
+		plan := Plan{Changes: narrate(changes, summary), Summary: summary, Warnings: problems}
 		x.Body, x.MaxTTL = in.Body, in.MaxTTL
-		if err := rehearse(ctx, w, a, func(parts *claims.Account) {
+		if err := foresee(ctx, w, a, func(parts *claims.Account) {
 			for n, k := range parts.Keys {
 				if k.Template != nil && k.Template.Name == x.Body.Name {
 					parts.Keys[n].Template = &x.Body
 				}
 			}
-		}); err != nil {
+		}, live, &plan); err != nil {
 			return none, err
 		}
-		plan := Plan{Changes: changes, Connections: live, Warnings: problems}
 		return planned[TemplateWithKeys]{preview: TemplateWithKeys{Template: x}, target: x.ID, plan: plan, apply: func(ctx context.Context) (TemplateWithKeys, error) {
 			if len(changes) == 0 {
 				return withKeys(ctx, w.Tx, x)
@@ -174,25 +179,6 @@ func checkUsersOf(ctx context.Context, t *store.Tx, a Account, x Template, after
 		}
 		last = users[len(users)-1].Name
 	}
-}
-
-func (i *Issuer) templateConnections(ctx context.Context, op Op, account, template string) int {
-	const unknown = -1
-	if !op.DryRun || !op.Caller.Role.Allows(WriteTemplates) {
-		return unknown
-	}
-	x, err := i.GetTemplate(ctx, op.Caller, account, template)
-	if err != nil {
-		return unknown
-	}
-	return i.liveConnections(ctx, op, x.AccountID, func(c claims.Connection) bool {
-		for _, k := range x.Keys {
-			if k.ID == c.IssuerKey {
-				return true
-			}
-		}
-		return false
-	})
 }
 
 // copyOf returns a deep copy of what is stored as JSON anyway, so that an edit

@@ -19,11 +19,11 @@ const (
 	connectionsPages = 20
 )
 
-// Connections asks every server for the account's client connections and returns
-// them by server and number. A server that does not answer within 2 s is left out.
+// Connections asks every server for the connections of the account's clients and
+// leaf nodes and returns them by server and number. A server that does not answer within 2 s is left out.
 // The error is ErrNotConnected, or store.ErrNotFound for an unknown account. No
 // server is made to load the account: listing connections does that, so only those
-// are asked which have clients of it.
+// are asked which have connections of it.
 func (r *Resolver) Connections(ctx context.Context, accountID string) ([]claims.Connection, error) {
 	operatorID := r.memory.operatorOf(accountID)
 	if operatorID == "" { // it may be as new as that
@@ -69,7 +69,7 @@ func (o *operator) connections(ctx context.Context, l *link, accountID string) (
 		errs []error
 	)
 	for _, h := range holders {
-		if h.Data == nil || h.Data.Clients == 0 {
+		if h.Data == nil || h.Data.Clients+h.Data.Leafs == 0 {
 			continue
 		}
 		wg.Go(func() {
@@ -112,17 +112,22 @@ func (o *operator) connectionsOn(ctx context.Context, l *link, accountID string,
 	return out, nil
 }
 
-// clients returns the page's client connections; leaf nodes are listed too.
+// clients returns the page's connections, those of leaf nodes too: they are closed
+// for the same reasons.
 func (p *connectionsPage) clients(s serverInfo) []claims.Connection {
 	out := make([]claims.Connection, 0, len(p.Connections))
 	for _, c := range p.Connections {
-		if c.Kind != "Client" {
+		switch c.Kind {
+		case "Client":
+		case "Leafnode":
+			c.Type = claims.TypeLeaf
+		default:
 			continue
 		}
 		out = append(out, claims.Connection{
 			CID: c.CID, ServerID: s.ID, ServerName: cmp.Or(s.Name, s.ID), UserKey: c.User, IssuerKey: c.IssuerKey,
 			Client: c.Name, Host: c.IP, Type: c.Type, Lang: c.Lang, Version: c.Version,
-			Since: c.Start, InMsgs: c.InMsgs, OutMsg: c.OutMsgs,
+			Since: c.Start, InMsgs: c.InMsgs, OutMsg: c.OutMsgs, Subscriptions: c.Subs, User: c.JWT.ConnectedUser,
 		})
 	}
 	return out

@@ -3,6 +3,9 @@ package resolver_test
 import (
 	"encoding/json"
 	"errors"
+	"net"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"chancery/claims"
@@ -34,6 +38,7 @@ func TestConnections(t *testing.T) {
 		want = append(want, claims.Connection{
 			ServerID: servers[n].ID(), ServerName: servers[n].Name(), UserKey: ua.id, IssuerKey: a.id,
 			Client: name, Host: "127.0.0.1", Type: "nats", Lang: "go", Version: nats.Version,
+			User: &claims.ConnectedUser{Name: "ua", Subscriptions: -1},
 		})
 	}
 	w.connect(servers[2], ub)
@@ -41,11 +46,11 @@ func TestConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(claims.Connection{}, "CID", "Since", "InMsgs", "OutMsg")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(claims.Connection{}, "CID", "Since", "InMsgs", "OutMsg"), cmpopts.IgnoreFields(claims.ConnectedUser{}, "IssuedAt")); diff != "" {
 		t.Errorf("connections (-want +got):\n%s", diff)
 	}
 	for _, c := range got {
-		if c.CID == 0 || time.Since(c.Since) > patience {
+		if c.CID == 0 || time.Since(c.Since) > patience || time.Since(time.Unix(c.User.IssuedAt, 0)) > patience {
 			t.Errorf("connection %+v", c)
 		}
 	}
@@ -63,6 +68,61 @@ func TestConnections(t *testing.T) {
 	r.Stop()
 	if _, err := r.Connections(t.Context(), a.id); !errors.Is(err, resolver.ErrNotConnected) {
 		t.Errorf("connections without servers: %v", err)
+	}
+}
+
+// TestConnectionsOfOtherKinds lists a leaf node, of which there may be no client
+// beside, and a bearer, whose JWT a server keeps to itself.
+func TestConnectionsOfOtherKinds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	r := w.start(resolver.Hurry{})
+	hub := w.serverWith("hub", func(o *server.Options) { o.LeafNode = server.LeafNodeOpts{Host: "127.0.0.1", Port: -1} })
+	w.await(1)
+	a := w.account("a")
+	node := w.user(a, "node")
+	listens, err := hub.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
+		LeafNode: server.LeafNodeOpts{Remotes: []*server.RemoteLeafOpts{{
+			URLs: []*url.URL{{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(listens.LeafNode.Port))}},
+			SignatureCB: func(nonce []byte) (string, []byte, error) {
+				signature, err := node.pair.Sign(nonce)
+				return node.token, signature, err
+			},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf.Start()
+	t.Cleanup(func() { leaf.Shutdown(); leaf.WaitForShutdown() })
+	eventually(t, "the leaf node is connected", func() bool { return hub.NumLeafNodes() == 1 })
+	got, err := r.Connections(t.Context(), a.id)
+	if err != nil || len(got) != 1 || got[0].Type != claims.TypeLeaf || got[0].UserKey != node.id || got[0].User == nil || got[0].User.Name != "node" {
+		t.Fatalf("the leaf node is listed as %+v, %v", got, err)
+	}
+
+	pair, id := newPair(t, claims.KindUser)
+	c := jwt.NewUserClaims(id)
+	c.BearerToken = true
+	token, err := c.Encode(a.pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := w.connect(hub, user{id: id, token: token, pair: pair})
+	if _, err := bearer.SubscribeSync("x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := bearer.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	got, err = r.Connections(t.Context(), a.id)
+	if err != nil || len(got) != 2 || got[1].UserKey != id || got[1].User != nil || got[1].Subscriptions != 1 {
+		t.Errorf("the bearer is listed as %+v, %v", got, err)
 	}
 }
 

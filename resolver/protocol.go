@@ -76,6 +76,7 @@ type updated struct {
 type accountInfo struct {
 	JWT     string `json:"jwt"`
 	Clients int    `json:"client_connections"`
+	Leafs   int    `json:"leafnode_connections"`
 }
 
 // loadedAccounts answers the question which accounts a server holds.
@@ -92,8 +93,8 @@ type connectionsQuery struct {
 	ExactMatch bool   `json:"exact_match"`
 }
 
-// connectionsPage is one page of connections. A connection's JWT, which the server
-// sends along, is left out on purpose: that of a bearer user is a credential.
+// connectionsPage is one page of connections. Of a connection's JWT only what it says
+// is kept: that of a bearer user, which older servers list too, is a credential.
 type connectionsPage struct {
 	Total       int `json:"total"`
 	Connections []struct {
@@ -109,7 +110,22 @@ type connectionsPage struct {
 		Version   string    `json:"version"`
 		User      string    `json:"authorized_user"`
 		IssuerKey string    `json:"issuer_key"`
+		Subs      int64     `json:"subscriptions"`
+		JWT       userFacts `json:"jwt"`
 	} `json:"connections"`
+}
+
+// userFacts reads a user JWT and drops it.
+type userFacts struct{ *claims.ConnectedUser }
+
+// UnmarshalJSON implements json.Unmarshaler; what is no user JWT is nil.
+func (u *userFacts) UnmarshalJSON(data []byte) error {
+	var token string
+	if err := json.Unmarshal(data, &token); err != nil {
+		return err
+	}
+	u.ConnectedUser = claims.NewConnectedUser(token)
+	return nil
 }
 
 // decode reads an answer; what is no JSON object of a server is not ok.

@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/jwt/v2"
+
 	"chancery/claims"
-	"chancery/issuer"
 )
 
 func TestLimitsReadAndWritten(t *testing.T) {
@@ -155,33 +157,41 @@ func TestSyncInWords(t *testing.T) {
 
 func TestChangesInWords(t *testing.T) {
 	t.Parallel()
-	got := describe([]issuer.Change{
-		{Path: "/limits/conn", From: "-1", To: nil},
-		{Path: "/limits/disk_storage", From: nil, To: "1073741824"},
-		{Path: "/description", From: nil, To: "x"},
-		{Path: "/limits/wildcards", From: "true", To: "false"},
-	})
+	before, after := jwt.NewAccountClaims("A"), jwt.NewAccountClaims("A")
+	before.DefaultPermissions.Pub.Allow = jwt.StringList{"a", "b"}
+	after.DefaultPermissions.Pub.Allow = jwt.StringList{"b"}
+	after.Description, after.Limits.Conn, after.Limits.DiskStorage = "x", 1000, 1<<30
 	want := []planChange{
-		{"Connections", "Unlimited", "0"}, {"JetStream disk", "0 B", "1 GiB"}, {"Description", "–", "x"}, {"/limits/wildcards", "true", "false"},
+		{"Description", "–", "x", "Description: x"},
+		{"Connections", "unlimited", "1,000", ""},
+		{"JetStream disk", "0 B", "1 GiB", ""},
+		{"Users without permissions of their own: publish allow", "a", "–", "Users without permissions of their own: may no longer publish a"},
 	}
-	for i := range want {
-		if got[i] != want[i] {
-			t.Errorf("%+v, want %+v", got[i], want[i])
-		}
+	if diff := cmp.Diff(want, describe(claims.DiffAccounts(before, after))); diff != "" {
+		t.Error(diff)
 	}
 }
 
 func TestImpactInWords(t *testing.T) {
 	t.Parallel()
-	for n, want := range map[int]impact{
-		-1:   {"?", "live connections", "They could not be counted: no server answered.", toneWait},
-		0:    {"0", "live connections close", "Nobody is thrown out.", toneOff},
-		1:    {"1", "live connection closes", "", toneBad},
-		1234: {"1,234", "live connections close", "", toneBad},
+	back := impact{"1,234", "live connections will reconnect", "Closed, and free to come back at once.", toneWait}
+	refused := impact{"1", "live connection will be refused", "Closed, and kept out with the credentials they have.", toneBad}
+	for name, c := range map[string]struct {
+		blast *claims.Blast
+		want  []impact
+	}{
+		"not asked": {nil, []impact{{"?", "live connections", "They could not be counted: no server answered.", toneWait}}},
+		"nobody":    {&claims.Blast{}, []impact{{"0", "live connections close", "Nobody is thrown out.", toneOff}}},
+		"both":      {&claims.Blast{Closed: 1235, Refused: 1}, []impact{back, refused}},
+		"a range":   {&claims.Blast{Uncertain: 9, AtLeast: 3, AtMost: 9}, []impact{{"3 to 9", "live connections close in the end", "Which ones is up to the servers.", toneBad}}},
 	} {
-		if got := connectionsImpact(n, "close"); got != want {
-			t.Errorf("%d: %+v", n, got)
+		if diff := cmp.Diff(c.want, connectionsImpact(c.blast)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
 		}
+	}
+	blast := claims.Blast{Impacts: []claims.Impact{{Effect: claims.Effect{Fate: claims.FateRefused, Why: "W.", ServerSays: "S"}}, {Effect: claims.Effect{Fate: claims.FateStays}}}}
+	if got := why(&blast); len(got) != 1 || got[0] != (reason{"1", "are refused", "W.", "S"}) || why(nil) != nil {
+		t.Errorf("%+v", got)
 	}
 }
 

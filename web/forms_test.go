@@ -70,7 +70,7 @@ func TestLimits(t *testing.T) {
 		b.follow(b.submit(plan)).want(200).has("The limits of ORDERS were changed.", "500", "64 KiB", "1 GiB")
 		// The same plan again: nothing is left to do.
 		b.follow(b.submit(plan)).want(200).has("already what you asked for")
-		off := b.submit(b.get("/accounts/ORDERS/limits"), "connections", "").want(200).has("Unlimited")
+		off := b.submit(b.get("/accounts/ORDERS/limits"), "connections", "").want(200).has("unlimited")
 		b.follow(b.submit(off)).want(200)
 	})
 }

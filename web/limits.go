@@ -168,14 +168,11 @@ func (c *Console) planLimits(r *http.Request, v *visit) (answer, error) {
 
 func (c *Console) limitsPlan(p place, f *form, out issuer.Outcome[issuer.Account], moved bool) answer {
 	view := planView{
-		Title: "Change the limits of " + p.account.Name, Moved: moved, Changes: describe(out.Plan.Changes), Warnings: sentences(out.Plan.Warnings),
-		Impact:  []impact{connectionsImpact(out.Plan.Connections, "close")},
+		Title: "Change the limits of " + p.account.Name, Moved: moved, Changes: describe(out.Plan.Summary), Warnings: sentences(out.Plan.Warnings),
+		Impact: connectionsImpact(out.Plan.Blast), Reasons: why(out.Plan.Blast),
 		Servers: serverNames(c.live.Servers(p.account.OperatorID)),
 		Action:  p.accountURL("limits", "apply"), Back: p.accountURL("limits"), Cancel: p.accountURL(), Apply: "Apply",
 		Hidden: append(f.carried(), hidden{"plan", limitsHash(p.account, out.Plan)}),
-	}
-	if out.Plan.Connections > 1 && len(view.Servers) > 1 {
-		view.Impact[0].Note = "At most: each server counts for itself first, then they balance it."
 	}
 	return answer{page: "plan", title: view.Title, crumbs: append(p.accountCrumbs(), link{"Limits", p.accountURL("limits")}), body: view}
 }

@@ -102,7 +102,7 @@ func TestLoop(t *testing.T) {
 		const user = "/accounts/ORDERS/users/d1"
 		b.get(user).want(200).has("checkout", "nats-1", "Active")
 		plan := b.submit(b.get(user+"/revoke"), "reason", "laptop lost").want(200)
-		plan.has("1 live connection closes", "1 credential stops working", "1 server is told", "nats-1")
+		plan.has("1 live connection will be refused", "1 credential stops working", "1 server is told", "nats-1")
 		proof := b.follow(b.submit(plan)).want(200)
 		proof.has("Proven: in effect on 1 of 1 server, 0 connections left.", "nats-1", "In effect", "laptop lost", "ada", "Connections left: 0", "Nobody is connected.", "accepted again")
 		select {
@@ -132,7 +132,8 @@ func TestLimitEvicts(t *testing.T) {
 	creds := credsFile(b.submit(b.get("/accounts/ORDERS/users/new?template=device"), "name", "d1", "tag.region", "eu").want(200))
 	h.connect(creds)
 	_, closed := h.connect(creds)
-	plan := b.submit(b.get("/accounts/ORDERS/limits"), "connections", "1").want(200).has("1 live connection closes")
+	plan := b.submit(b.get("/accounts/ORDERS/limits"), "connections", "1").want(200).has("1 live connection will be refused", "are refused",
+		"The account may have no more than 1 connection; the oldest stay.", "maximum account active connections exceeded")
 	b.follow(b.submit(plan)).want(200).has("The limits of ORDERS were changed.", "In effect on 1/1")
 	select {
 	case <-closed:

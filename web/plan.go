@@ -1,16 +1,13 @@
 package web
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"chancery/claims"
-	"chancery/issuer"
 )
 
 // planView is the one plan component: what a change does, to whom, and where it
@@ -21,6 +18,7 @@ type planView struct {
 	Moved    bool
 	Changes  []planChange
 	Impact   []impact
+	Reasons  []reason
 	Warnings []string
 	// Servers are the names of those that will be told.
 	Servers []string
@@ -32,8 +30,12 @@ type planView struct {
 	Hidden       []hidden
 }
 
-// planChange is one field, before and after, in words.
-type planChange struct{ Field, From, To string }
+// planChange is one field, before and after, in words. Text is a sentence where it
+// says more.
+type planChange struct{ Field, From, To, Text string }
+
+// reason is why something becomes of a number of connections.
+type reason struct{ Number, Fate, Why, Says string }
 
 // impact is a number with what it counts.
 type impact struct {
@@ -43,23 +45,31 @@ type impact struct {
 	Tone   tone
 }
 
-// unknownCount is what a plan says where nobody could be asked.
-const unknownCount = -1
-
-func connectionsImpact(n int, verb string) impact {
-	switch n {
-	case unknownCount:
-		return impact{"?", "live connections", "They could not be counted: no server answered.", toneWait}
-	case 0:
-		return impact{"0", "live connections " + verb, "Nobody is thrown out.", toneOff}
-	case 1:
-		return impact{"1", "live connection " + closes(verb), "", toneBad}
+// connectionsImpact is what becomes of the live connections.
+func connectionsImpact(b *claims.Blast) []impact {
+	if b == nil {
+		return []impact{{"?", "live connections", "They could not be counted: no server answered.", toneWait}}
 	}
-	return impact{formatCount(int64(n)), "live connections " + verb, "", toneBad}
+	var out []impact
+	add := func(n int, text, note string, t tone) {
+		noun := "live connections "
+		if n == 1 {
+			noun = "live connection "
+		}
+		if n > 0 {
+			out = append(out, impact{formatCount(int64(n)), noun + text, note, t})
+		}
+	}
+	add(b.Closed-b.Refused, "will reconnect", "Closed, and free to come back at once.", toneWait)
+	add(b.Refused, "will be refused", "Closed, and kept out with the credentials they have.", toneBad)
+	if b.Uncertain > 0 {
+		out = append(out, impact{formatCount(int64(b.AtLeast)) + " to " + formatCount(int64(b.AtMost)), "live connections close in the end", "Which ones is up to the servers.", toneBad})
+	}
+	if len(out) == 0 {
+		out = append(out, impact{"0", "live connections close", "Nobody is thrown out.", toneOff})
+	}
+	return out
 }
-
-// closes is the verb as one connection does it.
-func closes(verb string) string { return strings.Replace(verb, "close", "closes", 1) }
 
 // planHash names what a person agreed to. It leaves out what changes by itself,
 // such as the time and the number of connections: a busy account would never be
@@ -76,64 +86,33 @@ func planHash(parts ...any) string {
 	return hex.EncodeToString(h.Sum(nil)[:12])
 }
 
-// settingNames are the fields of an account's settings in words, by their place in
-// the JWT.
-var settingNames = map[string]struct {
-	name string
-	size bool
-}{
-	"/description":                 {"Description", false},
-	"/limits/conn":                 {"Connections", false},
-	"/limits/leaf":                 {"Leaf node connections", false},
-	"/limits/subs":                 {"Subscriptions", false},
-	"/limits/payload":              {"Largest message", true},
-	"/limits/data":                 {"Data", true},
-	"/limits/imports":              {"Imports", false},
-	"/limits/exports":              {"Exports", false},
-	"/limits/mem_storage":          {"JetStream memory", true},
-	"/limits/disk_storage":         {"JetStream disk", true},
-	"/limits/streams":              {"JetStream streams", false},
-	"/limits/consumer":             {"JetStream consumers", false},
-	"/limits/max_ack_pending":      {"JetStream pending acknowledgements", false},
-	"/limits/mem_max_stream_bytes": {"JetStream memory of one stream", true},
-	"/limits/disk_max_stream_bytes": {
-		"JetStream disk of one stream", true,
-	},
-}
-
-// describe puts the changes of a plan into words. A limit that is absent from a JWT
-// means zero.
-func describe(changes []issuer.Change) []planChange {
-	out := make([]planChange, 0, len(changes))
-	for _, c := range changes {
-		n, known := settingNames[c.Path]
-		row := planChange{Field: n.name}
-		if !known {
-			row.Field = c.Path
+// describe lays the changes of a plan out. Where a value stands on one side only, a
+// sentence says more than the two.
+func describe(summary []claims.FieldChange) []planChange {
+	out := make([]planChange, 0, len(summary))
+	for _, c := range summary {
+		row := planChange{Field: c.Field, From: cmp.Or(c.Before, "–"), To: cmp.Or(c.After, "–")}
+		if s := c.Sentence(); s != c.Field+": "+c.Before+" → "+c.After {
+			row.Text = s
 		}
-		isLimit := strings.HasPrefix(c.Path, "/limits/")
-		row.From, row.To = settingValue(c.From, isLimit, n.size), settingValue(c.To, isLimit, n.size)
 		out = append(out, row)
 	}
 	return out
 }
 
-func settingValue(v any, limit, size bool) string {
-	if v == nil && !limit {
-		return "–"
+// why lays out the reasons of what becomes of live connections.
+func why(b *claims.Blast) []reason {
+	if b == nil {
+		return nil
 	}
-	text := fmt.Sprint(v)
-	if v == nil {
-		text = "0"
+	fates := map[claims.Fate]string{
+		claims.FateStays: "stay", claims.FateReconnects: "reconnect", claims.FateRefused: "are refused", claims.FateUncertain: "may be closed",
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	switch {
-	case err != nil || !limit:
-		return text
-	case size:
-		return formatSize(n)
+	var out []reason
+	for _, r := range b.Reasons() {
+		out = append(out, reason{formatCount(int64(r.Connections)), fates[r.Fate], r.Why, r.ServerSays})
 	}
-	return formatCount(n)
+	return out
 }
 
 // sentences returns the details of problems that do not block.

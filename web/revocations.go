@@ -83,11 +83,10 @@ func (c *Console) planRevocation(r *http.Request, v *visit) (answer, error) {
 func (c *Console) revocationPlan(p place, f *form, out issuer.Outcome[issuer.Revoked], moved bool) answer {
 	view := planView{
 		Title: "Revoke " + p.user.Name, Moved: moved, Servers: serverNames(c.live.Servers(p.account.OperatorID)), Warnings: sentences(out.Plan.Warnings),
-		Impact: []impact{
-			connectionsImpact(out.Plan.Connections, "close"),
-			{formatCount(out.Plan.Credentials), credentialsStop(out.Plan.Credentials), "Issued up to now and not expired.", toneBad},
-		},
-		Action: p.userURL("revoke", "apply"), Back: p.userURL("revoke"), Cancel: p.userURL(), Apply: "Revoke now", Danger: true,
+		Impact: append(connectionsImpact(out.Plan.Blast),
+			impact{formatCount(out.Plan.Credentials), credentialsStop(out.Plan.Credentials), "Issued up to now and not expired.", toneBad}),
+		Reasons: why(out.Plan.Blast),
+		Action:  p.userURL("revoke", "apply"), Back: p.userURL("revoke"), Cancel: p.userURL(), Apply: "Revoke now", Danger: true,
 		Hidden: append(f.carried(), hidden{"plan", revocationHash(out)}),
 	}
 	if p.account.System {

@@ -6,8 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"chancery/api"
 )
 
 // makeOrders makes the account, the template and the user of these tests.
@@ -32,6 +35,16 @@ func TestThreeServers(t *testing.T) {
 		}
 		for i, c := range live {
 			p.checkPermissions(c, live[(i+1)%len(live)])
+		}
+
+		for path, refused := range map[string]int{"/accounts/ORDERS/revocations/d1": 3, "/accounts/ORDERS/templates/device": 0} {
+			method, body := "PUT", "{}"
+			if refused == 0 {
+				method, body = "PATCH", `{"limits":{"subscriptions":50}}`
+			}
+			if e := p.foretell(method, path, body); e.Closed != 3 || e.Refused != refused || e.AtMost != 3 || len(e.Reasons) != 1 {
+				p.t.Errorf("%s would do %+v", path, e)
+			}
 		}
 
 		var revoked struct {
@@ -120,6 +133,21 @@ func TestAColdAccountLoadsWithoutTheDatabase(t *testing.T) {
 	})
 }
 
+// foretell is what a dry run says of the live connections.
+func (p *plant) foretell(method, path, body string) api.PlanEffect {
+	p.t.Helper()
+	var answer struct{ Plan api.Plan }
+	// A server is on the roster a moment before it can be asked.
+	eventually(p.t, "the plan knows the live connections", func() bool {
+		p.call(method, path+"?dry_run=true", body, &answer)
+		return answer.Plan.Effect != nil
+	})
+	if n := answer.Plan.Affected.LiveConnections; n == nil || *n != answer.Plan.Effect.AtLeast {
+		p.t.Errorf("%s %s: the plan is %+v", method, path, answer.Plan)
+	}
+	return *answer.Plan.Effect
+}
+
 func TestLoweringConnectionsEvictsTheNewest(t *testing.T) {
 	t.Parallel()
 	eachPlant(t, func(p *plant) {
@@ -129,6 +157,12 @@ func TestLoweringConnectionsEvictsTheNewest(t *testing.T) {
 		var all []*session
 		for range 4 {
 			all = append(all, p.mustConnect(p.running()[0], creds))
+		}
+		want := api.PlanEffect{Closed: 2, Refused: 2, AtLeast: 2, AtMost: 2, Reasons: []api.PlanReason{{
+			Fate: "refused", Connections: 2, Why: "The account may have no more than 2 connections; the oldest stay.", ServerSays: "maximum account active connections exceeded",
+		}}}
+		if diff := cmp.Diff(want, p.foretell("PATCH", "/accounts/ORDERS", `{"limits":{"connections":2}}`)); diff != "" {
+			p.t.Error(diff)
 		}
 		p.call("PATCH", "/accounts/ORDERS", `{"limits":{"connections":2}}`, nil)
 		all[2].mustClose(p.t)
