@@ -580,6 +580,7 @@ func templateVerdicts() map[string]verdict {
 		"one connection type of two":      {templated(func(p *jwt.UserPermissionLimits) { p.AllowedConnectionTypes = jwt.StringList{"PIGEON", "STANDARD"} }), at + "/connection_types/0", "unknown_value", true, [2]string{}},
 		"a connection type in small":      {templated(func(p *jwt.UserPermissionLimits) { p.AllowedConnectionTypes = jwt.StringList{"standard"} }), at + "/connection_types/0", "unknown_value", true, [2]string{}},
 		"a limit below -1":                {templated(func(p *jwt.UserPermissionLimits) { p.Subs = -2 }), at + "/limits/subscriptions", "out_of_range", true, [2]string{}},
+		"a limit of nothing":              {templated(func(p *jwt.UserPermissionLimits) { p.Payload = 0 }), at + "/limits/payload_bytes", "out_of_range", true, [2]string{}},
 		"a limit that is rounded":         {templated(func(p *jwt.UserPermissionLimits) { p.Subs = 1<<53 + 1 }), at + "/limits/subscriptions", "out_of_range", true, [2]string{}},
 		"a limit that cannot be read":     {templated(func(p *jwt.UserPermissionLimits) { p.Data = math.MaxInt64 }), at + "/limits/data_bytes", "out_of_range", true, [2]string{}},
 		"responses below -1":              {templated(func(p *jwt.UserPermissionLimits) { p.Resp = &jwt.ResponsePermission{MaxMsgs: -2} }), at + "/permissions/responses/max", "out_of_range", true, [2]string{}},
@@ -591,4 +592,24 @@ func templateVerdicts() map[string]verdict {
 		named["a template's "+name] = v
 	}
 	return named
+}
+
+// Why a template must not have a limit of 0: what nats-io/jwt writes for it, it reads as unlimited.
+func TestZeroInATemplateIsUnlimited(t *testing.T) {
+	t.Parallel()
+	template := claims.Template{Name: "t", Permissions: limited(func(p *jwt.UserPermissionLimits) { p.Payload = 0 })}
+	key := newPair(t, claims.KindAccount).id
+	token, err := unchecked(claims.Account{
+		ID: newPair(t, claims.KindAccount).id, Settings: claims.NewAccountSettings(), Keys: []claims.SigningKey{{ID: key, Template: &template}},
+	}).Encode(newPair(t, claims.KindOperator))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := jwt.DecodeAccountClaims(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.SigningKeys[key].(*jwt.UserScope).Template.Payload; got != jwt.NoLimit {
+		t.Errorf("the payload limit is %d: the check can go", got)
+	}
 }
