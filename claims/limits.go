@@ -67,7 +67,7 @@ func checkSources(sources jwt.CIDRList, template bool) Problems {
 			_, _, unread := net.ParseCIDR(c)
 			out = append(out, Problems{
 				blocking(Point("/source_cidrs", i), "invalid_cidr", "A source network is written as address/bits, such as 10.0.0.0/8 or 2001:db8::/32."),
-			}.server(unread != nil && !(template && readable))...)
+			}.server(unread != nil && (!template || !readable))...)
 			readable = readable || unread == nil
 			continue
 		}
