@@ -28,7 +28,7 @@ func checkCallout(a jwt.ExternalAuthorization) Problems {
 	if len(a.AllowedAccounts) > 1 && slices.Contains(a.AllowedAccounts, jwt.AnyAccount) {
 		out = append(out, refused(at+"/allowed_accounts", "exclusive", "Allow every account with *, or list them; not both."))
 	}
-	if a.XKey != "" && !(nkeyRE.MatchString(a.XKey) && nkeys.IsValidPublicCurveKey(a.XKey)) {
+	if a.XKey != "" && (!nkeyRE.MatchString(a.XKey) || !nkeys.IsValidPublicCurveKey(a.XKey)) {
 		if LooksLikeSeed(a.XKey) {
 			return append(out, seedIn(at+"/xkey").server(true)...)
 		}

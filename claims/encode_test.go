@@ -25,12 +25,16 @@ func buildings(t *testing.T) []building {
 	o, a, u := anOperator(t), anAccount(t), aUser(t)
 	scoped := aUser(t)
 	scoped.Permissions = nil
+	leave := claims.Activation{
+		Account: a.ID, Name: "orders", Exporter: u.Account, Subject: "a.*", Kind: jwt.Service, Tags: []string{"env:prod"}, Expires: 4_000_000_000, NotBefore: 1,
+	}
 	bare := claims.Account{ID: newPair(t, claims.KindAccount).id, Name: "bare", Settings: claims.NewAccountSettings()}
 	return []building{
 		{"operator", newPair(t, claims.KindOperator), &o, func() (claims.Checked, claims.Problems) { return claims.BuildOperator(o) }},
 		{"account", newPair(t, claims.KindOperator), &a, func() (claims.Checked, claims.Problems) { return claims.BuildAccount(a) }},
 		{"bare account", newPair(t, claims.KindOperator), &bare, func() (claims.Checked, claims.Problems) { return claims.BuildAccount(bare) }},
 		{"user", newPair(t, claims.KindAccount), &u, func() (claims.Checked, claims.Problems) { return claims.BuildUser(u) }},
+		{"activation", newPair(t, claims.KindAccount), &leave, func() (claims.Checked, claims.Problems) { return claims.BuildActivation(leave) }},
 		{"scoped user", newPair(t, claims.KindAccount), &scoped, func() (claims.Checked, claims.Problems) { return claims.BuildUser(scoped) }},
 	}
 }
@@ -174,6 +178,7 @@ func TestEncodeRefuses(t *testing.T) {
 	oc := checked(t)(claims.BuildOperator(anOperator(t)))
 	ac := checked(t)(claims.BuildAccount(anAccount(t)))
 	uc := checked(t)(claims.BuildUser(aUser(t)))
+	xc := checked(t)(claims.BuildActivation(claims.Activation{Account: account.id, Exporter: account.id, Subject: "a", Kind: jwt.Stream}))
 	for name, c := range map[string]struct {
 		checked claims.Checked
 		stamp   claims.Stamp
@@ -187,6 +192,8 @@ func TestEncodeRefuses(t *testing.T) {
 		"an operator by a user":         {oc, claims.Stamp{Issuer: user.id, IssuedAt: 1}},
 		"an account by a user":          {ac, claims.Stamp{Issuer: user.id, IssuedAt: 1}},
 		"a user by an operator":         {uc, claims.Stamp{Issuer: operator.id, IssuedAt: 1}},
+		"an activation by an operator":  {xc, claims.Stamp{Issuer: operator.id, IssuedAt: 1}},
+		"an activation by a user":       {xc, claims.Stamp{Issuer: user.id, IssuedAt: 1}},
 		"a user by a user":              {uc, claims.Stamp{Issuer: user.id, IssuedAt: 1}},
 		"a user by a server":            {uc, claims.Stamp{Issuer: newPair(t, claims.KindServer).id, IssuedAt: 1}},
 		"an issuer that is a seed":      {uc, claims.Stamp{Issuer: account.seed(t).Reveal(), IssuedAt: 1}},

@@ -90,6 +90,21 @@ var (
 // LooksLikeSeed tells whether s contains what has the shape of a private key.
 func LooksLikeSeed(s string) bool { return seedRE.MatchString(s) }
 
+// holdsSeed tells whether s contains a private key with a valid checksum. One long
+// JWT in a hundred merely has the shape of one somewhere.
+func holdsSeed(s string) bool {
+	const length = 58
+	for i := 0; i+length <= len(s); i++ {
+		if s[i] != 'S' {
+			continue
+		}
+		if _, err := nkeys.FromSeed([]byte(s[i : i+length])); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // LooksLikeKey tells whether s has the shape of a public key of any kind. Names
 // must not, so that a path segment is either a name or a key, never both.
 func LooksLikeKey(s string) bool { return nkeyRE.MatchString(strings.ToUpper(s)) }

@@ -19,39 +19,38 @@ func CheckPermissionLimits(p jwt.UserPermissionLimits, template bool) Problems {
 	problems = append(problems, checkLimit("/limits/payload_bytes", p.Payload)...)
 	problems.refusedAt("/limits/subscriptions") // taken literally, and every connection is closed
 	if template {
-		problems = append(problems, checkExact(p)...)
+		problems = append(problems, checkCarried(p)...)
 	}
 	problems = append(problems, checkSources(p.Src, template)...)
 	problems = append(problems, checkTimes(p.UserLimits, template)...)
 	return append(problems, checkConnectionTypes(p.AllowedConnectionTypes)...)
 }
 
-// checkExact finds the numbers of a template that nats-io/jwt would change: it
-// reads scoped signing keys as floating point first, which rounds above 2^53 and
-// makes the whole account JWT unreadable at the upper end.
-func checkExact(p jwt.UserPermissionLimits) Problems {
-	values := []struct {
+// checkCarried finds the numbers of a template that do not arrive as they are
+// written. nats-io/jwt leaves out a limit of 0 and reads its absence, in a scoped
+// signing key only, as unlimited. And it reads scoped signing keys as floating
+// point first, which rounds above 2^53 and makes the whole account JWT unreadable
+// at the upper end.
+func checkCarried(p jwt.UserPermissionLimits) Problems {
+	type number struct {
 		pointer string
 		value   int64
-	}{
-		{"/limits/subscriptions", p.Subs},
-		{"/limits/data_bytes", p.Data},
-		{"/limits/payload_bytes", p.Payload},
+	}
+	numbers := []number{{"/limits/subscriptions", p.Subs}, {"/limits/data_bytes", p.Data}, {"/limits/payload_bytes", p.Payload}}
+	var out Problems
+	for _, x := range numbers {
+		if x.value == 0 {
+			out = append(out, blocking(x.pointer, "out_of_range", "In a template 0 does not mean nothing: a nats-server reads it as unlimited. Use 1 or more, or -1 for unlimited."))
+		}
 	}
 	if p.Resp != nil {
-		values = append(values, struct {
-			pointer string
-			value   int64
-		}{"/permissions/responses/max", int64(p.Resp.MaxMsgs)}, struct {
-			pointer string
-			value   int64
-		}{"/permissions/responses/ttl_seconds", int64(p.Resp.Expires)})
+		numbers = append(numbers, number{"/permissions/responses/max", int64(p.Resp.MaxMsgs)}, number{"/permissions/responses/ttl_seconds", int64(p.Resp.Expires)})
 	}
-	var out Problems
-	for _, x := range values {
+	for _, x := range numbers {
 		if !exactInt(x.value) {
-			found := Problems{blocking(x.pointer, "out_of_range", "In a template a number this large is rounded, or makes the account's JWT unreadable. Use -1 for unlimited.")}
-			out = append(out, found.server(float64(x.value) >= 1<<63)...)
+			out = append(out, Problems{
+				blocking(x.pointer, "out_of_range", "In a template a number this large is rounded, or makes the account's JWT unreadable. Use -1 for unlimited."),
+			}.server(float64(x.value) >= 1<<63)...)
 		}
 	}
 	return out
@@ -68,7 +67,7 @@ func checkSources(sources jwt.CIDRList, template bool) Problems {
 			_, _, unread := net.ParseCIDR(c)
 			out = append(out, Problems{
 				blocking(Point("/source_cidrs", i), "invalid_cidr", "A source network is written as address/bits, such as 10.0.0.0/8 or 2001:db8::/32."),
-			}.server(unread != nil && !(template && readable))...)
+			}.server(unread != nil && (!template || !readable))...)
 			readable = readable || unread == nil
 			continue
 		}

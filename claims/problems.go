@@ -79,12 +79,11 @@ func warning(pointer, code, detail string) Problem {
 	return Problem{Pointer: pointer, Code: code, Detail: detail}
 }
 
-// refusedAt returns the problems with Server set for those at one of the pointers.
-func (p Problems) refusedAt(pointers ...string) Problems {
+// refusedAt sets Server for the problems at one of the pointers.
+func (p Problems) refusedAt(pointers ...string) {
 	for i := range p {
 		p[i].Server = p[i].Server || slices.Contains(pointers, p[i].Pointer)
 	}
-	return p
 }
 
 // server returns the problems with Server set to whether a nats-server refuses.

@@ -56,6 +56,7 @@ func TestProblemsNeverRepeatInput(t *testing.T) {
 	t.Parallel()
 	seed := newPair(t, claims.KindUser).seed(t).Reveal()
 	o, a, u, x := anOperator(t), anAccount(t), aUser(t), aTemplate()
+	v := claims.Activation{Account: a.ID, Name: "n", Exporter: u.Account, Subject: "a.*", Kind: jwt.Service, Tags: []string{"t"}, Audience: "x"}
 	use := struct {
 		Name string
 		Tags []string
@@ -64,13 +65,15 @@ func TestProblemsNeverRepeatInput(t *testing.T) {
 		input any
 		check func(any) claims.Problems
 	}{
-		"CheckOperator": {&o, func(v any) claims.Problems { return claims.CheckOperator(*v.(*claims.Operator)) }},
-		"BuildOperator": {&o, func(v any) claims.Problems { _, p := claims.BuildOperator(*v.(*claims.Operator)); return p }},
-		"CheckAccount":  {&a, func(v any) claims.Problems { return claims.CheckAccount(*v.(*claims.Account)) }},
-		"BuildAccount":  {&a, func(v any) claims.Problems { _, p := claims.BuildAccount(*v.(*claims.Account)); return p }},
-		"CheckUser":     {&u, func(v any) claims.Problems { return claims.CheckUser(*v.(*claims.User)) }},
-		"BuildUser":     {&u, func(v any) claims.Problems { _, p := claims.BuildUser(*v.(*claims.User)); return p }},
-		"CheckTemplate": {&x, func(v any) claims.Problems { return claims.CheckTemplate(*v.(*claims.Template)) }},
+		"CheckOperator":   {&o, func(v any) claims.Problems { return claims.CheckOperator(*v.(*claims.Operator)) }},
+		"BuildOperator":   {&o, func(v any) claims.Problems { _, p := claims.BuildOperator(*v.(*claims.Operator)); return p }},
+		"CheckAccount":    {&a, func(v any) claims.Problems { return claims.CheckAccount(*v.(*claims.Account)) }},
+		"BuildAccount":    {&a, func(v any) claims.Problems { _, p := claims.BuildAccount(*v.(*claims.Account)); return p }},
+		"CheckUser":       {&u, func(v any) claims.Problems { return claims.CheckUser(*v.(*claims.User)) }},
+		"BuildUser":       {&u, func(v any) claims.Problems { _, p := claims.BuildUser(*v.(*claims.User)); return p }},
+		"CheckActivation": {&v, func(v any) claims.Problems { return claims.CheckActivation(*v.(*claims.Activation)) }},
+		"BuildActivation": {&v, func(v any) claims.Problems { _, p := claims.BuildActivation(*v.(*claims.Activation)); return p }},
+		"CheckTemplate":   {&x, func(v any) claims.Problems { return claims.CheckTemplate(*v.(*claims.Template)) }},
 		"CheckTemplateUse": {&use, func(v any) claims.Problems {
 			in := v.(*struct {
 				Name string

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 )
 
 // Token is a NATS JWT of any type, as it was read.
@@ -233,11 +232,8 @@ func FindJWT(document string) (token string, hasSeed bool, err error) {
 	if found == "" {
 		return "", LooksLikeSeed(document), errors.New("the document holds no JWT")
 	}
-	// One long JWT in a hundred has the shape of a seed somewhere; only the checksum tells.
-	for _, s := range seedRE.FindAllString(found, -1) {
-		if _, err := nkeys.FromSeed([]byte(s)); err == nil {
-			return "", true, errors.New("the JWT of the document holds a private key")
-		}
+	if holdsSeed(found) {
+		return "", true, errors.New("the JWT of the document holds a private key")
 	}
 	return found, LooksLikeSeed(strings.ReplaceAll(document, found, " ")), nil
 }
