@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -33,8 +34,10 @@ type Account struct {
 	// Revocations maps a user's public key, or *, to the second up to which
 	// what was issued to it is refused.
 	Revocations map[string]int64
-	// Expires is Unix seconds, 0 for never.
-	Expires int64
+	// Audience is the aud of a JWT that was read; ours have none.
+	Audience string
+	// Expires is Unix seconds, 0 for never; NotBefore likewise, 0 for at once.
+	Expires, NotBefore int64
 }
 
 // NewAccountSettings returns the settings of a new account: everything unlimited,
@@ -57,7 +60,7 @@ func BuildAccount(a Account) (Checked, Problems) {
 		return Checked{}, append(problems, blocking("", "invalid_key", "The account has no identity."))
 	}
 	c.Name = a.Name
-	c.Expires = a.Expires
+	c.Audience, c.Expires, c.NotBefore = a.Audience, a.Expires, a.NotBefore
 	c.Account = a.Settings
 	c.Account.Tags = NormalizeTags(a.Settings.Tags)
 	if a.Settings.Trace != nil {
@@ -80,7 +83,11 @@ func BuildAccount(a Account) (Checked, Problems) {
 // CheckAccount returns every problem of what an account JWT would be built from.
 func CheckAccount(a Account) Problems {
 	problems := CheckName("/name", a.Name)
+	if a.ID != "" { // nobody has one before it is created
+		problems = append(problems, CheckPublicKey("/public_key", KindAccount, a.ID)...)
+	}
 	problems = append(problems, CheckTags("/tags", a.Settings.Tags)...)
+	problems = append(problems, checkValidity(a.Audience, a.Expires, a.NotBefore)...)
 	problems = append(problems, checkLimits(a.Settings.Limits)...)
 	if a.System && a.Settings.Limits.IsJSEnabled() {
 		problems = append(problems, blocking("/jetstream/enabled", "not_allowed",
@@ -90,28 +97,125 @@ func CheckAccount(a Account) Problems {
 		problems = append(problems, blocking("/limits/connections", "would_lock_out",
 			"Without connections on the system account Chancery could not reach the servers any more."))
 	}
-	problems = append(problems, CheckText("/description", a.Settings.Description, MaxTextLength)...)
-	problems = append(problems, checkInfoURL(a.Settings.InfoURL)...)
+	problems = append(problems, checkInfo("", a.Settings.Info)...)
 	problems = append(problems, checkPermissions("/default_permissions", a.Settings.DefaultPermissions, false)...)
-	for i, k := range a.Keys {
-		problems = append(problems, CheckPublicKey(Point("/signing_keys", i), KindAccount, k.ID)...)
-	}
-	for subject := range a.Revocations {
-		if subject != jwt.All && !IsPublicKey(KindUser, subject) {
-			problems = append(problems, blocking("/revocations", "invalid_key", "What is revoked is the public key of a user, or * for everybody."))
-		}
+	problems = append(problems, checkSigningKeys(a.Keys)...)
+	problems = append(problems, checkRevocations("/revocations", KindUser, a.Revocations)...)
+	problems = append(problems, checkExports(a.Settings.Exports, a.Settings.Limits.AccountLimits)...)
+	problems = append(problems, checkImports(a.ID, a.Settings.Imports, a.Settings.Limits.AccountLimits)...)
+	problems = append(problems, checkMappings(a.Settings.Mappings)...)
+	problems = append(problems, checkCallout(a.Settings.Authorization)...)
+	problems = append(problems, checkTrace(a.Settings.Trace)...)
+	if a.Settings.ClusterTraffic.Valid() != nil {
+		problems = append(problems, refused("/cluster_traffic", "unknown_value", "The cluster traffic is carried by system or owner; leave it empty for system."))
 	}
 	return problems
 }
 
-func checkInfoURL(s string) Problems {
-	if s == "" {
+// AccountOf returns what BuildAccount makes the same claims from. It shares the
+// lists and maps of the claims. Claims do not tell whether the account is the
+// system account.
+func AccountOf(c *jwt.AccountClaims) Account {
+	a := Account{
+		ID: c.Subject, Name: c.Name, Settings: c.Account, Revocations: c.Revocations,
+		Audience: c.Audience, Expires: c.Expires, NotBefore: c.NotBefore,
+	}
+	a.Settings.SigningKeys, a.Settings.Revocations = nil, nil
+	a.Settings.Type, a.Settings.Version = "", 0
+	for _, id := range slices.Sorted(maps.Keys(c.SigningKeys)) {
+		k := SigningKey{ID: id}
+		switch s := c.SigningKeys[id].(type) {
+		case *jwt.UserScope:
+			k.Template = templateOf(*s)
+		case jwt.UserScope:
+			k.Template = templateOf(s)
+		}
+		a.Keys = append(a.Keys, k)
+	}
+	return a
+}
+
+func templateOf(s jwt.UserScope) *Template {
+	return &Template{Name: s.Role, Description: s.Description, Permissions: s.Template}
+}
+
+// checkSigningKeys checks the keys and what a server never validates: the
+// templates of scoped ones. A template that was read may lack a name.
+func checkSigningKeys(keys []SigningKey) Problems {
+	var out Problems
+	seen := map[string]bool{}
+	for i, k := range keys {
+		at := Point("/signing_keys", i)
+		out = append(out, CheckPublicKey(at, KindAccount, k.ID)...)
+		if seen[k.ID] {
+			out = append(out, blocking(at, "duplicate", "A signing key is listed once."))
+		}
+		seen[k.ID] = true
+		if k.Template == nil {
+			continue
+		}
+		if LooksLikeSeed(k.Template.Name) {
+			out = append(out, seedIn(at+"/template/name")...)
+		}
+		out = append(out, CheckText(at+"/template/description", k.Template.Description, MaxTextLength)...)
+		out = append(out, CheckPermissionLimits(k.Template.Permissions, true).At(at+"/template")...)
+	}
+	return out
+}
+
+// checkInfo checks a description and an information URL below pointer.
+func checkInfo(pointer string, info jwt.Info) Problems {
+	out := CheckText(pointer+"/description", info.Description, MaxTextLength)
+	out.server(libraryRefuses(jwt.Info{Description: info.Description}.Validate))
+	if s := info.InfoURL; s != "" {
+		if u, err := url.Parse(s); err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil || LooksLikeSeed(s) || len(s) > MaxTextLength {
+			out = append(out, Problems{
+				blocking(pointer+"/info_url", "invalid_url", "The information URL needs a scheme and a host, such as https://example.com/orders, and no credentials."),
+			}.server(libraryRefuses(jwt.Info{InfoURL: s}.Validate))...)
+		}
+	}
+	return out
+}
+
+// checkValidity checks the fields that all claims share.
+func checkValidity(audience string, expires, notBefore int64) Problems {
+	out := CheckText("/audience", audience, MaxTextLength)
+	if expires < 0 {
+		out = append(out, refused("/expires_at", "out_of_range", "The end of validity is a time after 1970, or absent for never."))
+	}
+	if notBefore < 0 {
+		out = append(out, blocking("/not_before", "out_of_range", "The start of validity is a time after 1970, or absent for at once."))
+	}
+	if expires > 0 && notBefore > expires {
+		out = append(out, refused("/not_before", "never_valid", "The start of validity is after its end, so that these claims are never valid."))
+	}
+	return out
+}
+
+// checkTrace checks the message tracing of an account.
+func checkTrace(trace *jwt.MsgTrace) Problems {
+	if trace == nil {
 		return nil
 	}
-	if u, err := url.Parse(s); err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil || LooksLikeSeed(s) || len(s) > MaxTextLength {
-		return Problems{blocking("/info_url", "invalid_url", "The information URL needs a scheme and a host, such as https://example.com/orders, and no credentials.")}
+	out := checkLiteral("/trace/destination", trace.Destination)
+	if trace.Sampling < 0 || trace.Sampling > 100 {
+		out = append(out, refused("/trace/sampling", "out_of_range", "Sampling is a percentage from 1 to 100; 0 means 100."))
 	}
-	return nil
+	return out
+}
+
+// checkSharedSubject checks a subject that may hold wildcards but nothing else.
+func checkSharedSubject(pointer string, s jwt.Subject) Problems {
+	return checkSubject(pointer, string(s), false, false).server(libraryRefuses(s.Validate))
+}
+
+// checkLiteral checks a subject that a server publishes to.
+func checkLiteral(pointer string, s jwt.Subject) Problems {
+	out := checkSharedSubject(pointer, s)
+	if len(out) == 0 && s.HasWildCards() {
+		out = append(out, refused(pointer, "invalid_subject", "A server publishes to this subject, so it must not hold wildcards."))
+	}
+	return out
 }
 
 var tierRE = regexp.MustCompile(`^R[1-9]$`)
@@ -132,6 +236,12 @@ func checkLimits(l jwt.OperatorLimits) Problems {
 	} {
 		out = append(out, checkLimit(x.pointer, x.value)...)
 	}
+	for i := range out {
+		switch out[i].Pointer {
+		case "/limits/connections", "/limits/imports", "/limits/exports":
+			out[i].Server = true // these servers and the library take literally: less than none
+		}
+	}
 	out = append(out, checkJetStream("/jetstream", l.JetStreamLimits)...)
 	for tier, t := range l.JetStreamTieredLimits {
 		if !tierRE.MatchString(tier) {
@@ -140,10 +250,24 @@ func checkLimits(l jwt.OperatorLimits) Problems {
 		}
 		out = append(out, checkJetStream(Point("/jetstream/tiers", tier), t)...)
 	}
+	if _, blank := l.JetStreamTieredLimits[""]; blank {
+		refuseTier(out)
+	}
 	if len(l.JetStreamTieredLimits) > 0 && l.JetStreamLimits != (jwt.JetStreamLimits{}) {
 		out = append(out, blocking("/jetstream/tiers", "exclusive", "Tiers and flat JetStream limits exclude each other; use one of the two."))
 	}
 	return out
+}
+
+// refuseTier marks the problem of a tier without a name, the one that a server
+// refuses.
+func refuseTier(problems Problems) {
+	for i := range problems {
+		if problems[i].Code == "invalid_tier" {
+			problems[i].Server = true
+			return
+		}
+	}
 }
 
 func checkJetStream(pointer string, l jwt.JetStreamLimits) Problems {

@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/nats-io/jwt/v2"
@@ -21,7 +22,7 @@ func libraryProblems(c jwt.Claims) Problems {
 		if i.TimeCheck {
 			continue
 		}
-		out = append(out, Problem{Code: "refused_by_server", Blocking: i.Blocking, Detail: sentence(i.Description)})
+		out = append(out, Problem{Code: "refused_by_server", Blocking: i.Blocking, Server: i.Blocking, Detail: sentence(i.Description)})
 	}
 	return out
 }
@@ -51,11 +52,32 @@ func unquoted(s, opening, closing string) string {
 	return s[:from] + strings.Repeat(" ", len(opening)-1) + "…" + rest
 }
 
+// libraryRefuses tells whether a part of claims fails nats-io/jwt's validation,
+// which a nats-server runs over operator-signed and user JWTs.
+func libraryRefuses(validate func(*jwt.ValidationResults)) bool {
+	vr := jwt.CreateValidationResults()
+	validate(vr)
+	return vr.IsBlocking(false)
+}
+
 // serverProblems returns what a nats-server refuses claims for.
 func serverProblems(c jwt.Claims) Problems {
-	switch c.(type) {
-	case *jwt.OperatorClaims, *jwt.AccountClaims, *jwt.UserClaims, *jwt.ActivationClaims:
-		return libraryProblems(c)
+	var own Problems
+	switch v := c.(type) {
+	case *jwt.OperatorClaims:
+		own = CheckOperator(OperatorOf(v))
+	case *jwt.AccountClaims:
+		own = CheckAccount(AccountOf(v))
+	case *jwt.UserClaims:
+		own = CheckUser(UserOf(v))
+	case *jwt.ActivationClaims:
+		own = CheckActivation(ActivationOf(v))
+	default:
+		return Problems{blocking("/nats/type", "unsupported_type", "A JWT of this type is made by a server or a callout service for one connection and is not signed anew.")}
 	}
-	return Problems{blocking("/nats/type", "unsupported_type", "A JWT of this type is made by a server or a callout service for one connection and is not signed anew.")}
+	out := slices.DeleteFunc(own, func(p Problem) bool { return !p.Server })
+	if _, operator := c.(*jwt.OperatorClaims); operator || len(out) > 0 {
+		return out // a server does not run the library's validation over an operator
+	}
+	return slices.DeleteFunc(libraryProblems(c), func(p Problem) bool { return !p.Server })
 }

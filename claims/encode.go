@@ -119,12 +119,16 @@ func stamped(c jwt.Claims, s Stamp) (jwt.Claims, *jwt.ClaimsData) {
 		x.Type, x.Version = jwt.AccountClaim, version
 		x.Exports = append(jwt.Exports(nil), v.Exports...)
 		x.Imports = append(jwt.Imports(nil), v.Imports...)
-		sort.Sort(x.Exports)
-		sort.Sort(x.Imports)
+		sort.Stable(x.Exports)
+		sort.Stable(x.Imports)
 		out = &x
 	case *jwt.UserClaims:
 		x := *v
 		x.Type, x.Version = jwt.UserClaim, version
+		out = &x
+	case *jwt.ActivationClaims:
+		x := *v
+		x.Type, x.Version = jwt.ActivationClaim, version
 		out = &x
 	}
 	d := out.Claims()
@@ -132,8 +136,14 @@ func stamped(c jwt.Claims, s Stamp) (jwt.Claims, *jwt.ClaimsData) {
 	return out, d
 }
 
+// issuerAllowed tells whether claims of this type may be issued by that kind of
+// key. nats-io/jwt also lets operators issue activations, which no server trusts.
 func issuerAllowed(c jwt.Claims, issuer string) bool {
+	_, activation := c.(*jwt.ActivationClaims)
 	for _, p := range c.ExpectedPrefixes() {
+		if activation && p != nkeys.PrefixByteAccount {
+			continue
+		}
 		if nkeys.IsValidPublicKey(issuer) && nkeys.Prefix(issuer) == p {
 			return true
 		}

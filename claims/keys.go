@@ -46,16 +46,19 @@ func CheckPublicKey(pointer string, kind Kind, s string) Problems {
 	if IsPublicKey(kind, s) {
 		return nil
 	}
+	refuses := !nkeys.IsValidPublicKey(s) || nkeys.Prefix(s) != prefixes[kind]
 	if LooksLikeSeed(s) {
-		return Problems{{
-			Pointer: pointer, Code: "seed_not_accepted", Blocking: true,
-			Detail: "This is a private key (seed). Send the public key only, and treat the seed as exposed if it travelled over an untrusted path.",
-		}}
+		return seedIn(pointer).server(refuses)
 	}
-	return Problems{{
-		Pointer: pointer, Code: "invalid_key", Blocking: true,
-		Detail: "This must be the public key of " + article(kind) + ": 56 characters, starting with " + strings.ToUpper(letter(kind)) + ".",
-	}}
+	return Problems{
+		blocking(pointer, "invalid_key", "This must be the public key of "+article(kind)+": 56 characters, starting with "+strings.ToUpper(letter(kind))+"."),
+	}.server(refuses)
+}
+
+// seedIn is the problem of a text that holds a private key.
+func seedIn(pointer string) Problems {
+	return Problems{blocking(pointer, "seed_not_accepted",
+		"This is a private key (seed). Send the public key only, and treat the seed as exposed if it travelled over an untrusted path.")}
 }
 
 func letter(kind Kind) string {

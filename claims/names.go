@@ -40,7 +40,7 @@ func CheckName(pointer, s string) Problems {
 	case utf8.RuneCountInString(s) > MaxNameLength:
 		return Problems{blocking(pointer, "too_long", "The name may have at most 64 characters.")}
 	case LooksLikeSeed(s):
-		return CheckPublicKey(pointer, KindUser, s)
+		return seedIn(pointer)
 	case !utf8.ValidString(s):
 		return Problems{blocking(pointer, "invalid_name", "The name must be valid UTF-8.")}
 	case LooksLikeKey(s):
@@ -75,7 +75,7 @@ func CheckText(pointer, s string, most int) Problems {
 	case len(s) > most:
 		return Problems{blocking(pointer, "too_long", "The text may have at most "+strconv.Itoa(most)+" bytes.")}
 	case LooksLikeSeed(s):
-		return CheckPublicKey(pointer, KindUser, s)
+		return seedIn(pointer)
 	case !utf8.ValidString(s):
 		return Problems{blocking(pointer, "invalid_text", "The text must be valid UTF-8.")}
 	}
@@ -109,7 +109,7 @@ func CheckTags(pointer string, tags []string) Problems {
 	}
 	for i, t := range tags {
 		if LooksLikeSeed(t) {
-			out = append(out, CheckPublicKey(Point(pointer, i), KindUser, t)...)
+			out = append(out, seedIn(Point(pointer, i))...)
 			continue
 		}
 		key, value, pair := strings.Cut(strings.TrimSpace(t), ":")

@@ -16,6 +16,11 @@ type Operator struct {
 	Settings jwt.Operator
 	// SigningKeys are the public keys O… that servers shall trust.
 	SigningKeys []string
+	// Audience is the aud of a JWT that was read; ours have none.
+	Audience string
+	// Expires is Unix seconds, 0 for never; NotBefore likewise, 0 for at once. A
+	// nats-server heeds neither in an operator's JWT.
+	Expires, NotBefore int64
 }
 
 // BuildOperator builds and checks operator claims.
@@ -26,6 +31,7 @@ func BuildOperator(o Operator) (Checked, Problems) {
 		return Checked{}, append(problems, blocking("", "invalid_key", "The operator has no identity."))
 	}
 	c.Name = o.Name
+	c.Audience, c.Expires, c.NotBefore = o.Audience, o.Expires, o.NotBefore
 	c.Operator = o.Settings
 	c.Operator.Tags = NormalizeTags(o.Settings.Tags)
 	c.SigningKeys = append(jwt.StringList(nil), o.SigningKeys...)
@@ -35,7 +41,11 @@ func BuildOperator(o Operator) (Checked, Problems) {
 // CheckOperator returns every problem of what an operator JWT would be built from.
 func CheckOperator(o Operator) Problems {
 	problems := CheckName("/name", o.Name)
+	if o.ID != "" { // nobody has one before it is created
+		problems = append(problems, CheckPublicKey("/public_key", KindOperator, o.ID)...)
+	}
 	problems = append(problems, CheckTags("/tags", o.Settings.Tags)...)
+	problems = append(problems, checkValidity(o.Audience, o.Expires, o.NotBefore).server(false)...)
 	for i, u := range o.Settings.OperatorServiceURLs {
 		if err := jwt.ValidateOperatorServiceURL(u); err != nil || u == "" || LooksLikeSeed(u) {
 			problems = append(problems, blocking(Point("/service_urls", i), "invalid_url",
@@ -51,12 +61,24 @@ func CheckOperator(o Operator) Problems {
 		}
 	}
 	if _, _, _, err := jwt.ParseServerVersion(o.Settings.AssertServerVersion); err != nil {
-		problems = append(problems, blocking("/assert_server_version", "invalid_version", "A server version is written major.minor.patch, such as 2.12.0."))
+		problems = append(problems, refused("/assert_server_version", "invalid_version", "A server version is written major.minor.patch, such as 2.12.0."))
 	}
 	for i, k := range o.SigningKeys {
 		problems = append(problems, CheckPublicKey(Point("/signing_keys", i), KindOperator, k)...)
 	}
 	return problems
+}
+
+// OperatorOf returns what BuildOperator makes the same claims from. It shares the
+// lists of the claims.
+func OperatorOf(c *jwt.OperatorClaims) Operator {
+	o := Operator{
+		ID: c.Subject, Name: c.Name, Settings: c.Operator, SigningKeys: c.SigningKeys,
+		Audience: c.Audience, Expires: c.Expires, NotBefore: c.NotBefore,
+	}
+	o.Settings.SigningKeys = nil
+	o.Settings.Type, o.Settings.Version = "", 0
+	return o
 }
 
 // finish adds the library's verdict where Chancery's own check found nothing that

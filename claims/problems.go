@@ -13,8 +13,11 @@ type Problem struct {
 	Code string
 	// Detail is a sentence a person can act on. It never repeats the value.
 	Detail string
-	// Blocking tells whether a nats-server, or Chancery, refuses because of it.
+	// Blocking tells whether Chancery refuses because of it.
 	Blocking bool
+	// Server tells whether a nats-server refuses too, by itself: the JWT, or every
+	// connection that it is for. What a server takes and then ignores is not Server.
+	Server bool
 }
 
 // Problems is every problem found, not only the first.
@@ -54,6 +57,25 @@ func Point(base string, tokens ...any) string {
 	return b.String()
 }
 
+// blocking is a problem that Chancery refuses and a nats-server does not.
 func blocking(pointer, code, detail string) Problem {
 	return Problem{Pointer: pointer, Code: code, Detail: detail, Blocking: true}
+}
+
+// refused is a problem that a nats-server refuses too.
+func refused(pointer, code, detail string) Problem {
+	return Problem{Pointer: pointer, Code: code, Detail: detail, Blocking: true, Server: true}
+}
+
+// warning is a problem that nobody refuses.
+func warning(pointer, code, detail string) Problem {
+	return Problem{Pointer: pointer, Code: code, Detail: detail}
+}
+
+// server returns the problems with Server set to whether a nats-server refuses.
+func (p Problems) server(refuses bool) Problems {
+	for i := range p {
+		p[i].Server = refuses
+	}
+	return p
 }

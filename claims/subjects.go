@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/nats-io/jwt/v2"
 )
 
 // MaxSubjectLength is the longest subject, in bytes. A nats-server has no such
@@ -53,11 +55,21 @@ func Functions(subject string) (fns []Function, ok bool) {
 // CheckSubject returns what is wrong with s as a permission subject. With queue,
 // `subject queue` is allowed; with template, template functions are.
 func CheckSubject(pointer, s string, queue, template bool) Problems {
+	out := checkSubject(pointer, s, queue, template)
+	if template {
+		// No server validates a template; it gives up on a function it does not know.
+		return out.server(unknownFunction(s))
+	}
+	p := jwt.Permission{Allow: jwt.StringList{s}}
+	return out.server(libraryRefuses(func(vr *jwt.ValidationResults) { p.Validate(vr, queue) }))
+}
+
+func checkSubject(pointer, s string, queue, template bool) Problems {
 	if len(s) > MaxSubjectLength {
 		return Problems{blocking(pointer, "too_long", "A subject may have at most 1,024 bytes.")}
 	}
 	if LooksLikeSeed(s) {
-		return CheckPublicKey(pointer, KindUser, s)
+		return seedIn(pointer)
 	}
 	plain := s
 	if strings.ContainsAny(s, "{}") {
@@ -105,6 +117,52 @@ func checkQueues(pointer string, list []string) Problems {
 		}
 	}
 	return out
+}
+
+// What a nats-server takes for a template function, and for one with a tag:
+// nats-server's processUserPermissionsTemplate.
+var (
+	mustacheRE = regexp.MustCompile(`\{\{([^}]+)\}\}`)
+	tagOfRE    = regexp.MustCompile(`(?i)^(account-)?tag\(.*\)$`)
+)
+
+// unknownFunction tells whether a nats-server refuses every connection of a
+// template that holds s.
+func unknownFunction(s string) bool {
+	for _, m := range mustacheRE.FindAllStringSubmatch(s, -1) {
+		switch op := strings.TrimSpace(m[1]); strings.ToLower(op) {
+		case "name()", "subject()", "account-name()", "account-subject()":
+		default:
+			if !tagOfRE.MatchString(op) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// refuseDenied marks the problems of a template's deny list: once one subject of
+// it holds a function, a nats-server refuses the connection for every subject that
+// comes out invalid, where it would drop one that is allowed.
+func refuseDenied(problems Problems, pointer string, list []string) {
+	if !slices.ContainsFunc(list, mustacheRE.MatchString) {
+		return
+	}
+	invalid := map[string]bool{}
+	for i, s := range list {
+		expanded := mustacheRE.ReplaceAllStringFunc(s, func(m string) string {
+			if _, ok := Functions(m); ok {
+				return "x"
+			}
+			return " " // a tag that nobody can have
+		})
+		invalid[Point(pointer, i)] = !validSubject(expanded)
+	}
+	for i := range problems {
+		if invalid[problems[i].Pointer] {
+			problems[i].Server = true
+		}
+	}
 }
 
 func subjectFault(s string) string {

@@ -1,9 +1,7 @@
 package claims
 
 import (
-	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -54,76 +52,34 @@ func CheckTemplate(t Template) Problems {
 	return append(problems, CheckPermissionLimits(t.Permissions, true)...)
 }
 
-// CheckPermissionLimits returns every problem of a user's or template's
-// permissions and limits; template allows template functions in subjects.
-func CheckPermissionLimits(p jwt.UserPermissionLimits, template bool) Problems {
-	problems := checkPermissions("/permissions", p.Permissions, template)
-	problems = append(problems, checkLimit("/limits/subscriptions", p.Subs)...)
-	problems = append(problems, checkLimit("/limits/data_bytes", p.Data)...)
-	problems = append(problems, checkLimit("/limits/payload_bytes", p.Payload)...)
-	for i, c := range p.Src {
-		if _, err := netip.ParsePrefix(c); err != nil {
-			problems = append(problems, blocking(Point("/source_cidrs", i), "invalid_cidr",
-				"A source network is written as address/bits, such as 10.0.0.0/8 or 2001:db8::/32."))
-		}
-	}
-	problems = append(problems, checkTimes(p.UserLimits)...)
-	for i, c := range p.AllowedConnectionTypes {
-		if !slices.Contains(connectionTypes, c) {
-			problems = append(problems, blocking(Point("/connection_types", i), "unknown_value",
-				"The connection types are STANDARD, WEBSOCKET, LEAFNODE, LEAFNODE_WS, MQTT, MQTT_WS and IN_PROCESS."))
-		}
-	}
-	return problems
-}
-
-var connectionTypes = []string{
-	jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket, jwt.ConnectionTypeLeafnode, jwt.ConnectionTypeLeafnodeWS,
-	jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS, jwt.ConnectionTypeInProcess,
-}
-
-func checkTimes(l jwt.UserLimits) Problems {
-	var out Problems
-	for i, t := range l.Times {
-		start, err1 := time.Parse(time.TimeOnly, t.Start)
-		end, err2 := time.Parse(time.TimeOnly, t.End)
-		if err1 != nil || err2 != nil {
-			out = append(out, blocking(Point("/times", i), "invalid_time", "Connect hours are written HH:MM:SS, from 00:00:00 to 23:59:59."))
-		} else if start.Equal(end) {
-			out = append(out, blocking(Point("/times", i), "invalid_time", "Start and end of connect hours must differ; an end before the start crosses midnight."))
-		}
-	}
-	if l.Locale != "" {
-		// Local is whatever zone the server happens to run in.
-		if _, err := time.LoadLocation(l.Locale); err != nil || l.Locale == "Local" {
-			out = append(out, blocking("/times_location", "invalid_time_zone", "The time zone must be an IANA name, such as Europe/Berlin."))
-		}
-	}
-	return out
-}
-
 func checkPermissions(pointer string, p jwt.Permissions, template bool) Problems {
 	var out Problems
 	for _, l := range []struct {
 		pointer string
 		list    []string
 		queue   bool
+		deny    bool
 	}{
-		{pointer + "/publish/allow", p.Pub.Allow, false},
-		{pointer + "/publish/deny", p.Pub.Deny, false},
-		{pointer + "/subscribe/allow", p.Sub.Allow, true},
-		{pointer + "/subscribe/deny", p.Sub.Deny, true},
+		{pointer + "/publish/allow", p.Pub.Allow, false, false},
+		{pointer + "/publish/deny", p.Pub.Deny, false, true},
+		{pointer + "/subscribe/allow", p.Sub.Allow, true, false},
+		{pointer + "/subscribe/deny", p.Sub.Deny, true, true},
 	} {
 		if len(l.list) > MaxSubjects {
 			out = append(out, blocking(l.pointer, "too_many", "At most 500 subjects are allowed in one list."))
 			continue
 		}
+		var found Problems
 		for i, s := range l.list {
-			out = append(out, CheckSubject(Point(l.pointer, i), s, l.queue, template)...)
+			found = append(found, CheckSubject(Point(l.pointer, i), s, l.queue, template)...)
 		}
 		if l.queue && template {
-			out = append(out, checkQueues(l.pointer, l.list)...)
+			found = append(found, checkQueues(l.pointer, l.list)...)
 		}
+		if l.deny && template {
+			refuseDenied(found, l.pointer, l.list)
+		}
+		out = append(out, found...)
 	}
 	if p.Resp != nil && p.Resp.MaxMsgs < -1 {
 		out = append(out, blocking(pointer+"/responses/max", "out_of_range", "The number of responses is -1 (unlimited) or more; 0 means 1."))
@@ -150,7 +106,7 @@ func CheckTemplateUse(t Template, account Account, userName string, userTags []s
 	}{{p.Pub.Deny, true}, {p.Sub.Deny, true}, {p.Pub.Allow, false}, {p.Sub.Allow, false}} {
 		// What a deny list lacks is found below.
 		if r := x.expand("", l.list, false).refusal; r != nil && r.Code == "too_many" {
-			out = append(out, blocking("/tags", r.Code, r.Detail))
+			out = append(out, refused("/tags", r.Code, r.Detail))
 		}
 		for _, s := range l.list {
 			fns, _ := Functions(s)
@@ -187,5 +143,5 @@ func checkFunctionUse(f Function, deny bool, account Account, userName string, u
 	if len(TagValues(tags, f.Tag)) > 0 {
 		return nil
 	}
-	return Problems{{Pointer: pointer, Code: "missing_tag", Detail: tagUse{f.Tag, whose}.missing(deny), Blocking: deny}}
+	return Problems{{Pointer: pointer, Code: "missing_tag", Detail: tagUse{f.Tag, whose}.missing(deny), Blocking: deny, Server: deny}}
 }
