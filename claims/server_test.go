@@ -19,7 +19,8 @@ type world struct {
 	server            *server.Server
 }
 
-func newWorld(t *testing.T) *world {
+// newWorld starts the server with the options that edits change.
+func newWorld(t *testing.T, edits ...func(*server.Options)) *world {
 	t.Helper()
 	w := &world{operator: newPair(t, claims.KindOperator), signing: newPair(t, claims.KindOperator)}
 	system := newPair(t, claims.KindAccount)
@@ -32,10 +33,14 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.serve(t, claims.Account{ID: system.id, Name: "SYS", System: true, Settings: claims.NewAccountSettings()})
-	w.server, err = server.NewServer(&server.Options{
+	options := &server.Options{
 		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
 		TrustedOperators: []*jwt.OperatorClaims{oc}, SystemAccount: system.id, AccountResolver: &w.resolver,
-	})
+	}
+	for _, edit := range edits {
+		edit(options)
+	}
+	w.server, err = server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,367 @@
+package claims_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+
+	"chancery/claims"
+)
+
+// ruined changes the signature of a JWT.
+func ruined(s string) string {
+	i := len(s) - 10
+	c := "A"
+	if s[i] == 'A' {
+		c = "B"
+	}
+	return s[:i] + c + s[i+1:]
+}
+
+// provocation makes one check fail: prepare alone must be admitted, with spoil after it refused by the check.
+type provocation struct {
+	check          string
+	prepare, spoil func(*testing.T, *trial)
+}
+
+func provocations() map[string]provocation {
+	nothing := func(*testing.T, *trial) {}
+	limits := claims.NewPermissionLimits
+	hour := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.TimeOnly) }
+	return map[string]provocation{
+		"a JWT too large for CONNECT": {"connect_line", nothing, func(t *testing.T, c *trial) {
+			for range 80 {
+				c.user.Pub.Allow.Add("subject." + newPair(t, claims.KindUser).id)
+			}
+		}},
+		"no JWT":                       {"jwt_present", nothing, func(_ *testing.T, c *trial) { c.mangleToken = func(string) string { return "" } }},
+		"a JWT with another signature": {"jwt_decodes", nothing, func(_ *testing.T, c *trial) { c.mangleToken = ruined }},
+		"half a JWT":                   {"jwt_decodes", nothing, func(_ *testing.T, c *trial) { c.mangleToken = func(s string) string { return s[:len(s)/2] } }},
+		"a JWT of an account": {"jwt_decodes", nothing, func(t *testing.T, c *trial) {
+			_, account := c.encode(t)
+			c.mangleToken = func(string) string { return account }
+		}},
+		"around the proxy":                     {"proxy_required", func(_ *testing.T, c *trial) { c.user.ProxyRequired, c.proxied = true, true }, func(_ *testing.T, c *trial) { c.proxied = false }},
+		"an expired user":                      {"jwt_valid", func(_ *testing.T, c *trial) { c.user.Expires = time.Now().Unix() + 60 }, func(_ *testing.T, c *trial) { c.user.Expires = time.Now().Unix() - 60 }},
+		"a user of tomorrow":                   {"jwt_valid", func(_ *testing.T, c *trial) { c.user.NotBefore = time.Now().Unix() }, func(_ *testing.T, c *trial) { c.user.NotBefore = time.Now().Unix() + 86400 }},
+		"a malformed user":                     {"jwt_valid", func(_ *testing.T, c *trial) { c.user.Locale = "Europe/Berlin" }, func(_ *testing.T, c *trial) { c.user.Locale = "Moon/Copernicus" }},
+		"an account that is missing":           {"account_found", nothing, func(_ *testing.T, c *trial) { c.mangleAccount = func(string) string { return "" } }},
+		"a signing key without issuer account": {"account_found", nothing, func(_ *testing.T, c *trial) { c.user.IssuerAccount = "" }},
+		"an account with another signature":    {"account_decodes", nothing, func(_ *testing.T, c *trial) { c.mangleAccount = ruined }},
+		"an account of a foreign operator":     {"account_trusted", nothing, func(t *testing.T, c *trial) { c.accountSigner = newPair(t, claims.KindOperator) }},
+		"an account signed by itself":          {"account_trusted", nothing, func(t *testing.T, c *trial) { c.accountSigner = newPair(t, claims.KindAccount) }},
+		"an expired account":                   {"account_valid", func(_ *testing.T, c *trial) { c.account.Expires = time.Now().Unix() + 60 }, func(_ *testing.T, c *trial) { c.account.Expires = time.Now().Unix() - 60 }},
+		"an account of tomorrow":               {"account_valid", nothing, func(_ *testing.T, c *trial) { c.account.NotBefore = time.Now().Unix() + 60 }},
+		"a malformed account":                  {"account_valid", nothing, func(_ *testing.T, c *trial) { c.account.ClusterTraffic = "everywhere" }},
+		"the account of others": {"account_matches", nothing, func(t *testing.T, c *trial) {
+			other := jwt.NewAccountClaims(newPair(t, claims.KindAccount).id)
+			token, err := other.Encode(c.accountSigner)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.mangleAccount = func(string) string { return token }
+		}},
+		"a key that the account lost":   {"issuer_known", nothing, func(_ *testing.T, c *trial) { c.account.SigningKeys = jwt.SigningKeys{} }},
+		"permissions beside a template": {"scope_empty", func(_ *testing.T, c *trial) { c.scoped(limits()) }, func(_ *testing.T, c *trial) { c.user.Pub.Allow.Add("a") }},
+		"a tag that a template denies with": {"template_expands", func(_ *testing.T, c *trial) {
+			p := limits()
+			p.Pub.Deny.Add("x.{{tag(region)}}")
+			c.scoped(p)
+			c.user.User.Tags.Add("region:eu")
+		}, func(_ *testing.T, c *trial) { c.user.User.Tags = nil }},
+		"an unknown function": {"template_expands", func(_ *testing.T, c *trial) { c.scoped(limits()) }, func(_ *testing.T, c *trial) {
+			p := limits()
+			p.Pub.Allow.Add("x.{{moon()}}")
+			c.scoped(p)
+		}},
+		"around the template's proxy": {"template_proxy", func(_ *testing.T, c *trial) {
+			p := limits()
+			p.ProxyRequired, c.proxied = true, true
+			c.scoped(p)
+		}, func(_ *testing.T, c *trial) { c.proxied = false }},
+		"a bearer": {"bearer_allowed", func(_ *testing.T, c *trial) { c.user.BearerToken = true }, func(_ *testing.T, c *trial) { c.account.Limits.DisallowBearer = true }},
+		"a template's bearer": {"bearer_allowed", func(_ *testing.T, c *trial) {
+			p := limits()
+			p.BearerToken = true
+			c.scoped(p)
+		}, func(_ *testing.T, c *trial) { c.account.Limits.DisallowBearer = true }},
+		"only types that nobody knows": {
+			"connection_types_known", func(_ *testing.T, c *trial) { c.user.AllowedConnectionTypes.Add("standard", "SEMAPHORE") },
+			func(_ *testing.T, c *trial) { c.user.AllowedConnectionTypes = jwt.StringList{"SEMAPHORE", "PIGEON"} },
+		},
+		"the seed of somebody else": {"nonce_signed", nothing, func(t *testing.T, c *trial) { c.holder = newPair(t, claims.KindUser) }},
+		"a subject that is no key": {"nonce_signed", nothing, func(t *testing.T, c *trial) {
+			c.mangleToken = func(token string) string { return resigned(t, token, c.signer, "MOON") }
+		}},
+		"a revoked user": {
+			"not_revoked", func(_ *testing.T, c *trial) { c.account.RevokeAt(c.user.Subject, time.Now().Add(-time.Minute)) },
+			func(_ *testing.T, c *trial) { c.account.RevokeAt(c.user.Subject, time.Now()) },
+		},
+		"everybody revoked": {
+			"not_revoked", func(_ *testing.T, c *trial) { c.account.RevokeAt(jwt.All, time.Now().Add(-time.Minute)) },
+			func(_ *testing.T, c *trial) { c.account.RevokeAt(jwt.All, time.Now().Add(time.Second)) },
+		},
+		"another network": {
+			"source_network", func(_ *testing.T, c *trial) { c.user.Src = jwt.CIDRList{"10.0.0.0/8", "127.0.0.0/8"} },
+			func(_ *testing.T, c *trial) { c.user.Src = jwt.CIDRList{"10.0.0.0/8", "::/0"} },
+		},
+		"no network": {
+			"source_network", func(_ *testing.T, c *trial) { c.user.Src = jwt.CIDRList{"0.0.0.0/0", "::/0"} },
+			func(_ *testing.T, c *trial) { c.kind = jwt.ConnectionTypeInProcess },
+		},
+		"another hour": {"connect_hours", func(_ *testing.T, c *trial) {
+			c.user.Times, c.user.Locale = []jwt.TimeRange{{Start: hour(-time.Hour), End: hour(time.Hour)}}, "UTC"
+		}, func(_ *testing.T, c *trial) {
+			c.user.Times[0].Start, c.user.Times[0].End = hour(time.Hour), hour(2*time.Hour)
+		}},
+		"another hour of the server": {"connect_hours", func(_ *testing.T, c *trial) {
+			now := time.Now()
+			c.user.Times = []jwt.TimeRange{{Start: now.Add(-time.Hour).Format(time.TimeOnly), End: now.Add(time.Hour).Format(time.TimeOnly)}}
+		}, func(_ *testing.T, c *trial) {
+			c.user.Times[0].Start, c.user.Times[0].End = c.user.Times[0].End, c.user.Times[0].Start
+		}},
+		"a suspended account":              {"connection_limit", nothing, func(_ *testing.T, c *trial) { c.account.Limits.Conn = 0 }},
+		"a full account":                   {"connection_limit", func(_ *testing.T, c *trial) { c.account.Limits.Conn, c.live = 2, 1 }, func(_ *testing.T, c *trial) { c.live = 2 }},
+		"a limit below -1":                 {"connection_limit", nothing, func(_ *testing.T, c *trial) { c.account.Limits.Conn = -2 }},
+		"no leaf nodes":                    {"connection_limit", func(_ *testing.T, c *trial) { c.kind = jwt.ConnectionTypeLeafnode }, func(_ *testing.T, c *trial) { c.account.Limits.LeafNodeConn = 0 }},
+		"a user without subscriptions":     {"subscription_limit", nothing, func(_ *testing.T, c *trial) { c.user.Subs = 0 }},
+		"an account without subscriptions": {"subscription_limit", nothing, func(_ *testing.T, c *trial) { c.account.Limits.Subs = 0 }},
+	}
+}
+
+// Every check of the server is made to fail on a real server, which must refuse the client, log what the check
+// says it logs, and admit the client when nothing is spoiled.
+func TestExplainProvoked(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	all := provocations()
+	for _, kind := range []string{jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket, jwt.ConnectionTypeInProcess, jwt.ConnectionTypeMqtt, jwt.ConnectionTypeLeafnode, jwt.ConnectionTypeLeafnodeWS} {
+		all["not as "+kind] = provocation{"connection_type_allowed", func(_ *testing.T, c *trial) {
+			c.user.BearerToken, c.kind = true, kind // MQTT cannot sign
+			c.user.AllowedConnectionTypes = jwt.StringList{kind}
+		}, func(_ *testing.T, c *trial) { c.user.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeMqttWS} }}
+	}
+	for name, p := range all {
+		t.Run(name, func(t *testing.T) { s.provoke(t, p) })
+	}
+}
+
+func (s *stage) provoke(t *testing.T, p provocation) {
+	t.Helper()
+	c := s.newTrial(t)
+	p.prepare(t, c)
+	s.admitted(t, c, p.check)
+	c = s.newTrial(t)
+	p.prepare(t, c)
+	p.spoil(t, c)
+	s.refused(t, c, p.check)
+}
+
+// What strict_signing_key_usage refuses, an operator without it lets pass.
+func TestExplainStrictUsage(t *testing.T) {
+	t.Parallel()
+	strict := newStage(t)
+	lax := newStage(t, func(o *server.Options) { o.TrustedOperators[0].StrictSigningKeyUsage = false })
+	for check, spoil := range map[string]func(*stage, *trial){
+		"account_trusted": func(s *stage, c *trial) { c.accountSigner = s.operator },
+		"issuer_known":    func(_ *stage, c *trial) { c.signer, c.user.IssuerAccount = c.identity, "" },
+	} {
+		c := lax.newTrial(t)
+		spoil(lax, c)
+		lax.admitted(t, c, check)
+		c = strict.newTrial(t)
+		spoil(strict, c)
+		strict.refused(t, c, check)
+	}
+	// The identity key may be listed as well; without strict usage its scope is overwritten.
+	for _, s := range []*stage{strict, lax} {
+		c := s.newTrial(t)
+		c.account.SigningKeys.Add(c.identity.id)
+		c.signer = c.identity
+		s.admitted(t, c, "issuer_known")
+	}
+	c := lax.newTrial(t)
+	c.signer = c.identity
+	p := claims.NewPermissionLimits()
+	p.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeMqtt}
+	c.scoped(p)
+	c.user.SetScoped(false)
+	lax.admitted(t, c, "scope_empty")
+}
+
+// A server serves pinned accounts only.
+func TestExplainPinned(t *testing.T) {
+	t.Parallel()
+	pinned := newPair(t, claims.KindAccount)
+	file := filepath.Join(t.TempDir(), "server.conf")
+	if err := os.WriteFile(file, []byte("resolver_pinned_accounts: ["+pinned.id+"]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t, func(o *server.Options) {
+		read.Host, read.Port, read.NoLog, read.NoSigs = o.Host, o.Port, o.NoLog, o.NoSigs
+		read.TrustedOperators, read.SystemAccount, read.AccountResolver = o.TrustedOperators, o.SystemAccount, o.AccountResolver
+		*o = *read //nolint:govet // options that no server has seen yet
+	})
+	s.pinned = []string{pinned.id}
+	c := s.newTrial(t)
+	c.account.Subject, c.user.IssuerAccount = pinned.id, pinned.id
+	s.admitted(t, c, "account_pinned")
+	s.refused(t, s.newTrial(t), "account_pinned")
+	// The server adds the system account by itself, and goes on to what is wrong after it.
+	c = s.newTrial(t)
+	c.user.IssuerAccount = s.options.SystemAccount
+	token, _ := c.encode(t)
+	e, o := s.attempt(t, c, token)
+	s.wasRefused(t, c, e, o, "issuer_known")
+}
+
+// An account expires in the second of its exp; its JWT is valid until the next.
+func TestExplainExpiry(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c := s.newTrial(t)
+	c.account.Expires = time.Now().Unix() + 60
+	s.admitted(t, c, "account_not_expired")
+	c = s.newTrial(t)
+	now := time.Now()
+	second := now.Truncate(time.Second).Add(time.Second)
+	<-time.After(second.Sub(now))
+	c.account.Expires = second.Unix()
+	s.refused(t, c, "account_not_expired")
+
+	// The account of a connection that is there expires: the server asks the resolver again, gets the same and goes
+	// by what it had.
+	c = s.newTrial(t)
+	c.account.Expires = time.Now().Unix() + 2
+	token, text := c.encode(t)
+	s.store(t, c.account.Subject, text)
+	e, o := s.attempt(t, c, token)
+	s.wasAdmitted(t, c, e, o, "account_valid")
+	if s.log.wait(o.from, "Account Authentication Expired") == "" {
+		t.Fatal("the account does not expire")
+	}
+	<-time.After(time.Until(time.Unix(c.account.Expires+1, 0)))
+	e, o = s.attempt(t, c, token)
+	s.wasRefused(t, c, e, o, "account_valid")
+	if s.log.wait(o.from, "Account JWT has expired") == "" {
+		t.Error("the loaded account is not found expired")
+	}
+}
+
+// A server without a JWT from the client goes by its default sentinel.
+func TestExplainDefaultSentinel(t *testing.T) {
+	t.Parallel()
+	signer := newPair(t, claims.KindAccount)
+	account := newPair(t, claims.KindAccount)
+	sentinel := jwt.NewUserClaims(newPair(t, claims.KindUser).id)
+	sentinel.BearerToken, sentinel.IssuerAccount = true, account.id
+	text, err := sentinel.Encode(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t, func(o *server.Options) { o.DefaultSentinel = text })
+	for _, sent := range []string{"", "nonsense"} {
+		c := s.newTrial(t)
+		c.account.Subject, c.account.SigningKeys = account.id, jwt.SigningKeys{signer.id: nil}
+		c.mangleToken = func(string) string { return sent }
+		e, o := s.play(t, c)
+		s.wasAdmitted(t, c, e, o, "jwt_decodes")
+		if e.User != sentinel.Subject || e.Account != account.id {
+			t.Errorf("user %s of %s", e.User, e.Account)
+		}
+	}
+}
+
+// Leaf nodes on the same server count as connections too, those elsewhere do not.
+func TestExplainLeafNodesCount(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c := s.newTrial(t)
+	c.account.Limits.Conn, c.kind = 1, jwt.ConnectionTypeLeafnode
+	s.admitted(t, c, "connection_limit")
+	token, _ := c.encode(t)
+	c.kind = jwt.ConnectionTypeStandard
+	e, o := s.attempt(t, c, token)
+	if o.err == nil || e.Verdict != claims.VerdictUnknown {
+		t.Errorf("%v and %s: %s", o.err, e.Verdict, e.Summary)
+	}
+}
+
+// admitted fails the test unless the server lets the client in and Explain knows it; the check passes.
+func (s *stage) admitted(t *testing.T, c *trial, check string) {
+	t.Helper()
+	e, o := s.play(t, c)
+	s.wasAdmitted(t, c, e, o, check)
+}
+
+func (s *stage) wasAdmitted(t *testing.T, c *trial, e claims.Explanation, o outcome, check string) {
+	t.Helper()
+	if o.err != nil || e.Verdict != claims.VerdictAdmitted || e.Failed != nil || e.Permissions == nil {
+		t.Errorf("unspoiled: %v, and %s: %s", o.err, e.Verdict, e.Summary)
+	}
+	i := slices.IndexFunc(e.Checks, func(x claims.Check) bool { return x.ID == check })
+	if e.Checks[i].Result != claims.ResultPass {
+		t.Errorf("unspoiled: %+v", e.Checks[i])
+	}
+	wellFormed(t, e, c)
+}
+
+// refused fails the test unless the server refuses the client because of the check and Explain knows it.
+func (s *stage) refused(t *testing.T, c *trial, check string) {
+	t.Helper()
+	e, o := s.play(t, c)
+	s.wasRefused(t, c, e, o, check)
+}
+
+func (s *stage) wasRefused(t *testing.T, c *trial, e claims.Explanation, o outcome, check string) {
+	t.Helper()
+	if o.err == nil || e.Verdict != claims.VerdictRefused || e.Failed == nil {
+		t.Fatalf("spoiled: %v, and %s: %s", o.err, e.Verdict, e.Summary)
+	}
+	if e.Failed.ID != check {
+		t.Errorf("spoiled: %+v, want %s", *e.Failed, check)
+	}
+	line := s.log.wait(o.from, e.Failed.ServerLog)
+	if line == "" {
+		t.Errorf("spoiled: no line %q in\n%s", e.Failed.ServerLog, strings.Join(s.log.lines[o.from:], "\n"))
+	}
+	t.Logf("%s: %s | %v | %s", check, e.Failed.Evidence, o.err, line)
+	wellFormed(t, e, c)
+}
+
+// wellFormed checks what holds for every explanation.
+func wellFormed(t *testing.T, e claims.Explanation, c *trial) {
+	t.Helper()
+	seed := c.holder.seed(t).Reveal()
+	sentence := func(what, s string) {
+		if !strings.HasSuffix(s, ".") || strings.Contains(s, "eyJ") || strings.Contains(s, seed) {
+			t.Errorf("%s: %q", what, s)
+		}
+	}
+	sentence("summary", e.Summary)
+	for _, x := range e.Checks {
+		if x.ID == "" || x.Title == "" || x.ServerLog == "" || x.Result == claims.ResultFail != (len(x.Fixes) > 0) {
+			t.Errorf("%+v", x)
+		}
+		if x.Result == claims.ResultNotReached {
+			if x.Evidence != "" {
+				t.Errorf("not reached: %+v", x)
+			}
+			continue
+		}
+		sentence(x.ID, x.Evidence)
+		for _, f := range x.Fixes {
+			sentence(x.ID, f)
+		}
+	}
+}
