@@ -22,8 +22,8 @@ const (
 	FateUncertain  Fate = "uncertain"
 )
 
-// Verdict is a fate with its reason.
-type Verdict struct {
+// Outcome is a fate with its reason.
+type Outcome struct {
 	Fate Fate
 	// Why is a sentence for people, the same for all that share it. It is empty for
 	// what merely stays.
@@ -36,7 +36,7 @@ type Verdict struct {
 // Impact is what becomes of one connection.
 type Impact struct {
 	Connection Connection
-	Verdict
+	Outcome
 }
 
 // Blast is what a change does to the live connections.
@@ -57,7 +57,7 @@ type Blast struct {
 
 // Reason is a verdict with the number of connections it is of.
 type Reason struct {
-	Verdict
+	Outcome
 	Connections int
 }
 
@@ -65,11 +65,11 @@ type Reason struct {
 func (b Blast) Reasons() []Reason {
 	var out []Reason
 	for _, i := range b.Impacts {
-		n := slices.IndexFunc(out, func(r Reason) bool { return r.Verdict == i.Verdict })
+		n := slices.IndexFunc(out, func(r Reason) bool { return r.Outcome == i.Outcome })
 		switch {
 		case i.Why == "":
 		case n < 0:
-			out = append(out, Reason{i.Verdict, 1})
+			out = append(out, Reason{i.Outcome, 1})
 		default:
 			out[n].Connections++
 		}
@@ -170,24 +170,24 @@ func ranked(live []Connection, counts func(Connection) bool) ([]rank, int) {
 
 // verdict asks in the server's order: the first reason that closes a connection is
 // the one it is told.
-func (u *update) verdict(n int) Verdict {
+func (u *update) verdict(n int) Outcome {
 	c := u.live[n]
 	if u.after == nil {
-		return Verdict{FateRefused, "The account is deleted.", "Account Authentication Expired"}
+		return Outcome{FateRefused, "The account is deleted.", "Account Authentication Expired"}
 	}
 	if limit := u.after.Limits.Conn; limit >= 0 && int64(u.ranks[n].older) >= limit {
-		return Verdict{FateRefused, "The account may have no more than " + plural(limit, "connection") + "; the oldest stay.", "maximum account active connections exceeded"}
+		return Outcome{FateRefused, "The account may have no more than " + plural(limit, "connection") + "; the oldest stay.", "maximum account active connections exceeded"}
 	}
-	for _, ask := range []func(Connection) Verdict{u.refusedBearer, u.revoked, u.signer, u.subscriptions} {
+	for _, ask := range []func(Connection) Outcome{u.refusedBearer, u.revoked, u.signer, u.subscriptions} {
 		if v := ask(c); v.Fate != "" {
 			return v
 		}
 	}
 	if u.ranks[n].newer < u.over {
-		return Verdict{FateUncertain, "The servers together hold more connections than allowed; they balance it among themselves, the newest of each first.", "maximum account active connections exceeded"}
+		return Outcome{FateUncertain, "The servers together hold more connections than allowed; they balance it among themselves, the newest of each first.", "maximum account active connections exceeded"}
 	}
 	if c.Type == TypeLeaf && u.leafRanks[n].newer < u.overLeafs {
-		return Verdict{FateUncertain, "The servers together hold more leaf nodes than allowed; they balance it among themselves, the newest of each first.", "maximum account active connections exceeded"}
+		return Outcome{FateUncertain, "The servers together hold more leaf nodes than allowed; they balance it among themselves, the newest of each first.", "maximum account active connections exceeded"}
 	}
 	return u.stays(c)
 }
@@ -205,31 +205,31 @@ func (c Connection) bearer() bool {
 // callout tells whether an auth callout let the connection in.
 func (c Connection) callout() bool { return c.User == nil && !IsPublicKey(KindUser, c.UserKey) }
 
-func (u *update) refusedBearer(c Connection) Verdict {
+func (u *update) refusedBearer(c Connection) Outcome {
 	if u.after.Limits.DisallowBearer && c.bearer() {
-		return Verdict{FateRefused, "The account refuses bearer tokens.", "Authorization Violation"}
+		return Outcome{FateRefused, "The account refuses bearer tokens.", "Authorization Violation"}
 	}
-	return Verdict{}
+	return Outcome{}
 }
 
 // revoked compares with the issue time, or where that is not known with the time of
 // the connection: nothing is used before it is issued.
-func (u *update) revoked(c Connection) Verdict {
+func (u *update) revoked(c Connection) Outcome {
 	const says = "User Authentication Revoked"
 	for _, subject := range []string{jwt.All, c.UserKey} {
 		upTo, ok := u.after.Revocations[subject]
 		switch {
 		case !ok:
 		case c.User != nil && c.User.IssuedAt <= upTo, c.User == nil && c.Since.Unix() <= upTo:
-			return Verdict{FateRefused, "Its credential is revoked.", says}
+			return Outcome{FateRefused, "Its credential is revoked.", says}
 		case c.User == nil && upTo > u.before.Revocations[subject]:
-			return Verdict{FateUncertain, "It is closed if its credential was issued before the time of the revocation; the server does not tell when that was.", says}
+			return Outcome{FateUncertain, "It is closed if its credential was issued before the time of the revocation; the server does not tell when that was.", says}
 		}
 	}
 	if c.callout() && u.revokesUnknown() {
-		return Verdict{FateUncertain, "It was let in by an auth callout under a key that only the callout service knows; that key may be the one that is revoked.", says}
+		return Outcome{FateUncertain, "It was let in by an auth callout under a key that only the callout service knows; that key may be the one that is revoked.", says}
 	}
-	return Verdict{}
+	return Outcome{}
 }
 
 // revokesUnknown tells whether a key is newly revoked that no connection shows.
@@ -244,27 +244,27 @@ func (u *update) revokesUnknown() bool {
 
 // signer asks for the key that issued the user JWT. Users of the account's identity
 // key are left alone.
-func (u *update) signer(c Connection) Verdict {
+func (u *update) signer(c Connection) Outcome {
 	if c.IssuerKey == u.after.Subject || c.IssuerKey == "" {
-		return Verdict{}
+		return Outcome{}
 	}
 	scope, ok := u.after.SigningKeys[c.IssuerKey]
 	if !ok {
-		return Verdict{FateRefused, "The signing key of its credential is removed.", ""}
+		return Outcome{FateRefused, "The signing key of its credential is removed.", ""}
 	}
 	old, is := scopeOf(u.before.SigningKeys[c.IssuerKey]), scopeOf(scope)
 	switch {
 	case same(old, is):
-		return Verdict{}
+		return Outcome{}
 	case is == nil:
-		return Verdict{FateRefused, "The signing key of its credential carries no template any more, and the credential allows nothing by itself.", ""}
+		return Outcome{FateRefused, "The signing key of its credential carries no template any more, and the credential allows nothing by itself.", ""}
 	case old == nil:
-		return Verdict{FateRefused, "The signing key of its credential carries a template now, and the credential has permissions of its own.", ""}
+		return Outcome{FateRefused, "The signing key of its credential carries a template now, and the credential has permissions of its own.", ""}
 	}
 	if why := shutOut(is, u.after, c); why != "" {
-		return Verdict{FateRefused, why, ""}
+		return Outcome{FateRefused, why, ""}
 	}
-	return Verdict{FateReconnects, "Its template " + cmp.Or(is.Role, "without a name") + " changes.", ""}
+	return Outcome{FateReconnects, "Its template " + cmp.Or(is.Role, "without a name") + " changes.", ""}
 }
 
 // shutOut returns why the template refuses who is connected now, "" when it does
@@ -273,7 +273,7 @@ func shutOut(s *jwt.UserScope, a *jwt.AccountClaims, c Connection) string {
 	switch t := s.Template; {
 	case t.ProxyRequired:
 		return "Its template lets it in through a trusted proxy only."
-	case len(t.Src) > 0 && !within(c.Host, t.Src):
+	case len(t.Src) > 0 && !inOneOf(c.Host, t.Src):
 		return "Its template does not allow the address it connects from."
 	case len(t.AllowedConnectionTypes) > 0 && !typeAllowed(c.Type, t.AllowedConnectionTypes):
 		return "Its template does not allow its type of connection."
@@ -303,7 +303,7 @@ func typeAllowed(listed string, allowed []string) bool {
 
 // subscriptions compares as the server does at each update, whatever changed: who
 // holds exactly as many as allowed is closed (client.go: subsAtLimit).
-func (u *update) subscriptions(c Connection) Verdict {
+func (u *update) subscriptions(c Connection) Outcome {
 	limit := int64(jwt.NoLimit)
 	if c.User != nil {
 		limit = c.User.Subscriptions
@@ -313,9 +313,9 @@ func (u *update) subscriptions(c Connection) Verdict {
 	}
 	limit = lower(limit, u.after.Limits.Subs)
 	if limit < 0 || c.Subscriptions < limit {
-		return Verdict{}
+		return Outcome{}
 	}
-	return Verdict{
+	return Outcome{
 		FateReconnects, "It holds as many subscriptions as it may have, or more: any update of the account closes such a connection, and it may not subscribe to as much again.",
 		"maximum subscriptions exceeded",
 	}
@@ -330,7 +330,7 @@ func lower(a, b int64) int64 {
 }
 
 // stays says what a connection that stays notices.
-func (u *update) stays(c Connection) Verdict {
+func (u *update) stays(c Connection) Outcome {
 	var why []string
 	if l := u.after.Limits.Payload; lower(u.before.Limits.Payload, l) != u.before.Limits.Payload {
 		why = append(why, "It is not told of the new limit: a message of more than "+size(l)+" closes it (Maximum Payload Violation).")
@@ -340,7 +340,7 @@ func (u *update) stays(c Connection) Verdict {
 	if !own && !same(u.before.DefaultPermissions, u.after.DefaultPermissions) {
 		why = append(why, "Its permissions change at once, since it has none of its own.")
 	}
-	return Verdict{Fate: FateStays, Why: strings.Join(why, " ")}
+	return Outcome{Fate: FateStays, Why: strings.Join(why, " ")}
 }
 
 func plural(n int64, noun string) string {
@@ -350,8 +350,8 @@ func plural(n int64, noun string) string {
 	return count(n) + " " + noun + "s"
 }
 
-// within tells whether a host is in one of the networks.
-func within(host string, networks []string) bool {
+// inOneOf tells whether a host is in one of the networks.
+func inOneOf(host string, networks []string) bool {
 	addr, err := netip.ParseAddr(host)
 	return err == nil && slices.ContainsFunc(networks, func(s string) bool {
 		p, err := netip.ParsePrefix(s)

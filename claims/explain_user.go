@@ -119,9 +119,9 @@ func (r *replay) inTime(what string, c jwt.ClaimsData, renew string) finding {
 	now := r.attempt.At.Unix()
 	switch {
 	case c.Expires > 0 && now > c.Expires:
-		return fail(fmt.Sprintf("%s expired at %s, %s before.", what, stamp(c.Expires), span(now-c.Expires)), renew)
+		return fail(fmt.Sprintf("%s expired at %s, %s before.", what, stamp(c.Expires), stretch(now-c.Expires)), renew)
 	case c.NotBefore > now:
-		return fail(fmt.Sprintf("%s is not valid before %s, which is %s ahead.", what, stamp(c.NotBefore), span(c.NotBefore-now)),
+		return fail(fmt.Sprintf("%s is not valid before %s, which is %s ahead.", what, stamp(c.NotBefore), stretch(c.NotBefore-now)),
 			"Wait until then.", "Check the clock of the server.")
 	case c.Expires > 0:
 		return pass(fmt.Sprintf("%s is valid until %s.", what, stamp(c.Expires)))
@@ -132,8 +132,8 @@ func (r *replay) inTime(what string, c jwt.ClaimsData, renew string) finding {
 // stamp writes Unix seconds for a person.
 func stamp(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05 UTC") }
 
-// span writes seconds for a person, with its two largest units.
-func span(seconds int64) string {
+// stretch writes seconds for a person, with its two largest units.
+func stretch(seconds int64) string {
 	d, h, m, s := seconds/86400, seconds/3600%24, seconds/60%60, seconds%60
 	switch {
 	case d > 0:
