@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"chancery/claims"
+)
+
+// colour is an escape sequence of a terminal.
+type colour string
+
+const (
+	noColour colour = ""
+	bold     colour = "\x1b[1m"
+	red      colour = "\x1b[31m"
+	green    colour = "\x1b[32m"
+	yellow   colour = "\x1b[33m"
+	faint    colour = "\x1b[2m"
+)
+
+// page prints for people; colours only to a terminal that wants them.
+type page struct {
+	w        io.Writer
+	coloured bool
+}
+
+func newPage(env environment) page {
+	f, ok := env.stdout.(*os.File)
+	if !ok || env.getenv("NO_COLOR") != "" || env.getenv("TERM") == "dumb" {
+		return page{w: env.stdout}
+	}
+	info, err := f.Stat()
+	return page{env.stdout, err == nil && info.Mode()&os.ModeCharDevice != 0}
+}
+
+func (p page) paint(c colour, s string) string {
+	if !p.coloured || c == noColour {
+		return s
+	}
+	return string(c) + s + "\x1b[0m"
+}
+
+func (p page) line(parts ...string) { fmt.Fprintln(p.w, strings.Join(parts, "")) }
+
+// rows prints labels and values below each other; a note stands in parentheses.
+func (p page) rows(lines []claims.Line) {
+	width := 0
+	for _, l := range lines {
+		width = max(width, utf8.RuneCountInString(l.Label))
+	}
+	for _, l := range lines {
+		note := ""
+		if l.Note != "" {
+			note = p.paint(faint, "  ("+l.Note+")")
+		}
+		p.line("  ", l.Label, strings.Repeat(" ", width-utf8.RuneCountInString(l.Label)+2), l.Value, note)
+	}
+}
+
+// plain makes text that somebody else wrote fit for a terminal.
+func plain(s string) string {
+	return claims.Redact(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s))
+}
+
+// printJSON writes one object.
+func printJSON(env environment, v any) error {
+	e := json.NewEncoder(env.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// no is the exit code of an answer that is no, when the answer itself was printed.
+func no(is bool) error {
+	if is {
+		return &exitError{nil, exitNo}
+	}
+	return nil
+}
