@@ -101,3 +101,35 @@ func queueMatches(queue, pattern string) bool {
 		pattern, queue = patternRest, queueRest
 	}
 }
+
+// literal is a subject that pattern matches.
+func literal(pattern string) string {
+	tokens := strings.Split(pattern, ".")
+	for i, t := range tokens {
+		if t == "*" || t == ">" {
+			tokens[i] = anyName
+		}
+	}
+	return strings.Join(tokens, ".")
+}
+
+// meet is the pattern for what both of two overlapping patterns match.
+func meet(a, b string) string {
+	var out []string
+	for more := true; more; {
+		x, aRest, aMore := strings.Cut(a, ".")
+		y, bRest, bMore := strings.Cut(b, ".")
+		switch {
+		case x == ">":
+			return strings.Join(append(out, b), ".")
+		case y == ">":
+			return strings.Join(append(out, a), ".")
+		case x == "*":
+			out = append(out, y)
+		default:
+			out = append(out, x)
+		}
+		a, b, more = aRest, bRest, aMore && bMore
+	}
+	return strings.Join(out, ".")
+}

@@ -20,7 +20,7 @@ type world struct {
 }
 
 // newWorld starts the server with the options that edits change.
-func newWorld(t *testing.T, edits ...func(*server.Options)) *world {
+func newWorld(t testing.TB, edits ...func(*server.Options)) *world {
 	t.Helper()
 	w := &world{operator: newPair(t, claims.KindOperator), signing: newPair(t, claims.KindOperator)}
 	system := newPair(t, claims.KindAccount)
@@ -53,13 +53,13 @@ func newWorld(t *testing.T, edits ...func(*server.Options)) *world {
 }
 
 // serve makes the account known; a server fetches it once, so each test case has an account of its own.
-func (w *world) serve(t *testing.T, a claims.Account) {
+func (w *world) serve(t testing.TB, a claims.Account) {
 	t.Helper()
 	signed := sign(t, checked(t)(claims.BuildAccount(a)), w.signing, time.Now().Unix())
 	w.store(t, a.ID, signed.Token)
 }
 
-func (w *world) store(t *testing.T, id, token string) {
+func (w *world) store(t testing.TB, id, token string) {
 	t.Helper()
 	if err := w.resolver.Store(id, token); err != nil {
 		t.Fatal(err)
