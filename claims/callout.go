@@ -40,6 +40,10 @@ func ReadCalloutRequest(message []byte, serverXKey string, key nkeys.KeyPair) (*
 		if bytes.HasPrefix(message, []byte("eyJ")) {
 			return nil, ErrCalloutPlain
 		}
+		// nkeys panics over a key that is too long, and anybody may send the header.
+		if !nkeyRE.MatchString(serverXKey) || !nkeys.IsValidPublicCurveKey(serverXKey) {
+			return nil, ErrCalloutEncrypted
+		}
 		plain, err := key.Open(message, serverXKey)
 		if err != nil {
 			return nil, ErrCalloutEncrypted

@@ -69,7 +69,7 @@ func (s *stage) newResponder(t *testing.T, encrypted, answers bool) *responder {
 	return r
 }
 
-func newCurve(t *testing.T) nkeys.KeyPair {
+func newCurve(t testing.TB) nkeys.KeyPair {
 	t.Helper()
 	curve, err := nkeys.CreateCurveKeys()
 	if err != nil {
@@ -256,6 +256,7 @@ func TestCalloutUnreadable(t *testing.T) {
 		"plain":               {token, from, key, claims.ErrCalloutPlain},
 		"of another":          {string(sealed), public, key, claims.ErrCalloutEncrypted},
 		"of nobody":           {string(sealed), "MARKER", key, claims.ErrCalloutEncrypted},
+		"of a long key":       {string(sealed), from + "AAAAAAAA", key, claims.ErrCalloutEncrypted},
 		"encrypted nonsense":  {string(sealed), from, key, claims.ErrCalloutFormat},
 		"cannot be decrypted": {string(sealed), "", nil, claims.ErrCalloutFormat},
 		"large":               {strings.Repeat("MARKER", claims.MaxCalloutRequest/6+1), "", nil, claims.ErrCalloutSize},

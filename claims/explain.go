@@ -94,7 +94,8 @@ type Explanation struct {
 	Verdict Verdict
 	// Summary is the verdict and its reason in one sentence.
 	Summary string
-	// Failed is the first check that fails, the reason of a refusal; else nil.
+	// Failed is the first check that fails, the reason of a refusal; else nil. A check
+	// before it that cannot be known may be the reason just as well.
 	Failed *Check
 	// Checks are all checks in the order of the server. Those after the first failure
 	// are evaluated as if it had passed, where that is possible.

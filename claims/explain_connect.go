@@ -201,11 +201,16 @@ func (r *replay) subscriptionLimit() finding {
 	if r.account.Limits.Subs != jwt.NoLimit && r.account.Limits.Subs <= 0 {
 		return fail("The account allows no subscription; a server then closes every connection.", "Raise the account's limit of subscriptions, or set it to -1.")
 	}
-	mqtt := r.attempt.Type == jwt.ConnectionTypeMqtt || r.attempt.Type == jwt.ConnectionTypeMqttWS
-	if r.user.Subs != jwt.NoLimit && r.user.Subs <= 0 && !mqtt {
-		return fail("The user may have no subscription; a server then closes the connection.", "Raise the user's limit of subscriptions, or set it to -1.")
+	if r.user.Subs == jwt.NoLimit || r.user.Subs > 0 {
+		return pass("It may.")
 	}
-	return pass("It may.")
+	switch r.attempt.Type {
+	case jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS:
+		return pass("A server does not apply the user's limit of 0 to MQTT.")
+	case "":
+		return unknown("The user may have no subscription, which only MQTT survives; how the client connects is not known.")
+	}
+	return fail("The user may have no subscription; a server then closes the connection.", "Raise the user's limit of subscriptions, or set it to -1.")
 }
 
 // callout tells whether the account's auth callout has the last word.

@@ -31,6 +31,8 @@ func (r *replay) connectLine() finding {
 	size := len(r.attempt.Token)
 	facts := fmt.Sprintf("The user JWT has %d bytes and the server reads lines of %d", size, most)
 	switch {
+	case size > most && r.attempt.Type == "":
+		return unknown(facts + "; those of leaf nodes and MQTT may be longer, and how the client connects is not known.")
 	case size > most:
 		return fail(facts+".", "Use a template: its permissions travel in the account's JWT, and the user's stays small.",
 			"Raise max_control_line on every server.")
@@ -89,7 +91,12 @@ func whyUnread(err error) string {
 
 func (r *replay) proxyRequired() finding { return r.proxy("The user JWT") }
 
-func (r *replay) templateProxy() finding { return r.proxy("The template") }
+func (r *replay) templateProxy() finding {
+	if r.scope() == nil {
+		return pass("The user has no template.")
+	}
+	return r.proxy("The template")
+}
 
 func (r *replay) proxy(who string) finding {
 	switch p := r.attempt.Proxied; {
