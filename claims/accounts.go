@@ -180,7 +180,7 @@ func checkInfo(pointer string, info jwt.Info) Problems {
 // checkValidity checks the fields that all claims share.
 func checkValidity(audience string, expires, notBefore int64) Problems {
 	out := CheckText("/audience", audience, MaxTextLength)
-	if expires < 0 {
+	if expires < 0 { // the library passes it over, a server compares it with its clock
 		out = append(out, refused("/expires_at", "out_of_range", "The end of validity is a time after 1970, or absent for never."))
 	}
 	if notBefore < 0 {
@@ -236,38 +236,22 @@ func checkLimits(l jwt.OperatorLimits) Problems {
 	} {
 		out = append(out, checkLimit(x.pointer, x.value)...)
 	}
-	for i := range out {
-		switch out[i].Pointer {
-		case "/limits/connections", "/limits/imports", "/limits/exports":
-			out[i].Server = true // these servers and the library take literally: less than none
-		}
-	}
+	// A server takes these literally: less than none.
+	out.refusedAt("/limits/connections", "/limits/subscriptions", "/limits/imports", "/limits/exports")
 	out = append(out, checkJetStream("/jetstream", l.JetStreamLimits)...)
 	for tier, t := range l.JetStreamTieredLimits {
 		if !tierRE.MatchString(tier) {
-			out = append(out, blocking("/jetstream/tiers", "invalid_tier", "A tier is named by its replica count: R1, R3 or R5."))
+			out = append(out, Problems{
+				blocking("/jetstream/tiers", "invalid_tier", "A tier is named by its replica count: R1, R3 or R5."),
+			}.server(tier == "")...)
 			continue
 		}
 		out = append(out, checkJetStream(Point("/jetstream/tiers", tier), t)...)
-	}
-	if _, blank := l.JetStreamTieredLimits[""]; blank {
-		refuseTier(out)
 	}
 	if len(l.JetStreamTieredLimits) > 0 && l.JetStreamLimits != (jwt.JetStreamLimits{}) {
 		out = append(out, blocking("/jetstream/tiers", "exclusive", "Tiers and flat JetStream limits exclude each other; use one of the two."))
 	}
 	return out
-}
-
-// refuseTier marks the problem of a tier without a name, the one that a server
-// refuses.
-func refuseTier(problems Problems) {
-	for i := range problems {
-		if problems[i].Code == "invalid_tier" {
-			problems[i].Server = true
-			return
-		}
-	}
 }
 
 func checkJetStream(pointer string, l jwt.JetStreamLimits) Problems {

@@ -124,3 +124,17 @@ func FuzzRedact(f *testing.F) {
 		}
 	})
 }
+
+// curveKey is the public key of a new curve key.
+func curveKey(t testing.TB) string {
+	t.Helper()
+	kp, err := nkeys.CreateCurveKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := kp.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return public
+}

@@ -17,10 +17,11 @@ func CheckPermissionLimits(p jwt.UserPermissionLimits, template bool) Problems {
 	problems = append(problems, checkLimit("/limits/subscriptions", p.Subs)...)
 	problems = append(problems, checkLimit("/limits/data_bytes", p.Data)...)
 	problems = append(problems, checkLimit("/limits/payload_bytes", p.Payload)...)
+	problems.refusedAt("/limits/subscriptions") // taken literally, and every connection is closed
 	if template {
 		problems = append(problems, checkExact(p)...)
 	}
-	problems = append(problems, checkSources(p.Src)...)
+	problems = append(problems, checkSources(p.Src, template)...)
 	problems = append(problems, checkTimes(p.UserLimits, template)...)
 	return append(problems, checkConnectionTypes(p.AllowedConnectionTypes)...)
 }
@@ -56,17 +57,22 @@ func checkExact(p jwt.UserPermissionLimits) Problems {
 	return out
 }
 
-func checkSources(sources jwt.CIDRList) Problems {
+// checkSources checks source networks. A server reads those of a template in their
+// order, and lets in whom one before an unreadable one holds.
+func checkSources(sources jwt.CIDRList, template bool) Problems {
 	var out Problems
+	readable := false
 	for i, c := range sources {
 		prefix, err := netip.ParsePrefix(c)
 		if err != nil {
 			_, _, unread := net.ParseCIDR(c)
 			out = append(out, Problems{
 				blocking(Point("/source_cidrs", i), "invalid_cidr", "A source network is written as address/bits, such as 10.0.0.0/8 or 2001:db8::/32."),
-			}.server(unread != nil)...)
+			}.server(unread != nil && !(template && readable))...)
+			readable = readable || unread == nil
 			continue
 		}
+		readable = true
 		if prefix != prefix.Masked() {
 			out = append(out, warning(Point("/source_cidrs", i), "host_bits", "The address has bits set beyond its prefix; the whole network is meant, not the one address."))
 		}

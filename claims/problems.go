@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -70,6 +71,14 @@ func refused(pointer, code, detail string) Problem {
 // warning is a problem that nobody refuses.
 func warning(pointer, code, detail string) Problem {
 	return Problem{Pointer: pointer, Code: code, Detail: detail}
+}
+
+// refusedAt returns the problems with Server set for those at one of the pointers.
+func (p Problems) refusedAt(pointers ...string) Problems {
+	for i := range p {
+		p[i].Server = p[i].Server || slices.Contains(pointers, p[i].Pointer)
+	}
+	return p
 }
 
 // server returns the problems with Server set to whether a nats-server refuses.
