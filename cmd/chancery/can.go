@@ -5,9 +5,9 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"time"
 
 	"chancery/claims"
+	"chancery/claims/nsc"
 )
 
 // questionFlags are what can and who ask about.
@@ -119,7 +119,11 @@ func (c *whoCommand) run(_ context.Context, env environment) error {
 
 // ask puts the question for one user, or for all of them when who is "".
 func (q questionFlags) ask(env environment, who string) (question, []permission, error) {
-	s, err := q.source(env)
+	var suits func(*nsc.Store) bool
+	if account, _, ok := strings.Cut(who, "/"); ok {
+		suits = knows(account)
+	}
+	s, err := q.source(env, suits)
 	if err != nil {
 		return question{}, nil, err
 	}
@@ -135,7 +139,7 @@ func (q questionFlags) ask(env environment, who string) (question, []permission,
 	if len(problems) > 0 {
 		return asked, nil, usage(errors.New(strings.TrimSuffix(problems[0].Detail, ".")))
 	}
-	at := time.Now()
+	at := env.now()
 	out := make([]permission, len(standings))
 	for i, st := range standings {
 		out[i] = permissionOf(st)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
@@ -17,7 +19,7 @@ type explainCommand struct {
 	sourceFlags
 	JSON bool   `help:"Print one JSON object." name:"json"`
 	Host string `help:"IP address that the client connects from." placeholder:"ADDR"`
-	Type string `help:"How it connects: STANDARD, WEBSOCKET, LEAFNODE, LEAFNODE_WS, MQTT, MQTT_WS or IN_PROCESS." enum:",STANDARD,WEBSOCKET,LEAFNODE,LEAFNODE_WS,MQTT,MQTT_WS,IN_PROCESS" default:"" placeholder:"TYPE"`
+	Type string `help:"How it connects: STANDARD, WEBSOCKET, LEAFNODE, LEAFNODE_WS, MQTT, MQTT_WS or IN_PROCESS." placeholder:"TYPE"`
 	At   string `help:"When it connects, such as 2026-11-21T09:00:00Z; now if left out." placeholder:"TIME"`
 	File string `arg:"" name:"creds" help:"A creds file or a file with a user JWT, a JWT itself, or - for standard input."`
 }
@@ -50,14 +52,15 @@ func (c *explainCommand) run(_ context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.source(env)
+	account := claims.AccountLookedUp(attempt.Token, "")
+	s, err := c.source(env, knows(account))
 	if err != nil {
 		return err
 	}
 	if s.api != nil {
 		return errNotThroughAPI
 	}
-	answer := explained(claims.Explain(attempt, s.nsc.view(claims.AccountLookedUp(attempt.Token, ""))))
+	answer := explained(claims.Explain(attempt, s.nsc.view(account)))
 	answer.Source = s.nsc.words()
 	if c.JSON {
 		err = printJSON(env, answer)
@@ -70,9 +73,17 @@ func (c *explainCommand) run(_ context.Context, env environment) error {
 // errNotThroughAPI stands where the answer of a running Chancery will be asked for.
 var errNotThroughAPI = errors.New("this cannot be asked of a running Chancery yet; name a directory of nsc with --nsc")
 
+var connectionTypes = []string{
+	jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket, jwt.ConnectionTypeLeafnode, jwt.ConnectionTypeLeafnodeWS,
+	jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS, jwt.ConnectionTypeInProcess,
+}
+
 // attempt is the connection that the flags describe.
 func (c *explainCommand) attempt(env environment) (claims.Attempt, error) {
-	a := claims.Attempt{Host: c.Host, Type: c.Type, At: time.Now()}
+	a := claims.Attempt{Host: c.Host, Type: c.Type, At: env.now()}
+	if c.Type != "" && !slices.Contains(connectionTypes, c.Type) {
+		return a, usage(errors.New("--type is one of " + strings.Join(connectionTypes, ", ")))
+	}
 	if c.At != "" {
 		at, err := time.Parse(time.RFC3339, c.At)
 		if err != nil {
@@ -155,7 +166,11 @@ func (e explanation) print(p page) {
 	}
 	for _, x := range e.Checks {
 		m := marks[x.Result]
-		p.line("  ", p.paint(m.colour, m.word), x.Title, strings.Repeat(" ", width-len(x.Title)+2), x.Evidence)
+		evidence := ""
+		if x.Evidence != "" {
+			evidence = strings.Repeat(" ", width-len(x.Title)+2) + x.Evidence
+		}
+		p.line("  ", p.paint(m.colour, m.word), x.Title, evidence)
 		if x.ID != e.Failed {
 			continue
 		}
@@ -163,7 +178,7 @@ func (e explanation) print(p page) {
 			p.line("         ", p.paint(bold, "→ "+fix))
 		}
 		if x.ServerLog != "" {
-			p.line("         ", p.paint(faint, "in the server's log: "+x.ServerLog))
+			p.line("         ", p.paint(faint, "in the server's log: "+strings.TrimSpace(x.ServerLog)))
 		}
 	}
 }

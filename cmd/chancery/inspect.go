@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
-	"time"
+
+	"github.com/nats-io/jwt/v2"
 
 	"chancery/claims"
+	"chancery/claims/nsc"
 )
 
 type inspectCommand struct {
@@ -58,7 +61,10 @@ func (c *inspectCommand) run(ctx context.Context, env environment) error {
 	}
 	text, seed, err := claims.FindJWT(document.Reveal())
 	if err != nil {
-		return fmt.Errorf("%w", err)
+		if seed {
+			err = fmt.Errorf("%w, only a private key (seed)", err)
+		}
+		return err
 	}
 	answer := inspection{Seed: seed, Trust: claims.TrustUnknown, Chain: []chainLink{}, Problems: []foundProblem{}, UnknownFields: []string{}, Sections: []claims.Section{}}
 	token, err := claims.Read(text)
@@ -67,11 +73,11 @@ func (c *inspectCommand) run(ctx context.Context, env environment) error {
 	} else if err := c.inspect(ctx, env, token, &answer); err != nil {
 		return err
 	}
+	err = nil
 	if c.JSON {
 		err = printJSON(env, answer)
 	} else {
 		answer.print(newPage(env))
-		err = nil
 	}
 	return errors.Join(err, no(!answer.Valid || answer.Trust == claims.TrustNo))
 }
@@ -79,7 +85,7 @@ func (c *inspectCommand) run(ctx context.Context, env environment) error {
 // inspect looks up who issued the JWT; that there is nothing to look it up in is no
 // error, unless a flag asked for it.
 func (c *inspectCommand) inspect(_ context.Context, env environment, token claims.Token, answer *inspection) error {
-	at := time.Now()
+	at := env.now()
 	data := token.Claims.Claims()
 	answer.Valid, answer.Type, answer.Name, answer.PublicKey = true, string(token.Claims.ClaimType()), plain(data.Name), plain(data.Subject)
 	answer.Sections = claims.Describe(token.Claims, at)
@@ -87,23 +93,43 @@ func (c *inspectCommand) inspect(_ context.Context, env environment, token claim
 	for _, p := range token.Problems(at) {
 		answer.Problems = append(answer.Problems, foundProblem{plain(p.Pointer), p.Code, p.Detail, p.Server})
 	}
-	links := claims.Chain(token.Claims, nil, nil)
-	s, err := c.source(env)
+	var account *jwt.AccountClaims
+	var operator *jwt.OperatorClaims
+	suits := signs(token.Claims)
+	s, err := c.source(env, suits)
 	switch {
 	case err != nil && (c.NSC != "" || c.URL != "" || c.Operator != ""):
 		return err
-	case err == nil && s.nsc != nil:
+	case err == nil && s.nsc != nil && (c.Operator != "" || suits(s.nsc.store)):
 		answer.Source = s.nsc.words()
-		links = claims.Chain(token.Claims, s.nsc.accountClaims(claims.Above(token.Claims)), s.nsc.store.Operator.Claims())
+		account, operator = s.nsc.accountClaims(claims.Above(token.Claims)), s.nsc.store.Operator.Claims()
 	}
 	answer.Trust = claims.TrustYes
-	for _, l := range links {
+	for _, l := range claims.Chain(token.Claims, account, operator) {
 		answer.Chain = append(answer.Chain, chainLink(l))
 		if l.Trust != claims.TrustYes && answer.Trust != claims.TrustNo {
 			answer.Trust = l.Trust
 		}
 	}
+	if u, ok := token.Claims.(*jwt.UserClaims); ok && account != nil {
+		answer.Sections = append(answer.Sections, claims.DescribeEffective(claims.EffectivePermissions(u, account))...)
+	}
 	return nil
+}
+
+// signs returns a function that tells whether a store has a say about claims: it has
+// their account, or its operator signed them. Another operator's JWT is not refused
+// for being nobody's here.
+func signs(c jwt.Claims) func(*nsc.Store) bool {
+	account := claims.Above(c)
+	if account == "" {
+		account = c.Claims().Subject
+	}
+	return func(s *nsc.Store) bool {
+		o := s.Operator.Claims()
+		issuer := c.Claims().Issuer
+		return knows(account)(s) || o != nil && (o.Subject == issuer || slices.Contains(o.SigningKeys, issuer))
+	}
 }
 
 func (a inspection) print(p page) {
@@ -174,7 +200,8 @@ func readDocument(env environment, name string) (claims.Secret, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return claims.Secret{}, fmt.Errorf("reading the JWT: %w", err)
+			// The name may be a seed that was taken for a file.
+			return claims.Secret{}, fmt.Errorf("reading the JWT from %s: %w", plain(name), errors.Unwrap(err))
 		}
 		defer f.Close()
 		in = f

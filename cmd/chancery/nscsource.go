@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,32 +31,58 @@ type nscConfig struct {
 }
 
 // openNSC reads the store of an operator below dir, "" for nsc's usual place. Without
-// an operator's name it is the one that nsc is set to, or the only one.
-func openNSC(env environment, dir, operator string) (*nscSource, error) {
+// an operator's name it is the first that suits, or else the one that nsc is set to, or
+// the only one.
+func openNSC(env environment, dir, operator string, suits func(*nsc.Store) bool) (*nscSource, error) {
 	config := readNSCConfig(env)
-	stores := config.StoreRoot
-	if dir != "" {
-		stores = storesIn(dir)
-	} else if stores == "" {
-		stores = filepath.Join(xdg(env, "XDG_DATA_HOME", ".local", "share"), "nats", "nsc", "stores")
+	places := []string{config.StoreRoot}
+	if data := xdg(env, "XDG_DATA_HOME", ".local", "share"); data != "" {
+		places = append(places, filepath.Join(data, "nats", "nsc", "stores"))
 	}
-	root, err := os.OpenRoot(stores)
+	if dir != "" {
+		places = []string{storesIn(dir)}
+	}
+	root, stores, err := openFirst(places)
 	if err != nil && dir == "" {
-		return nil, usage(errNoSource)
+		return nil, errNoSource
 	}
 	if err != nil {
 		return nil, usage(fmt.Errorf("the directory of nsc cannot be opened: %w", err))
 	}
 	defer root.Close()
-	if operator == "" {
-		names, err := nsc.Operators(root.FS())
-		if err != nil {
-			return nil, err
-		}
-		if operator, err = chooseOperator(names, config, stores); err != nil {
-			return nil, err
+	if operator != "" {
+		return readNSC(root, stores, operator)
+	}
+	names, err := nsc.Operators(root.FS())
+	if err != nil {
+		return nil, err
+	}
+	if filepath.Clean(config.StoreRoot) != filepath.Clean(stores) && dir != "" {
+		config.Operator = "" // it is set for other stores
+	}
+	if len(names) > 1 && suits != nil {
+		slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(rank(a, config.Operator), rank(b, config.Operator)) })
+		for _, name := range names {
+			if n, err := readNSC(root, stores, name); err == nil && suits(n.store) {
+				return n, nil
+			}
 		}
 	}
+	if operator, err = chooseOperator(names, config.Operator, stores); err != nil {
+		return nil, err
+	}
+	return readNSC(root, stores, operator)
+}
+
+// rank puts the operator that nsc is set to before the others.
+func rank(name, set string) int {
+	if name == set {
+		return 0
+	}
+	return 1
+}
+
+func readNSC(root *os.Root, stores, operator string) (*nscSource, error) {
 	s, err := nsc.Read(nsc.Dirs{Stores: root.FS()}, operator)
 	if err != nil {
 		return nil, usage(fmt.Errorf("%w in %s", err, stores))
@@ -64,6 +91,23 @@ func openNSC(env environment, dir, operator string) (*nscSource, error) {
 		return nil, fmt.Errorf("the JWT of the operator %s in %s cannot be read", s.Name, stores)
 	}
 	return &nscSource{dir: stores, store: s}, nil
+}
+
+// openFirst opens the first directory that is there: nsc's configuration may name one
+// that was moved.
+func openFirst(places []string) (root *os.Root, place string, err error) {
+	for _, place = range places {
+		if root, err = os.OpenRoot(place); err == nil {
+			return root, place, nil
+		}
+	}
+	return nil, "", err
+}
+
+// knows returns a function that tells whether a store has the account of this name or
+// public key.
+func knows(account string) func(*nsc.Store) bool {
+	return func(s *nsc.Store) bool { return (&nscSource{store: s}).account(account) != nil }
 }
 
 // storesIn takes nsc's data directory, or the directory of stores itself.
@@ -76,29 +120,35 @@ func storesIn(dir string) string {
 
 func readNSCConfig(env environment) nscConfig {
 	var c nscConfig
-	text, err := os.ReadFile(filepath.Join(xdg(env, "XDG_CONFIG_HOME", ".config"), "nats", "nsc", "nsc.json"))
-	if err == nil && json.Unmarshal(text, &c) != nil {
-		return nscConfig{}
+	dir := xdg(env, "XDG_CONFIG_HOME", ".config")
+	if dir == "" {
+		return c
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "nats", "nsc", "nsc.json"))
+	if err != nil || json.Unmarshal(text, &c) != nil {
+		return nscConfig{} // nsc itself makes a new one then
 	}
 	return c
 }
 
-// xdg returns a base directory of the user, below HOME where the variable is not set.
+// xdg returns a base directory of the user, below HOME where the variable is not set;
+// "" where that is not set either.
 func xdg(env environment, variable string, below ...string) string {
-	if dir := env.getenv(variable); dir != "" {
+	home := env.getenv("HOME")
+	if dir := env.getenv(variable); dir != "" || home == "" {
 		return dir
 	}
-	return filepath.Join(append([]string{env.getenv("HOME")}, below...)...)
+	return filepath.Join(append([]string{home}, below...)...)
 }
 
-func chooseOperator(names []string, config nscConfig, stores string) (string, error) {
+func chooseOperator(names []string, set, stores string) (string, error) {
 	switch {
 	case len(names) == 0:
 		return "", usage(fmt.Errorf("%s holds no store of nsc; --nsc takes nsc's data directory or its stores directory", stores))
 	case len(names) == 1:
 		return names[0], nil
-	case filepath.Clean(config.StoreRoot) == filepath.Clean(stores) && slices.Contains(names, config.Operator):
-		return config.Operator, nil
+	case slices.Contains(names, set):
+		return set, nil
 	}
 	return "", usage(fmt.Errorf("there are several operators: name one with --operator (%s)", strings.Join(names, ", ")))
 }

@@ -5,12 +5,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"chancery/claims/nsc"
 )
 
 // sourceFlags say where a command looks operators, accounts and users up.
 type sourceFlags struct {
 	NSC      string `name:"nsc" help:"Look things up in the stores of nsc in this directory; without it nsc's usual place." type:"path" placeholder:"DIR"`
-	Operator string `help:"Name of the operator; may be left out where nsc knows which one is meant." placeholder:"NAME"`
+	Operator string `help:"Name of the operator among several stores of nsc; without it the one that knows the account, or that nsc is set to." placeholder:"NAME"`
 	clientFlags
 }
 
@@ -22,21 +24,22 @@ type source struct {
 }
 
 // errNoSource names both ways to give a command something to look up in.
-var errNoSource = errors.New("there is nothing to look accounts up in: use --nsc with the directory of nsc (stores/ is in it), " +
-	"or --url and --token-file with the address of a running Chancery")
+var errNoSource = usage(errors.New("there is nothing to look accounts up in: nsc has no stores in its usual place, and no .chancery is here. " +
+	"Name the data directory of nsc with --nsc, or a running Chancery with --url and --token-file"))
 
 // source decides where to look: an explicit flag, or else the .chancery of the
-// working directory, or else nsc's usual place.
-func (f sourceFlags) source(env environment) (*source, error) {
+// working directory, or else nsc's usual place. Of several stores of nsc, and without
+// --operator, it is the first that suits; nil: the one that nsc is set to.
+func (f sourceFlags) source(env environment, suits func(*nsc.Store) bool) (*source, error) {
 	switch {
 	case f.NSC != "":
-		n, err := openNSC(env, f.NSC, f.Operator)
+		n, err := openNSC(env, f.NSC, f.Operator, suits)
 		return &source{nsc: n}, err
 	case f.URL != "" || f.TokenFile != "" || exists(filepath.Join(".chancery", "context.json")):
 		c, err := f.client(env)
 		return &source{api: c}, err
 	}
-	n, err := openNSC(env, "", f.Operator)
+	n, err := openNSC(env, "", f.Operator, suits)
 	return &source{nsc: n}, err
 }
 
