@@ -44,6 +44,12 @@ check: needs-go $(GOFUMPT) $(GOLANGCI_LINT) ## format, vet, lint, generated file
 bench: needs-go ## benchmarks of the signing and the serving path
 	@$(GO) test -run '^$$' -bench . -benchmem ./claims ./resolver ./issuer
 
+# FUZZ is how long each target runs.
+FUZZ ?= 30s
+.PHONY: fuzz
+fuzz: needs-go ## every fuzz target for 30 seconds (FUZZ=20m before a release)
+	@scripts/fuzz $(FUZZ)
+
 .PHONY: fmt
 fmt: needs-go $(GOFUMPT) ## format the Go code
 	@$(GOFUMPT) -w .

@@ -26,7 +26,9 @@ type route struct {
 const (
 	small = 64 << 10
 	large = 256 << 10
-	fast  = 10 * time.Second
+	// huge takes the longest JWT there is, of 1 MiB.
+	huge = 2 << 20
+	fast = 10 * time.Second
 	// waiting is for what may wait for servers, see Prefer: wait.
 	waiting = 45 * time.Second
 )
@@ -69,5 +71,9 @@ func routes() []route {
 		{get, acct + "/revocations", "listRevocations", "List revocations in force", issuer.ReadRevocations, 200, 0, fast, handle((*API).listRevocations)},
 		{get, acct + "/revocations/{subject}", "getRevocation", "Read a revocation, with its proof", issuer.ReadRevocations, 200, 0, fast, handle((*API).getRevocation)},
 		{put, acct + "/revocations/{subject}", "revoke", "Revoke what was issued to a user, a key or everybody", issuer.WriteRevocations, 200, small, waiting, handle((*API).revoke)},
+
+		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
+		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},
+		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
 	}
 }

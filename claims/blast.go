@@ -3,7 +3,6 @@ package claims
 import (
 	"cmp"
 	"encoding/json"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -13,8 +12,8 @@ import (
 // Fate is what becomes of a live connection.
 type Fate string
 
-// The fates. Reconnects means closed, and let in again; Refused means closed and
-// kept out, with the credential it has. Uncertain says why in Impact.Why.
+// The fates. Reconnects means closed, and it may get in again at once; Refused means
+// closed and kept out, with the credential it has. Uncertain says why in Why.
 const (
 	FateStays      Fate = "stays"
 	FateReconnects Fate = "reconnects"
@@ -22,8 +21,8 @@ const (
 	FateUncertain  Fate = "uncertain"
 )
 
-// Outcome is a fate with its reason.
-type Outcome struct {
+// Effect is a fate with its reason.
+type Effect struct {
 	Fate Fate
 	// Why is a sentence for people, the same for all that share it. It is empty for
 	// what merely stays.
@@ -33,10 +32,16 @@ type Outcome struct {
 	ServerSays string
 }
 
+// The server's words (errors.go).
+const (
+	tooManyConnections   = "maximum account active connections exceeded"
+	tooManySubscriptions = "maximum subscriptions exceeded"
+)
+
 // Impact is what becomes of one connection.
 type Impact struct {
 	Connection Connection
-	Outcome
+	Effect
 }
 
 // Blast is what a change does to the live connections.
@@ -55,9 +60,9 @@ type Blast struct {
 	Expires int64
 }
 
-// Reason is a verdict with the number of connections it is of.
+// Reason is a verdict with the number of connections it has.
 type Reason struct {
-	Outcome
+	Effect
 	Connections int
 }
 
@@ -65,11 +70,11 @@ type Reason struct {
 func (b Blast) Reasons() []Reason {
 	var out []Reason
 	for _, i := range b.Impacts {
-		n := slices.IndexFunc(out, func(r Reason) bool { return r.Outcome == i.Outcome })
+		n := slices.IndexFunc(out, func(r Reason) bool { return r.Effect == i.Effect })
 		switch {
 		case i.Why == "":
 		case n < 0:
-			out = append(out, Reason{i.Outcome, 1})
+			out = append(out, Reason{i.Effect, 1})
 		default:
 			out[n].Connections++
 		}
@@ -170,26 +175,57 @@ func ranked(live []Connection, counts func(Connection) bool) ([]rank, int) {
 
 // verdict asks in the server's order: the first reason that closes a connection is
 // the one it is told.
-func (u *update) verdict(n int) Outcome {
+func (u *update) verdict(n int) Effect {
 	c := u.live[n]
 	if u.after == nil {
-		return Outcome{FateRefused, "The account is deleted.", "Account Authentication Expired"}
+		return Effect{FateRefused, "The account is deleted.", "Account Authentication Expired"}
 	}
-	if limit := u.after.Limits.Conn; limit >= 0 && int64(u.ranks[n].older) >= limit {
-		return Outcome{FateRefused, "The account may have no more than " + plural(limit, "connection") + "; the oldest stay.", "maximum account active connections exceeded"}
+	if u.exceeds(n) {
+		return u.exceeded(c.ServerID)
 	}
-	for _, ask := range []func(Connection) Outcome{u.refusedBearer, u.revoked, u.signer, u.subscriptions} {
+	if v := u.ownReason(c); v.Fate != "" {
+		return v
+	}
+	if u.ranks[n].newer < u.over {
+		return Effect{FateUncertain, "The servers together hold more connections than allowed; they balance it among themselves, the newest of each first.", tooManyConnections}
+	}
+	if c.Type == TypeLeaf && u.leafRanks[n].newer < u.overLeafs {
+		return Effect{FateUncertain, "The servers together hold more leaf nodes than allowed; they balance it among themselves, the newest of each first.", tooManyConnections}
+	}
+	return u.stays(c)
+}
+
+// ownReason closes a connection whatever others there are.
+func (u *update) ownReason(c Connection) Effect {
+	for _, ask := range []func(Connection) Effect{u.refusedBearer, u.revoked, u.signer, u.subscriptions} {
 		if v := ask(c); v.Fate != "" {
 			return v
 		}
 	}
-	if u.ranks[n].newer < u.over {
-		return Outcome{FateUncertain, "The servers together hold more connections than allowed; they balance it among themselves, the newest of each first.", "maximum account active connections exceeded"}
+	return Effect{}
+}
+
+// exceeds tells whether the server has as many older connections as are allowed.
+func (u *update) exceeds(n int) bool {
+	limit := u.after.Limits.Conn
+	return limit >= 0 && int64(u.ranks[n].older) >= limit
+}
+
+// exceeded is said of the newest. The server counts those which it closes for
+// another reason a moment later, and these make room.
+func (u *update) exceeded(server string) Effect {
+	v := Effect{
+		FateRefused, "The account may have no more than " + plural(u.after.Limits.Conn, "connection") + "; the oldest stay.",
+		tooManyConnections,
 	}
-	if c.Type == TypeLeaf && u.leafRanks[n].newer < u.overLeafs {
-		return Outcome{FateUncertain, "The servers together hold more leaf nodes than allowed; they balance it among themselves, the newest of each first.", "maximum account active connections exceeded"}
+	for n, c := range u.live {
+		if c.ServerID == server && !u.exceeds(n) && u.ownReason(c).Fate != "" {
+			v.Fate = FateReconnects
+			v.Why += " Others are closed for another reason, so it may find room."
+			break
+		}
 	}
-	return u.stays(c)
+	return v
 }
 
 // bearer tells whether the connection needs no key. A server lists the JWT of
@@ -205,31 +241,35 @@ func (c Connection) bearer() bool {
 // callout tells whether an auth callout let the connection in.
 func (c Connection) callout() bool { return c.User == nil && !IsPublicKey(KindUser, c.UserKey) }
 
-func (u *update) refusedBearer(c Connection) Outcome {
+func (u *update) refusedBearer(c Connection) Effect {
 	if u.after.Limits.DisallowBearer && c.bearer() {
-		return Outcome{FateRefused, "The account refuses bearer tokens.", "Authorization Violation"}
+		return Effect{FateRefused, "The account refuses bearer tokens.", "Authorization Violation"}
 	}
-	return Outcome{}
+	return Effect{}
 }
 
 // revoked compares with the issue time, or where that is not known with the time of
 // the connection: nothing is used before it is issued.
-func (u *update) revoked(c Connection) Outcome {
+func (u *update) revoked(c Connection) Effect {
 	const says = "User Authentication Revoked"
 	for _, subject := range []string{jwt.All, c.UserKey} {
 		upTo, ok := u.after.Revocations[subject]
 		switch {
 		case !ok:
+		case c.callout() && c.Since.Unix() <= upTo && u.after.HasExternalAuthorization():
+			return Effect{FateRefused, "Its credential is revoked, and so is the one that it shows to the auth callout, unless that is newer.", says}
+		case c.callout() && c.Since.Unix() <= upTo:
+			return Effect{FateReconnects, "Its credential is revoked; the auth callout that let it in issues a new one each time.", says}
 		case c.User != nil && c.User.IssuedAt <= upTo, c.User == nil && c.Since.Unix() <= upTo:
-			return Outcome{FateRefused, "Its credential is revoked.", says}
+			return Effect{FateRefused, "Its credential is revoked.", says}
 		case c.User == nil && upTo > u.before.Revocations[subject]:
-			return Outcome{FateUncertain, "It is closed if its credential was issued before the time of the revocation; the server does not tell when that was.", says}
+			return Effect{FateUncertain, "It is closed if its credential was issued before the time of the revocation; the server does not tell when that was.", says}
 		}
 	}
 	if c.callout() && u.revokesUnknown() {
-		return Outcome{FateUncertain, "It was let in by an auth callout under a key that only the callout service knows; that key may be the one that is revoked.", says}
+		return Effect{FateUncertain, "It was let in by an auth callout under a key that only the callout service knows; that key may be the one that is revoked.", says}
 	}
-	return Outcome{}
+	return Effect{}
 }
 
 // revokesUnknown tells whether a key is newly revoked that no connection shows.
@@ -244,27 +284,30 @@ func (u *update) revokesUnknown() bool {
 
 // signer asks for the key that issued the user JWT. Users of the account's identity
 // key are left alone.
-func (u *update) signer(c Connection) Outcome {
+func (u *update) signer(c Connection) Effect {
 	if c.IssuerKey == u.after.Subject || c.IssuerKey == "" {
-		return Outcome{}
+		return Effect{}
 	}
 	scope, ok := u.after.SigningKeys[c.IssuerKey]
-	if !ok {
-		return Outcome{FateRefused, "The signing key of its credential is removed.", ""}
-	}
 	old, is := scopeOf(u.before.SigningKeys[c.IssuerKey]), scopeOf(scope)
+	says := ""
+	if old != nil && !c.callout() {
+		says = tooManySubscriptions // without the template its own limits are 0, which the server mostly finds first
+	}
 	switch {
+	case !ok:
+		return Effect{FateRefused, "The signing key of its credential is removed.", says}
 	case same(old, is):
-		return Outcome{}
+		return Effect{}
 	case is == nil:
-		return Outcome{FateRefused, "The signing key of its credential carries no template any more, and the credential allows nothing by itself.", ""}
+		return Effect{FateRefused, "The signing key of its credential carries no template any more, and the credential allows nothing by itself.", says}
 	case old == nil:
-		return Outcome{FateRefused, "The signing key of its credential carries a template now, and the credential has permissions of its own.", ""}
+		return Effect{FateRefused, "The signing key of its credential carries a template now, and the credential has permissions of its own.", ""}
 	}
 	if why := shutOut(is, u.after, c); why != "" {
-		return Outcome{FateRefused, why, ""}
+		return Effect{FateRefused, why, ""}
 	}
-	return Outcome{FateReconnects, "Its template " + cmp.Or(is.Role, "without a name") + " changes.", ""}
+	return Effect{FateReconnects, "Its template " + cmp.Or(is.Role, "without a name") + " changes.", ""}
 }
 
 // shutOut returns why the template refuses who is connected now, "" when it does
@@ -273,7 +316,7 @@ func shutOut(s *jwt.UserScope, a *jwt.AccountClaims, c Connection) string {
 	switch t := s.Template; {
 	case t.ProxyRequired:
 		return "Its template lets it in through a trusted proxy only."
-	case len(t.Src) > 0 && !inOneOf(c.Host, t.Src):
+	case len(t.Src) > 0 && !SourceAllowed(t.Src, c.Host):
 		return "Its template does not allow the address it connects from."
 	case len(t.AllowedConnectionTypes) > 0 && !typeAllowed(c.Type, t.AllowedConnectionTypes):
 		return "Its template does not allow its type of connection."
@@ -303,7 +346,7 @@ func typeAllowed(listed string, allowed []string) bool {
 
 // subscriptions compares as the server does at each update, whatever changed: who
 // holds exactly as many as allowed is closed (client.go: subsAtLimit).
-func (u *update) subscriptions(c Connection) Outcome {
+func (u *update) subscriptions(c Connection) Effect {
 	limit := int64(jwt.NoLimit)
 	if c.User != nil {
 		limit = c.User.Subscriptions
@@ -313,11 +356,11 @@ func (u *update) subscriptions(c Connection) Outcome {
 	}
 	limit = lower(limit, u.after.Limits.Subs)
 	if limit < 0 || c.Subscriptions < limit {
-		return Outcome{}
+		return Effect{}
 	}
-	return Outcome{
+	return Effect{
 		FateReconnects, "It holds as many subscriptions as it may have, or more: any update of the account closes such a connection, and it may not subscribe to as much again.",
-		"maximum subscriptions exceeded",
+		tooManySubscriptions,
 	}
 }
 
@@ -330,17 +373,20 @@ func lower(a, b int64) int64 {
 }
 
 // stays says what a connection that stays notices.
-func (u *update) stays(c Connection) Outcome {
+func (u *update) stays(c Connection) Effect {
 	var why []string
 	if l := u.after.Limits.Payload; lower(u.before.Limits.Payload, l) != u.before.Limits.Payload {
 		why = append(why, "It is not told of the new limit: a message of more than "+size(l)+" closes it (Maximum Payload Violation).")
 	}
 	s := scopeOf(u.after.SigningKeys[c.IssuerKey])
+	if u.after.Limits.DisallowBearer && s != nil && s.Template.BearerToken {
+		why = append(why, "It is a bearer by its template: an update does not close those, but the next connection is refused.")
+	}
 	own := c.User == nil || c.User.Permissions || s != nil && !same(s.Template.Permissions, jwt.Permissions{})
 	if !own && !same(u.before.DefaultPermissions, u.after.DefaultPermissions) {
 		why = append(why, "Its permissions change at once, since it has none of its own.")
 	}
-	return Outcome{Fate: FateStays, Why: strings.Join(why, " ")}
+	return Effect{Fate: FateStays, Why: strings.Join(why, " ")}
 }
 
 func plural(n int64, noun string) string {
@@ -348,15 +394,6 @@ func plural(n int64, noun string) string {
 		return "1 " + noun
 	}
 	return count(n) + " " + noun + "s"
-}
-
-// inOneOf tells whether a host is in one of the networks.
-func inOneOf(host string, networks []string) bool {
-	addr, err := netip.ParseAddr(host)
-	return err == nil && slices.ContainsFunc(networks, func(s string) bool {
-		p, err := netip.ParsePrefix(s)
-		return err == nil && p.Contains(addr.Unmap())
-	})
 }
 
 // LockedOut is an account that servers refuse after their restart.

@@ -3,6 +3,8 @@ package claims
 import (
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -37,7 +39,8 @@ func sentence(s string) string {
 	if out == "" {
 		return "A nats-server would refuse these claims."
 	}
-	return strings.ToUpper(out[:1]) + out[1:] + "."
+	first, size := utf8.DecodeRuneInString(out)
+	return string(unicode.ToUpper(first)) + out[size:] + "."
 }
 
 func unquoted(s, opening, closing string) string {
@@ -62,17 +65,8 @@ func libraryRefuses(validate func(*jwt.ValidationResults)) bool {
 
 // serverProblems returns what a nats-server refuses claims for.
 func serverProblems(c jwt.Claims) Problems {
-	var own Problems
-	switch v := c.(type) {
-	case *jwt.OperatorClaims:
-		own = CheckOperator(OperatorOf(v))
-	case *jwt.AccountClaims:
-		own = CheckAccount(AccountOf(v))
-	case *jwt.UserClaims:
-		own = CheckUser(UserOf(v))
-	case *jwt.ActivationClaims:
-		own = CheckActivation(ActivationOf(v))
-	default:
+	own, ok := ownProblems(c)
+	if !ok {
 		return Problems{blocking("/nats/type", "unsupported_type", "A JWT of this type is made by a server or a callout service for one connection and is not signed anew.")}
 	}
 	out := slices.DeleteFunc(own, func(p Problem) bool { return !p.Server })
@@ -80,4 +74,24 @@ func serverProblems(c jwt.Claims) Problems {
 		return out // a server does not run the library's validation over an operator
 	}
 	return slices.DeleteFunc(libraryProblems(c), func(p Problem) bool { return !p.Server })
+}
+
+// ownProblems runs the checks of what Chancery makes itself; ok is false for types
+// that it does not make.
+func ownProblems(c jwt.Claims) (problems Problems, ok bool) {
+	switch v := c.(type) {
+	case *jwt.OperatorClaims:
+		return CheckOperator(OperatorOf(v)), true
+	case *jwt.AccountClaims:
+		return CheckAccount(AccountOf(v)), true
+	case *jwt.UserClaims:
+		u := UserOf(v)
+		u.Account = Above(v) // left out where the identity key signs
+		return CheckUser(u), true
+	case *jwt.ActivationClaims:
+		a := ActivationOf(v)
+		a.Exporter = Above(v)
+		return CheckActivation(a), true
+	}
+	return nil, false
 }

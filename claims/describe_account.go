@@ -131,7 +131,7 @@ func (d *describer) export(e *jwt.Export) {
 		d.line("Account in the subject", "token "+number(e.AccountTokenPosition), "it is the importing account's public key")
 	}
 	d.text("Response", string(e.ResponseType))
-	d.text("Response within", span(e.ResponseThreshold))
+	d.text("Response within", duration(e.ResponseThreshold))
 	if e.Latency != nil {
 		d.line("Latency", "to "+string(e.Latency.Results), "sampled: "+sampling(e.Latency))
 	}

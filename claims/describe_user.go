@@ -1,7 +1,6 @@
 package claims
 
 import (
-	"cmp"
 	"strings"
 
 	"github.com/nats-io/jwt/v2"
@@ -72,48 +71,4 @@ func (d *describer) subjects(verb string, p jwt.Permission, replies bool) {
 	if len(p.Deny) > 0 {
 		d.line("May not "+verb, strings.Join(p.Deny, ", "), "")
 	}
-}
-
-// DescribeEffective says in words what permissions come to once a nats-server has
-// expanded templates and taken the account's defaults, and what they are good for.
-func DescribeEffective(e Effective) []Section {
-	d := describer{}
-	d.section("Permissions in effect")
-	if e.Refusal != nil {
-		d.line("Refused", e.Refusal.Detail, e.Refusal.Pointer)
-		return d.out
-	}
-	d.line("They are", map[Origin]string{
-		OriginUser: "the user's own", OriginTemplate: "the template's", OriginDefault: "the account's defaults", OriginNone: "unrestricted",
-	}[e.Origin], "")
-	d.ruleSet("publish", e.Publish)
-	d.ruleSet("subscribe to", e.Subscribe)
-	if r := e.Responses; r != nil {
-		d.line("Replies", responseCount(r, r.MaxMsgs)+" for each request", "within "+answerTime(r, r.Expires))
-	}
-	d.section("What they are good for")
-	for _, c := range e.Capabilities() {
-		d.line(yesNo(c.Can), c.Text, "")
-	}
-	return d.out
-}
-
-func (d *describer) ruleSet(verb string, s RuleSet) {
-	allowed := "everything"
-	if s.Restricted {
-		allowed = cmp.Or(rulesInWords(s.Allow), "nothing")
-	}
-	d.line("May "+verb, allowed, "")
-	d.text("May not "+verb, rulesInWords(s.Deny))
-	for _, x := range s.Dropped {
-		d.line("Left out", x.Source, x.Why)
-	}
-}
-
-func rulesInWords(rules []Rule) string {
-	out := make([]string, len(rules))
-	for i, r := range rules {
-		out[i] = strings.TrimSpace(r.Subject + " " + r.Queue)
-	}
-	return strings.Join(out, ", ")
 }

@@ -237,10 +237,10 @@ func moment(unix int64) string {
 	if unix == 0 {
 		return ""
 	}
-	return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05 UTC")
+	return stamp(unix)
 }
 
-func span(d time.Duration) string {
+func duration(d time.Duration) string {
 	if d == 0 {
 		return ""
 	}

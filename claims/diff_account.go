@@ -171,7 +171,7 @@ func (d *differ) exports(a, b jwt.Exports) {
 			p.flag("/token_req", "token required", x.TokenReq, y.TokenReq)
 			p.revocations("/revocations", x.Revocations, y.Revocations)
 			p.text("/response_type", "responses", string(x.ResponseType), string(y.ResponseType))
-			p.text("/response_threshold", "time to respond", span(x.ResponseThreshold), span(y.ResponseThreshold))
+			p.text("/response_threshold", "time to respond", duration(x.ResponseThreshold), duration(y.ResponseThreshold))
 			p.text("/account_token_position", "account token position", number(x.AccountTokenPosition), number(y.AccountTokenPosition))
 			p.flag("/advertise", "advertised", x.Advertise, y.Advertise)
 			p.flag("/allow_trace", "tracing allowed", x.AllowTrace, y.AllowTrace)

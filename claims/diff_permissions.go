@@ -120,5 +120,5 @@ func answerTime(r *jwt.ResponsePermission, d time.Duration) string {
 	if r == nil {
 		return ""
 	}
-	return cmp.Or(span(d), "2m0s (0)")
+	return cmp.Or(duration(d), "2m0s (0)")
 }

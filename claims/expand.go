@@ -2,6 +2,7 @@ package claims
 
 import (
 	"iter"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -11,6 +12,10 @@ import (
 const maxExpansions = 4096
 
 const expandsTooFarDetail = "With these tags the template stands for more than 4,096 subjects in one list, which a nats-server refuses. Use fewer values of a tag."
+
+// mustacheRE finds template functions as a nats-server does. It takes more than
+// functionRE: what it finds and is no function gets the connection refused.
+var mustacheRE = regexp.MustCompile(`\{\{([^}]+)\}\}`)
 
 // expander puts what is known of one user into the subjects of a template, as
 // nats-server's processUserPermissionsTemplate does when the user connects.

@@ -66,7 +66,7 @@ type Check struct {
 	// Title is what is checked, in a few words.
 	Title  string
 	Result Result
-	// Evidence is a sentence with the facts; "" for a check that was not reached. It
+	// Evidence is the facts in a sentence or two; "" for a check that was not reached. It
 	// never holds a token or a seed.
 	Evidence string
 	// Fixes are sentences, each one a thing to do; only a failed check has any.
@@ -92,7 +92,7 @@ const (
 // Explanation is why a client was, or would be, admitted or refused.
 type Explanation struct {
 	Verdict Verdict
-	// Summary is the verdict and its reason in one sentence.
+	// Summary is the verdict and its reason in a sentence or two.
 	Summary string
 	// Failed is the first check that fails, the reason of a refusal; else nil. A check
 	// before it that cannot be known may be the reason just as well.
@@ -256,7 +256,7 @@ func (r *replay) conclude(e *Explanation) {
 		case c.Result == ResultFail && e.Failed == nil:
 			e.Failed = c
 		case c.Result == ResultUnknown && c.ID != "auth_callout":
-			open = append(open, lowerFirst(c.Title))
+			open = append(open, c.Title)
 		}
 	}
 	callout := r.callout()
@@ -265,7 +265,7 @@ func (r *replay) conclude(e *Explanation) {
 		e.Verdict, e.Summary = VerdictRefused, e.Failed.Evidence
 	case len(open) > 0:
 		e.Verdict = VerdictUnknown
-		e.Summary = "Nothing is wrong as far as can be known from outside; not known is whether " + strings.Join(open, ", ") + "."
+		e.Summary = "Nothing is wrong as far as can be known from outside. Not known: " + strings.Join(open, "; ") + "."
 	case callout:
 		e.Verdict = VerdictDelegated
 		e.Summary = "All checks pass; the account's auth callout decides."

@@ -74,7 +74,7 @@ func (r *replay) accountTrusted() finding {
 func (r *replay) accountValid() finding {
 	for _, p := range libraryProblems(r.account) {
 		if p.Blocking {
-			return fail("The account's JWT is malformed: "+lowerFirst(p.Detail), "Correct the account and push it.")
+			return fail("The account's JWT is malformed. "+p.Detail, "Correct the account and push it.")
 		}
 	}
 	return r.inTime("The account's JWT", r.account.ClaimsData, "Renew the account and push it.")
@@ -111,6 +111,9 @@ func (r *replay) issuerKnown() finding {
 			"If the key was just added, push the account's JWT to the server.")
 	}
 	r.bound = true
+	if !listed && len(r.view.Operators) == 0 {
+		return unknown("The user is signed by the account's identity key; whether the operator requires signing keys is not known.")
+	}
 	if !listed || issuer == r.account.Subject && !strict {
 		return pass("The user is signed by the account's identity key.")
 	}
@@ -149,7 +152,7 @@ func (r *replay) templateExpands() finding {
 	}
 	r.user.UserPermissionLimits = scope.Template
 	if p := r.permissions.Refusal; p != nil {
-		return fail("The template cannot be applied to this user: "+lowerFirst(p.Detail), "Give the user or the account what the template asks for, or correct the template.")
+		return fail("The template cannot be applied to this user. "+p.Detail, "Give the user or the account what the template asks for, or correct the template.")
 	}
 	if n := len(r.permissions.Publish.Dropped) + len(r.permissions.Subscribe.Dropped); n > 0 {
 		return pass(fmt.Sprintf("It does, but %d of its allow rules are dropped.", n))

@@ -128,7 +128,7 @@ func (r *replay) connectHours() finding {
 	}
 	if location == "" {
 		if r.view.Zone == nil {
-			return unknown("Allowed is " + hoursInWords(times) + " in the server's own time zone, which is not known.")
+			return unknown("Allowed is " + list(hours(times)) + " in the server's own time zone, which is not known.")
 		}
 		at = at.In(r.view.Zone)
 	}
@@ -136,20 +136,12 @@ func (r *replay) connectHours() finding {
 	if where == "" {
 		where = r.view.Zone.String()
 	}
-	facts := fmt.Sprintf("Allowed is %s in %s", hoursInWords(times), Redact(where))
+	facts := fmt.Sprintf("Allowed is %s in %s", list(hours(times)), Redact(where))
 	ok, until := HoursAllowed(times, location, at)
 	if !ok {
 		return fail(fmt.Sprintf("%s; the client connected at %s.", facts, stamp(at.Unix())), "Connect within the hours, or change them.")
 	}
-	return pass(fmt.Sprintf("%s; the server closes the connection in %s.", facts, stretch(int64(until.Seconds()))))
-}
-
-func hoursInWords(times []jwt.TimeRange) string {
-	var s []string
-	for _, t := range times {
-		s = append(s, t.Start+" to "+t.End)
-	}
-	return list(s)
+	return pass(fmt.Sprintf("%s; the server closes the connection in %s.", facts, span(int64(until.Seconds()))))
 }
 
 func (r *replay) connectionLimit() finding {

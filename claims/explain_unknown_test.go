@@ -1,7 +1,6 @@
 package claims_test
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -17,19 +16,22 @@ import (
 // restricted is an attempt of a user with whom everything depends on something, and the view of the server.
 func restricted(t testing.TB) (claims.Attempt, claims.ServerView) {
 	t.Helper()
-	operator, account, key, now := newPair(t, claims.KindOperator), newPair(t, claims.KindAccount), newPair(t, claims.KindUser), time.Unix(1_790_000_000, 0)
+	operator, account, signer := newPair(t, claims.KindOperator), newPair(t, claims.KindAccount), newPair(t, claims.KindAccount)
+	key, now := newPair(t, claims.KindUser), time.Unix(1_790_000_000, 0)
 	o := jwt.NewOperatorClaims(operator.id)
 	o.Name = "acme"
 	a := jwt.NewAccountClaims(account.id)
 	a.Name, a.Account = "orders", claims.NewAccountSettings()
 	a.Limits.Conn, a.Limits.LeafNodeConn = 5, 5
+	a.SigningKeys = jwt.SigningKeys{signer.id: nil}
 	u := jwt.NewUserClaims(key.id)
+	u.IssuerAccount = account.id
 	u.Name, u.ProxyRequired, u.Src = "ada", true, jwt.CIDRList{"10.0.0.0/8"}
 	u.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeStandard}
 	u.Times = []jwt.TimeRange{{Start: "00:00:00", End: "23:59:59"}}
-	u.Pub.Allow.Add(strings.Repeat("a", 2200))
+	u.Pub.Allow.Add(strings.Repeat("a", 2100))
 	u.Subs = 5
-	token, err := u.Encode(account)
+	token, err := u.Encode(signer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,17 +82,22 @@ func TestExplainUnknown(t *testing.T) {
 func TestExplainLittleKnown(t *testing.T) {
 	t.Parallel()
 	a, v := restricted(t)
+	signer := newPair(t, claims.KindUser)
 	for name, c := range map[string]struct {
 		edit    func()
 		verdict claims.Verdict
 		failed  string
 	}{
-		"no account":               {func() { v.Account = "" }, claims.VerdictRefused, "account_found"},
-		"nothing":                  {func() { a, v = claims.Attempt{}, claims.ServerView{} }, claims.VerdictRefused, "jwt_present"},
-		"a sentinel that is none":  {func() { a.Token, v.DefaultSentinel = "", "x" }, claims.VerdictRefused, "jwt_decodes"},
-		"no type, limits differ":   {func() { a.Type, v.LeafNodes = "", 5 }, claims.VerdictUnknown, ""},
-		"no type, no room at all":  {func() { a.Type, v.LeafNodes, v.Connections = "", 5, 5 }, claims.VerdictRefused, "connection_limit"},
-		"no type, a long JWT":      {func() { a.Type, v.MaxControlLine = "", 1000 }, claims.VerdictUnknown, ""},
+		"no account":              {func() { v.Account = "" }, claims.VerdictRefused, "account_found"},
+		"nothing":                 {func() { a, v = claims.Attempt{}, claims.ServerView{} }, claims.VerdictRefused, "jwt_present"},
+		"a sentinel that is none": {func() { a.Token, v.DefaultSentinel = "", "x" }, claims.VerdictRefused, "jwt_decodes"},
+		"no type, limits differ":  {func() { a.Type, v.LeafNodes = "", 5 }, claims.VerdictUnknown, ""},
+		"no type, no room at all": {func() { a.Type, v.LeafNodes, v.Connections = "", 5, 5 }, claims.VerdictRefused, "connection_limit"},
+		"no type, a long JWT":     {func() { a.Type, v.MaxControlLine = "", 1000 }, claims.VerdictUnknown, ""},
+		"an enormous account":     {func() { v.Account = strings.Repeat("a", jwt.MaxTokenSize+1) }, claims.VerdictRefused, "account_decodes"},
+		"a user of a user": {func() {
+			a.Token = resigned(t, tampered(a.Token, func(m map[string]any) { m["iss"] = signer.id }), signer)
+		}, claims.VerdictRefused, "jwt_decodes"},
 		"an issuer that is no key": {func() { a.Token = tampered(a.Token, func(m map[string]any) { m["iss"] = "x" }) }, claims.VerdictRefused, "jwt_decodes"},
 	} {
 		a, v = restricted(t)
@@ -99,6 +106,32 @@ func TestExplainLittleKnown(t *testing.T) {
 		if e.Verdict != c.verdict || (e.Failed == nil) != (c.failed == "") || e.Failed != nil && e.Failed.ID != c.failed {
 			t.Errorf("%s: %s: %s", name, e.Verdict, e.Summary)
 		}
+	}
+}
+
+// The identity key signs for some operators and not for others.
+func TestExplainUnknownOperator(t *testing.T) {
+	t.Parallel()
+	account, key := newPair(t, claims.KindAccount), newPair(t, claims.KindUser)
+	a := jwt.NewAccountClaims(account.id)
+	a.Account = claims.NewAccountSettings()
+	text, err := a.Encode(newPair(t, claims.KindOperator))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.NewUserClaims(key.id).Encode(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := claims.Explain(claims.Attempt{Token: token, SignedBy: key.id, Type: jwt.ConnectionTypeStandard, At: time.Unix(1_790_000_000, 0)}, claims.ServerView{Account: text})
+	var open []string
+	for _, c := range e.Checks {
+		if c.Result == claims.ResultUnknown {
+			open = append(open, c.ID)
+		}
+	}
+	if e.Verdict != claims.VerdictUnknown || !slices.Equal(open, []string{"account_trusted", "issuer_known"}) {
+		t.Errorf("%s: %v", e.Summary, open)
 	}
 }
 
@@ -153,6 +186,9 @@ func TestExplainEvidence(t *testing.T) {
 		"The client connects from 10.0.0.1, and allowed is 1.0.0.0/8, 2.0.0.0/8, 3.0.0.0/8, 4.0.0.0/8, 5.0.0.0/8 and 2 more.": evidence("source_network", func(u *jwt.UserClaims, _ *jwt.AccountClaims, _ *claims.Attempt) {
 			u.Src = jwt.CIDRList{"1.0.0.0/8", "2.0.0.0/8", "3.0.0.0/8", "4.0.0.0/8", "5.0.0.0/8", "6.0.0.0/8", "7.0.0.0/8"}
 		}),
+		"The user may have no subscription, which only MQTT survives; how the client connects is not known.": evidence("subscription_limit", func(u *jwt.UserClaims, _ *jwt.AccountClaims, a *claims.Attempt) {
+			u.Subs, a.Type = 0, ""
+		}),
 		"2 of 3 are known; the server overlooks the others.": evidence("connection_types_known", func(u *jwt.UserClaims, _ *jwt.AccountClaims, _ *claims.Attempt) {
 			u.AllowedConnectionTypes = jwt.StringList{"STANDARD", "PIGEON", "mqtt"}
 		}),
@@ -171,25 +207,6 @@ func TestExplainEvidence(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-}
-
-// tampered edits the payload of a JWT, whose signature is then wrong.
-func tampered(token string, edit func(map[string]any)) string {
-	parts := strings.Split(token, ".")
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return token
-	}
-	var m map[string]any
-	if json.Unmarshal(payload, &m) != nil {
-		return token
-	}
-	edit(m)
-	payload, err = json.Marshal(m)
-	if err != nil {
-		return token
-	}
-	return parts[0] + "." + base64.RawURLEncoding.EncodeToString(payload) + "." + parts[2]
 }
 
 // mutant draws what a JWT may be turned into by accident or on purpose, signed again by by so that it is read.
@@ -218,12 +235,7 @@ func mutant(t *rapid.T, token string, by pair) string {
 			m["iss"] = by.id
 		}
 	})
-	i := strings.LastIndexByte(out, '.')
-	signature, err := by.Sign([]byte(out[:i]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out[:i+1] + base64.RawURLEncoding.EncodeToString(signature)
+	return resigned(t, out, by)
 }
 
 // Whatever is sent and whatever is stored, there is an explanation.

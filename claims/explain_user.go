@@ -115,7 +115,7 @@ func (r *replay) jwtValid() finding {
 	c := r.user
 	for _, p := range libraryProblems(c) {
 		if p.Blocking {
-			return fail("The user JWT is malformed: "+lowerFirst(p.Detail), "Correct the user and issue new credentials.")
+			return fail("The user JWT is malformed. "+p.Detail, "Correct the user and issue new credentials.")
 		}
 	}
 	return r.inTime("The user JWT", c.ClaimsData, "Issue new credentials.")
@@ -126,9 +126,9 @@ func (r *replay) inTime(what string, c jwt.ClaimsData, renew string) finding {
 	now := r.attempt.At.Unix()
 	switch {
 	case c.Expires > 0 && now > c.Expires:
-		return fail(fmt.Sprintf("%s expired at %s, %s before.", what, stamp(c.Expires), stretch(now-c.Expires)), renew)
+		return fail(fmt.Sprintf("%s expired at %s, %s before.", what, stamp(c.Expires), span(now-c.Expires)), renew)
 	case c.NotBefore > now:
-		return fail(fmt.Sprintf("%s is not valid before %s, which is %s ahead.", what, stamp(c.NotBefore), stretch(c.NotBefore-now)),
+		return fail(fmt.Sprintf("%s is not valid before %s, which is %s ahead.", what, stamp(c.NotBefore), span(c.NotBefore-now)),
 			"Wait until then.", "Check the clock of the server.")
 	case c.Expires > 0:
 		return pass(fmt.Sprintf("%s is valid until %s.", what, stamp(c.Expires)))
@@ -139,8 +139,8 @@ func (r *replay) inTime(what string, c jwt.ClaimsData, renew string) finding {
 // stamp writes Unix seconds for a person.
 func stamp(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05 UTC") }
 
-// stretch writes seconds for a person, with its two largest units.
-func stretch(seconds int64) string {
+// span writes seconds for a person, with its two largest units.
+func span(seconds int64) string {
 	d, h, m, s := seconds/86400, seconds/3600%24, seconds/60%60, seconds%60
 	switch {
 	case d > 0:
@@ -166,11 +166,4 @@ func keyOrNothing(kind Kind, s string) string {
 		return ""
 	}
 	return s
-}
-
-func lowerFirst(s string) string {
-	if s == "" {
-		return ""
-	}
-	return strings.ToLower(s[:1]) + s[1:]
 }

@@ -80,6 +80,11 @@ func checkSources(sources jwt.CIDRList, template bool) Problems {
 	return out
 }
 
+const unknownTypeDetail = "The connection types are STANDARD, WEBSOCKET, LEAFNODE, LEAFNODE_WS, MQTT, MQTT_WS and IN_PROCESS."
+
+// ConnectionTypes returns the types of connection that a user may be bound to.
+func ConnectionTypes() []string { return slices.Clone(connectionTypes) }
+
 var connectionTypes = []string{
 	jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket, jwt.ConnectionTypeLeafnode, jwt.ConnectionTypeLeafnodeWS,
 	jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS, jwt.ConnectionTypeInProcess,
@@ -90,7 +95,7 @@ func checkConnectionTypes(types []string) Problems {
 	for i, c := range types {
 		if !slices.Contains(connectionTypes, c) {
 			out = append(out, blocking(Point("/connection_types", i), "unknown_value",
-				"The connection types are STANDARD, WEBSOCKET, LEAFNODE, LEAFNODE_WS, MQTT, MQTT_WS and IN_PROCESS."))
+				unknownTypeDetail))
 		}
 	}
 	// A server passes over types it does not know, in any case of letters, until none is left.

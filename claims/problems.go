@@ -58,6 +58,12 @@ func Point(base string, tokens ...any) string {
 	return b.String()
 }
 
+// Sentence returns the text of an error of this package as a sentence for people.
+func Sentence(err error) string {
+	s := err.Error()
+	return strings.ToUpper(s[:1]) + s[1:] + "."
+}
+
 // blocking is a problem that Chancery refuses and a nats-server does not.
 func blocking(pointer, code, detail string) Problem {
 	return Problem{Pointer: pointer, Code: code, Detail: detail, Blocking: true}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -208,6 +209,34 @@ func (t Token) Checked() (Checked, Problems) {
 		return Checked{}, Problems{blocking("", "invalid_jwt", "The JWT cannot be read.")}
 	}
 	return Checked{claims: fresh}, problems
+}
+
+// Problems returns everything that is wrong with the JWT at a time: what a
+// nats-server refuses, what this version would lose, and what Chancery would not
+// make itself.
+func (t Token) Problems(at time.Time) Problems {
+	var out Problems
+	for _, pointer := range t.Unknown {
+		out = append(out, Problem{Pointer: pointer, Code: "unknown_field", Detail: "This field is not known to this version. A server of the same age ignores it."})
+	}
+	if r, ok := t.Claims.(*jwt.AuthorizationRequestClaims); ok {
+		return append(out, CheckCalloutRequest(r, at, nil)...)
+	}
+	_, operator := t.Claims.(*jwt.OperatorClaims) // a server logs that it has expired and goes on
+	switch d := t.Claims.Claims(); {
+	case d.Expires > 0 && at.Unix() > d.Expires:
+		out = append(out, Problem{"/expires_at", "expired", "It expired at " + stamp(d.Expires) + ".", true, !operator})
+	case d.NotBefore > at.Unix():
+		out = append(out, Problem{"/not_before", "not_yet_valid", "It is not valid before " + stamp(d.NotBefore) + ".", true, !operator})
+	}
+	if _, user := t.Claims.(*jwt.UserClaims); user && len(t.Text) > MaxUserJWT {
+		out = append(out, blocking("", "too_large", "It is longer than 3,500 bytes: a nats-server may refuse to read it when its client connects."))
+	}
+	own, ok := ownProblems(t.Claims)
+	if ok && !own.Blocking() {
+		own = append(own, libraryProblems(t.Claims)...)
+	}
+	return append(out, own...)
 }
 
 // jwtRE is a JWT within a document: the first part starts with {".

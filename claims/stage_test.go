@@ -244,7 +244,7 @@ func (s *stage) enterRaw(t *testing.T, c *trial, token string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { nc.Close() })
+	t.Cleanup(func() { _ = nc.Close() })
 	in := bufio.NewReader(nc)
 	line, err := in.ReadString('\n')
 	if err != nil {
@@ -291,7 +291,7 @@ func (s *stage) enterMQTT(t *testing.T, token string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { nc.Close() })
+	t.Cleanup(func() { _ = nc.Close() })
 	field := func(s string) []byte { return append([]byte{byte(len(s) >> 8), byte(len(s))}, s...) }
 	body := append(field("MQTT"), 4, 0xC2, 0, 60) // level 4; user, password, clean session; 60 s
 	for _, f := range []string{"device-1", "device", token} {
@@ -350,26 +350,31 @@ func (s *stage) enterLeaf(t *testing.T, c *trial, token string) error {
 	return fmt.Errorf("the server logs %q", line)
 }
 
-// resigned gives a JWT another subject, which nats-io/jwt refuses to encode.
-func resigned(t *testing.T, token string, by pair, subject string) string {
-	t.Helper()
+// tampered edits the payload of a JWT, whose signature is then wrong.
+func tampered(token string, edit func(map[string]any)) string {
 	parts := strings.Split(token, ".")
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
-		t.Fatal(err)
+		return token
 	}
-	var fields map[string]any
-	if err := json.Unmarshal(payload, &fields); err != nil {
-		t.Fatal(err)
+	var m map[string]any
+	if json.Unmarshal(payload, &m) != nil {
+		return token
 	}
-	fields["sub"] = subject
-	if payload, err = json.Marshal(fields); err != nil {
-		t.Fatal(err)
+	edit(m)
+	payload, err = json.Marshal(m)
+	if err != nil {
+		return token
 	}
-	input := parts[0] + "." + base64.RawURLEncoding.EncodeToString(payload)
-	signature, err := by.Sign([]byte(input))
+	return parts[0] + "." + base64.RawURLEncoding.EncodeToString(payload) + "." + parts[2]
+}
+
+// resigned replaces the signature.
+func resigned(t interface{ Fatal(...any) }, token string, by pair) string {
+	i := strings.LastIndexByte(token, '.')
+	signature, err := by.Sign([]byte(token[:i]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
+	return token[:i+1] + base64.RawURLEncoding.EncodeToString(signature)
 }

@@ -119,12 +119,8 @@ func checkQueues(pointer string, list []string) Problems {
 	return out
 }
 
-// What a nats-server takes for a template function, and for one with a tag:
-// nats-server's processUserPermissionsTemplate.
-var (
-	mustacheRE = regexp.MustCompile(`\{\{([^}]+)\}\}`)
-	tagOfRE    = regexp.MustCompile(`(?i)^(account-)?tag\(.*\)$`)
-)
+// tagOfRE is what a nats-server takes for a template function with a tag.
+var tagOfRE = regexp.MustCompile(`(?i)^(account-)?tag\(.*\)$`)
 
 // unknownFunction tells whether a nats-server refuses every connection of a
 // template that holds s.

@@ -124,22 +124,3 @@ func TestAcceptedSubjectsAreValid(t *testing.T) {
 		}
 	})
 }
-
-func FuzzSubject(f *testing.F) {
-	for _, corpus := range []map[string]map[where][]string{acceptedSubjects, refusedSubjects} {
-		for _, groups := range corpus {
-			for _, subjects := range groups {
-				for _, s := range subjects {
-					f.Add(s)
-				}
-			}
-		}
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		for _, in := range []where{inPublish, inSubscribe, inTemplate} {
-			if problems := claims.CheckSubject("", s, in.queue, in.template); !problems.Blocking() && !serverAccepts(s) {
-				t.Errorf("a server refuses %q in %+v", s, in)
-			}
-		}
-	})
-}

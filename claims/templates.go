@@ -143,5 +143,9 @@ func checkFunctionUse(f Function, deny bool, account Account, userName string, u
 	if len(TagValues(tags, f.Tag)) > 0 {
 		return nil
 	}
-	return Problems{{Pointer: pointer, Code: "missing_tag", Detail: tagUse{f.Tag, whose}.missing(deny), Blocking: deny, Server: deny}}
+	missing := tagUse{f.Tag, whose}.missing(deny)
+	if deny {
+		return Problems{refused(pointer, "missing_tag", missing)}
+	}
+	return Problems{warning(pointer, "missing_tag", missing)}
 }

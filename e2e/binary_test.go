@@ -15,6 +15,7 @@ import (
 type dev struct {
 	SignInURL string `json:"sign_in_url"`
 	NATSURL   string `json:"nats_url"`
+	CredsFile string `json:"creds_file"`
 }
 
 // startDev builds the binary, or takes the one in CHANCERY_BINARY, and starts

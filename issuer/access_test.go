@@ -84,6 +84,18 @@ func useCases() map[string]useCase {
 			_, err := h.GetRevocation(t.Context(), c, "ORDERS", issuer.Everybody)
 			return err
 		}),
+		"Inspect": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Inspect(t.Context(), c, claims.NewSecret(h.account(t, "ORDERS").JWT))
+			return err
+		}),
+		"Explain": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Explain(t.Context(), c, issuer.AttemptInput{JWT: claims.NewSecret(strayUser)})
+			return err
+		}),
+		"Permitted": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Permitted(t.Context(), c, issuer.PermissionQuery{Action: claims.Publish, Subject: "orders.new", Limit: 10})
+			return err
+		}),
 		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "another"})
 			return err

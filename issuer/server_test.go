@@ -71,7 +71,7 @@ func (h *house) push(t *testing.T, nc *nats.Conn, account string) {
 // the same second gets in while the old credential does not.
 func TestOnServer(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, _ world) {
-		h.advance(time.Until(h.time())) // a server has its own clock
+		h.advance(time.Since(h.time())) // a server has its own clock
 		w := h.furnishAs(t, "live", "LIVE")
 		s := h.run(t, w)
 		system, err := h.SystemCredential(t.Context(), op(), "live", "this test")

@@ -66,6 +66,8 @@ type field struct {
 	Autocomplete string
 	// Numeric brings up the digits on a phone.
 	Numeric bool
+	// JWT says that a JWT is what is asked for; elsewhere it is a secret gone astray.
+	JWT bool
 	// Max is the most characters, 0 for the bound of every field.
 	Max    int
 	Errors []string
@@ -159,7 +161,9 @@ func (f *field) unacceptable() string {
 		most = f.Max
 	}
 	switch {
-	case carriesSecret(s):
+	case f.JWT && holdsSeed(s):
+		return "This holds a private key (seed) and was thrown away. Send the JWT only, and treat the seed as exposed if it travelled over an untrusted path."
+	case !f.JWT && carriesSecret(s):
 		return "This holds a private key, a token or a JWT, and was thrown away. Treat it as exposed if it travelled over an untrusted path."
 	case !utf8.ValidString(s):
 		return "The text must be valid UTF-8."

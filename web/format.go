@@ -199,4 +199,10 @@ func splitTags(s string) []string {
 
 // carriesSecret tells whether text holds a private key, a token or a JWT, none of
 // which may be shown, stored or sent on.
+// holdsSeed tells whether a document that may hold a JWT also holds a seed.
+func holdsSeed(s string) bool {
+	_, hasSeed, _ := claims.FindJWT(s)
+	return hasSeed
+}
+
 func carriesSecret(s string) bool { return claims.LooksLikeSeed(s) || claims.Redact(s) != s }

@@ -25,6 +25,9 @@ var headers = map[string]string{
 // maxBody bounds what a form may send.
 const maxBody = 64 << 10
 
+// maxDocumentBody bounds what is sent to be read: a JWT of 1 MiB and its form.
+const maxDocumentBody = 2 << 20
+
 // observe is the outermost wrapper: it names the request, sets the headers, logs
 // one line and turns a panic into an error page. The line has the route's pattern
 // and never the URL, which may hold the secret of a one-time link.

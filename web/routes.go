@@ -65,6 +65,10 @@ func routes() []route {
 		{post, user + "/revoke/apply", (*Console).applyRevocation, signedIn, ""},
 		{get, user + "/revocation", (*Console).revocation, signedIn, ""},
 
+		{get, inspectPath, (*Console).inspector, signedIn, issuer.ReadAccounts},
+		{post, inspectPath, (*Console).inspect, signedIn, ""},
+		{get, inspectPath + "/can", (*Console).permitted, signedIn, ""},
+
 		{"", "/", (*Console).notFound, anybody, ""},
 	}
 }

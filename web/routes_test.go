@@ -41,6 +41,9 @@ var pages = []struct {
 	{"POST", "/accounts/{acct}/users/{user}/revoke", "/accounts/ORDERS/users/d1/revoke", false},
 	{"POST", "/accounts/{acct}/users/{user}/revoke/apply", "/accounts/ORDERS/users/d1/revoke/apply", false},
 	{"GET", "/accounts/{acct}/users/{user}/revocation", "/accounts/ORDERS/users/d1/revocation", false},
+	{"GET", "/inspect", "/inspect", false},
+	{"POST", "/inspect", "/inspect", false},
+	{"GET", "/inspect/can", "/inspect/can?op=publish&subject=orders.new", false},
 	{"", "/", "/nowhere", true},
 }
 

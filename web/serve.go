@@ -37,7 +37,11 @@ func seeOther(location string) answer {
 // handler, one place for errors, and only then the first byte.
 func (c *Console) serve(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		most := int64(maxBody)
+		if rt.pattern == inspectPath {
+			most = maxDocumentBody
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		r, v, err := c.open(w, r)
 		var a answer
 		if err == nil {
@@ -69,7 +73,7 @@ func (c *Console) answer(rt route, r *http.Request, v *visit) (answer, error) {
 	if r.Method == http.MethodPost {
 		if err := r.ParseForm(); err != nil {
 			if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
-				return errorPage(http.StatusRequestEntityTooLarge, "The form is longer than 64 KiB.", "Shorten it and send it again."), nil
+				return errorPage(http.StatusRequestEntityTooLarge, "The form is longer than "+formatSize(tooLong.Limit)+".", "Shorten it and send it again."), nil
 			}
 			return errorPage(http.StatusBadRequest, "The form could not be read.", "Open the page again and send it once more."), nil
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -34,6 +35,8 @@ type userView struct {
 	NoCredentials                      *emptyView
 	Connections                        connectionsView
 	CanIssue, CanRevoke                bool
+	// AskURL asks what the user may do.
+	AskURL string
 	// Revoked leads to the proof of the last revocation, if there was one.
 	Revoked bool
 }
@@ -47,7 +50,7 @@ func (c *Console) user(r *http.Request, v *visit) (answer, error) {
 	a, u := p.account, p.user
 	view := userView{
 		Account: a.Name, AccountURL: p.accountURL(), Name: u.Name, URL: p.userURL(), ID: u.ID, Tags: u.Tags,
-		State: stateChip(u.State), Created: u.Created, CanIssue: v.may(issuer.IssueCredentials), CanRevoke: v.may(issuer.WriteRevocations),
+		AskURL: inspectURL(url.Values{"as": {a.Name + "/" + u.Name}}), State: stateChip(u.State), Created: u.Created, CanIssue: v.may(issuer.IssueCredentials), CanRevoke: v.may(issuer.WriteRevocations),
 	}
 	if u.TemplateID != "" {
 		t, err := c.issuer.GetTemplate(ctx, v.caller, a.ID, u.TemplateID)

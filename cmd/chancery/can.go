@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"strconv"
 	"strings"
 
+	"chancery/api"
 	"chancery/claims"
 	"chancery/claims/nsc"
 )
@@ -33,38 +35,20 @@ type canCommand struct {
 
 type whoCommand struct{ questionFlags }
 
-// permission is what one user may do.
-type permission struct {
-	Account string        `json:"account"`
-	User    string        `json:"user"`
-	Access  claims.Access `json:"access"`
-	Why     string        `json:"why"`
-	// Rule decided, Filters withhold deliveries.
-	Rule        *permissionRule  `json:"rule,omitempty"`
-	Filters     []permissionRule `json:"filters,omitempty"`
-	RepliesOnly bool             `json:"replies_only,omitempty"`
-	// Closest is, when no allow rule matched, the one that nearly did.
-	Closest *permissionRule `json:"closest,omitempty"`
-	// Refused tells why a nats-server refuses the connection itself.
-	Refused string `json:"refused,omitempty"`
-}
-
-type permissionRule struct {
-	Subject string        `json:"subject"`
-	Queue   string        `json:"queue,omitempty"`
-	Deny    bool          `json:"deny"`
-	Origin  claims.Origin `json:"origin"`
-	// Source is the rule as written, with its template functions.
-	Source string `json:"source"`
-	Field  string `json:"field,omitempty"`
-}
-
 // question is what was asked, in the answers of can and who.
 type question struct {
-	Action  claims.Action `json:"action"`
+	Op      claims.Action `json:"op"`
 	Subject string        `json:"subject"`
 	Queue   string        `json:"queue,omitempty"`
 	Source  string        `json:"source"`
+}
+
+// permission is what one user may do.
+type permission struct {
+	api.PermissionCheck
+	// Refused tells why a nats-server would refuse the connection itself, as far as a
+	// store of nsc shows that.
+	Refused string `json:"refused,omitempty"`
 }
 
 type canAnswer struct {
@@ -74,17 +58,16 @@ type canAnswer struct {
 
 type whoAnswer struct {
 	question
-	// Users are those who may, of Total; Allowed includes those with filters.
-	Allowed int          `json:"allowed"`
-	Total   int          `json:"total"`
-	Users   []permission `json:"users"`
+	// Users are those who may, with or without filters, of Total.
+	Total int          `json:"total"`
+	Users []permission `json:"users"`
 }
 
-func (c *canCommand) run(_ context.Context, env environment) error {
+func (c *canCommand) run(ctx context.Context, env environment) error {
 	if account, user, ok := strings.Cut(c.As, "/"); !ok || account == "" || user == "" {
 		return usage(errors.New("--as is written ACCOUNT/USER, such as ORDERS/svc"))
 	}
-	q, all, err := c.ask(env, c.As)
+	q, all, err := c.ask(ctx, env, c.As)
 	if err != nil {
 		return err
 	}
@@ -94,31 +77,33 @@ func (c *canCommand) run(_ context.Context, env environment) error {
 	} else {
 		answer.print(newPage(env))
 	}
-	return errors.Join(err, no(answer.Access == claims.AccessDenied))
+	return errors.Join(err, no(answer.Access == denied))
 }
 
-func (c *whoCommand) run(_ context.Context, env environment) error {
-	q, all, err := c.ask(env, "")
+func (c *whoCommand) run(ctx context.Context, env environment) error {
+	q, all, err := c.ask(ctx, env, "")
 	if err != nil {
 		return err
 	}
 	answer := whoAnswer{question: q, Total: len(all), Users: []permission{}}
 	for _, p := range all {
-		if p.Access != claims.AccessDenied {
+		if p.Access != denied {
 			answer.Users = append(answer.Users, p)
 		}
 	}
-	answer.Allowed = len(answer.Users)
 	if c.JSON {
 		err = printJSON(env, answer)
 	} else {
 		answer.print(newPage(env))
 	}
-	return errors.Join(err, no(answer.Allowed == 0))
+	return errors.Join(err, no(len(answer.Users) == 0))
 }
 
+// denied is the access of whom who does not list.
+const denied = string(claims.AccessDenied)
+
 // ask puts the question for one user, or for all of them when who is "".
-func (q questionFlags) ask(env environment, who string) (question, []permission, error) {
+func (q questionFlags) ask(ctx context.Context, env environment, who string) (question, []permission, error) {
 	var suits func(*nsc.Store) bool
 	if account, _, ok := strings.Cut(who, "/"); ok {
 		suits = knows(account)
@@ -127,85 +112,82 @@ func (q questionFlags) ask(env environment, who string) (question, []permission,
 	if err != nil {
 		return question{}, nil, err
 	}
+	asked := question{Op: q.action(), Subject: plain(q.Subject), Queue: plain(q.Queue), Source: s.words()}
 	if s.api != nil {
-		return question{}, nil, errNotThroughAPI
+		all, err := q.askAPI(ctx, s.api, who)
+		return asked, all, err
 	}
-	asked := question{Action: q.action(), Subject: plain(q.Subject), Queue: plain(q.Queue), Source: s.nsc.words()}
 	members, tokens, err := s.nsc.members(who)
 	if err != nil {
 		return asked, nil, err
 	}
-	standings, problems := claims.Who(members, asked.Action, q.Subject, q.Queue)
+	standings, problems := claims.Who(members, asked.Op, q.Subject, q.Queue)
 	if len(problems) > 0 {
-		return asked, nil, usage(errors.New(strings.TrimSuffix(problems[0].Detail, ".")))
+		return asked, nil, usage(errors.New(problems[0].Detail))
 	}
-	at := env.now()
 	out := make([]permission, len(standings))
 	for i, st := range standings {
-		out[i] = permissionOf(st)
-		if out[i].Access == claims.AccessDenied && who == "" {
-			continue // who does not name it
+		out[i].PermissionCheck = api.PermissionCheckOf(st)
+		if out[i].Access == denied && who == "" {
+			continue // who does not list it
 		}
-		e := claims.Explain(claims.Attempt{Token: tokens[i].Text, At: at}, s.nsc.view(claims.Above(st.UserClaims)))
+		e := claims.Explain(claims.Attempt{Token: tokens[i].Text, At: env.now()}, s.nsc.view(claims.Above(st.UserClaims)))
 		if e.Verdict == claims.VerdictRefused {
-			out[i].Refused = plain(e.Summary)
+			out[i].Refused = e.Summary
 		}
 	}
 	return asked, out, nil
 }
 
-func permissionOf(s claims.Standing) permission {
-	p := permission{
-		Account: plain(s.Account), User: plain(s.User), Access: s.Access, Why: s.Why,
-		Rule: ruleOf(s.Rule), RepliesOnly: s.RepliesOnly, Closest: ruleOf(s.Closest),
+// askAPI collects the answer of a running Chancery, page by page.
+func (q questionFlags) askAPI(ctx context.Context, c *client, who string) ([]permission, error) {
+	var out []permission
+	body := map[string]string{"op": string(q.action()), "subject": q.Subject, "queue": q.Queue, "user": who}
+	maps.DeleteFunc(body, func(_, v string) bool { return v == "" })
+	for {
+		var page api.Page[api.PermissionCheck]
+		if err := c.post(ctx, "/permission-checks", body, &page); err != nil {
+			return nil, err
+		}
+		for _, p := range page.Items {
+			out = append(out, permission{PermissionCheck: p})
+		}
+		if page.NextCursor == "" {
+			break
+		}
+		body["cursor"] = page.NextCursor
 	}
-	for i := range s.Filters {
-		p.Filters = append(p.Filters, *ruleOf(&s.Filters[i]))
+	if who != "" && len(out) != 1 {
+		return nil, errors.New("the control plane does not know one user of this name")
 	}
-	return p
+	return out, nil
 }
 
-func ruleOf(r *claims.Rule) *permissionRule {
-	if r == nil {
-		return nil
-	}
-	return &permissionRule{plain(r.Subject), plain(r.Queue), r.Deny, r.Origin, plain(r.Source), r.Pointer}
-}
-
-// origins tell in words where a rule comes from.
-var origins = map[claims.Origin]string{
-	claims.OriginUser:     "the user's own permissions",
-	claims.OriginTemplate: "the template of its signing key",
-	claims.OriginDefault:  "the account's default permissions",
-	claims.OriginServer:   "the nats-server itself",
-}
-
-var accessWords = map[claims.Access]struct {
+var accessWords = map[string]struct {
 	word string
 	colour
 }{
-	claims.AccessAllowed:  {"allowed", green},
-	claims.AccessFiltered: {"allowed but filtered", yellow},
-	claims.AccessDenied:   {"denied", red},
+	string(claims.AccessAllowed):  {"allowed", green},
+	string(claims.AccessFiltered): {"allowed but filtered", yellow},
+	denied:                        {"denied", red},
 }
 
 func (a canAnswer) print(p page) {
 	w := accessWords[a.Access]
-	p.line(p.paint(w.colour, w.word), ": ", a.Why)
-	var lines []claims.Line
-	add := func(label string, r *permissionRule) {
+	p.line(p.paint(w.colour, w.word), ": ", plain(a.Why))
+	lines := []claims.Line{{Label: "user", Value: plain(a.User)}, {Label: string(a.Op), Value: a.words()}}
+	add := func(label string, r *api.RuleView) {
 		if r != nil {
-			lines = append(lines, claims.Line{Label: label, Value: r.words(), Note: origins[r.Origin]})
+			lines = append(lines, claims.Line{Label: label, Value: ruleWords(*r), Note: r.From})
 		}
 	}
-	lines = append(lines, claims.Line{Label: "user", Value: a.Account + "/" + a.User}, claims.Line{Label: string(a.Action), Value: a.words()})
 	add("rule", a.Rule)
 	add("closest rule", a.Closest)
 	for i := range a.Filters {
 		add("withheld", &a.Filters[i])
 	}
 	if a.Refused != "" {
-		lines = append(lines, claims.Line{Label: "but", Value: p.paint(yellow, "a nats-server would refuse the connection: "+a.Refused)})
+		lines = append(lines, claims.Line{Label: "but", Value: p.paint(yellow, "a nats-server would refuse the connection: "+plain(a.Refused))})
 	}
 	p.rows(append(lines, claims.Line{Label: "looked up in", Value: a.Source}))
 }
@@ -217,31 +199,29 @@ func (q question) words() string {
 	return q.Subject
 }
 
-func (r permissionRule) words() string {
-	s := "allow " + r.Subject
-	if r.Deny {
-		s = "deny " + r.Subject
-	}
+// ruleWords shows a rule as a nats-server has it, and as it is written where a template
+// made it.
+func ruleWords(r api.RuleView) string {
+	s := r.Subject
 	if r.Queue != "" {
 		s += " in the queue group " + r.Queue
-	}
-	if r.Source != r.Subject && r.Queue == "" {
+	} else if r.Source != "" && r.Source != r.Subject {
 		s += ", written " + r.Source
 	}
-	return s
+	return plain(s)
 }
 
 func (a whoAnswer) print(p page) {
-	verb := map[claims.Action]string{claims.Publish: " may publish to ", claims.Subscribe: " may subscribe to "}[a.Action]
-	p.line(p.paint(bold, strconv.Itoa(a.Allowed)+" of "+strconv.Itoa(a.Total)+" users"), verb, a.words(), p.paint(faint, "  (looked up in "+a.Source+")"))
+	verb := map[claims.Action]string{claims.Publish: " may publish to ", claims.Subscribe: " may subscribe to "}[a.Op]
+	p.line(p.paint(bold, strconv.Itoa(len(a.Users))+" of "+strconv.Itoa(a.Total)+" users"), verb, a.words(), p.paint(faint, "  (looked up in "+a.Source+")"))
 	var lines []claims.Line
 	for _, u := range a.Users {
 		w := accessWords[u.Access]
 		note := ""
 		if u.Refused != "" {
-			note = "but a nats-server would refuse the connection: " + u.Refused
+			note = "but a nats-server would refuse the connection: " + plain(u.Refused)
 		}
-		lines = append(lines, claims.Line{Label: u.Account + "/" + u.User, Value: p.paint(w.colour, w.word) + ": " + u.Why, Note: note})
+		lines = append(lines, claims.Line{Label: plain(u.User), Value: p.paint(w.colour, w.word) + ": " + plain(u.Why), Note: note})
 	}
 	p.rows(lines)
 }

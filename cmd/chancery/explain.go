@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
+	"chancery/api"
 	"chancery/claims"
 )
 
@@ -24,30 +22,14 @@ type explainCommand struct {
 	File string `arg:"" name:"creds" help:"A creds file or a file with a user JWT, a JWT itself, or - for standard input."`
 }
 
-// explanation is why a client is, or would be, admitted or refused.
+// explanation is why a client is, or would be, admitted or refused: the answer of the
+// API, and where it comes from.
 type explanation struct {
-	Verdict     claims.Verdict `json:"verdict"`
-	Summary     string         `json:"summary"`
-	Account     string         `json:"account,omitempty"`
-	AccountName string         `json:"account_name,omitempty"`
-	User        string         `json:"user,omitempty"`
-	UserName    string         `json:"user_name,omitempty"`
-	Source      string         `json:"source"`
-	// Failed is the id of the first check that fails, the reason of a refusal.
-	Failed string           `json:"failed,omitempty"`
-	Checks []explainedCheck `json:"checks"`
+	api.Explanation
+	Source string `json:"source"`
 }
 
-type explainedCheck struct {
-	ID        string        `json:"id"`
-	Title     string        `json:"title"`
-	Result    claims.Result `json:"result"`
-	Evidence  string        `json:"evidence,omitempty"`
-	Fixes     []string      `json:"fixes,omitempty"`
-	ServerLog string        `json:"server_log,omitempty"`
-}
-
-func (c *explainCommand) run(_ context.Context, env environment) error {
+func (c *explainCommand) run(ctx context.Context, env environment) error {
 	attempt, err := c.attempt(env)
 	if err != nil {
 		return err
@@ -57,32 +39,29 @@ func (c *explainCommand) run(_ context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
+	answer := explanation{Source: s.words()}
 	if s.api != nil {
-		return errNotThroughAPI
+		err = s.api.post(ctx, "/explanations", explainQuestion(attempt), &answer.Explanation)
+	} else {
+		answer.Explanation = api.ExplanationOf(claims.Explain(attempt, s.nsc.view(account)))
 	}
-	answer := explained(claims.Explain(attempt, s.nsc.view(account)))
-	answer.Source = s.nsc.words()
+	if err != nil {
+		return err
+	}
 	if c.JSON {
 		err = printJSON(env, answer)
 	} else {
 		answer.print(newPage(env))
 	}
-	return errors.Join(err, no(answer.Verdict == claims.VerdictRefused))
+	return errors.Join(err, no(answer.Verdict == string(claims.VerdictRefused)))
 }
 
-// errNotThroughAPI stands where the answer of a running Chancery will be asked for.
-var errNotThroughAPI = errors.New("this cannot be asked of a running Chancery yet; name a directory of nsc with --nsc")
-
-var connectionTypes = []string{
-	jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket, jwt.ConnectionTypeLeafnode, jwt.ConnectionTypeLeafnodeWS,
-	jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS, jwt.ConnectionTypeInProcess,
-}
-
-// attempt is the connection that the flags describe.
+// attempt is the connection that the flags describe. Of a creds file's seed only the
+// public key is taken.
 func (c *explainCommand) attempt(env environment) (claims.Attempt, error) {
 	a := claims.Attempt{Host: c.Host, Type: c.Type, At: env.now()}
-	if c.Type != "" && !slices.Contains(connectionTypes, c.Type) {
-		return a, usage(errors.New("--type is one of " + strings.Join(connectionTypes, ", ")))
+	if problems := claims.CheckAttempt(c.Host, c.Type); len(problems) > 0 {
+		return a, usage(errors.New(problems[0].Detail))
 	}
 	if c.At != "" {
 		at, err := time.Parse(time.RFC3339, c.At)
@@ -90,9 +69,6 @@ func (c *explainCommand) attempt(env environment) (claims.Attempt, error) {
 			return a, usage(errors.New("--at is written like 2026-11-21T09:00:00Z or 2026-11-21T09:00:00+01:00"))
 		}
 		a.At = at
-	}
-	if _, err := netip.ParseAddr(c.Host); c.Host != "" && err != nil {
-		return a, usage(errors.New("--host is an IP address, as the server sees it, without a port"))
 	}
 	document := claims.NewSecret(c.File)
 	if !strings.HasPrefix(c.File, "eyJ") {
@@ -112,52 +88,43 @@ func (c *explainCommand) attempt(env environment) (claims.Attempt, error) {
 	return a, nil
 }
 
-// publicKey returns the public key of a seed, "" of what is none.
+// explainQuestion is what the API is asked; the seed's owner is nothing it needs.
+func explainQuestion(a claims.Attempt) map[string]string {
+	q := map[string]string{"jwt": a.Token, "at": a.At.Format(time.RFC3339)}
+	if a.Host != "" {
+		q["host"] = a.Host
+	}
+	if a.Type != "" {
+		q["type"] = a.Type
+	}
+	return q
+}
+
+// publicKey returns the public key of a seed that was read from creds.
 func publicKey(seed claims.Secret) string {
 	pair, err := nkeys.FromSeed([]byte(seed.Reveal()))
 	if err != nil {
 		return ""
 	}
 	defer pair.Wipe()
-	key, err := pair.PublicKey()
-	if err != nil {
-		return ""
-	}
+	key, _ := pair.PublicKey() // "" where there is an error
 	return key
 }
 
-func explained(e claims.Explanation) explanation {
-	out := explanation{
-		Verdict: e.Verdict, Summary: e.Summary,
-		Account: e.Account, AccountName: plain(e.AccountName), User: e.User, UserName: plain(e.UserName),
-	}
-	if e.Failed != nil {
-		out.Failed = e.Failed.ID
-	}
-	for _, c := range e.Checks {
-		x := explainedCheck{ID: c.ID, Title: c.Title, Result: c.Result, Evidence: plain(c.Evidence)}
-		if c.Result == claims.ResultFail {
-			x.Fixes, x.ServerLog = c.Fixes, c.ServerLog
-		}
-		out.Checks = append(out.Checks, x)
-	}
-	return out
-}
-
 // marks are what stands before a check, by its result.
-var marks = map[claims.Result]struct {
+var marks = map[string]struct {
 	word string
 	colour
 }{
-	claims.ResultPass:       {"pass   ", green},
-	claims.ResultFail:       {"FAIL   ", red},
-	claims.ResultUnknown:    {"?      ", yellow},
-	claims.ResultNotReached: {"-      ", faint},
+	string(claims.ResultPass):       {"pass   ", green},
+	string(claims.ResultFail):       {"FAIL   ", red},
+	string(claims.ResultUnknown):    {"?      ", yellow},
+	string(claims.ResultNotReached): {"-      ", faint},
 }
 
 func (e explanation) print(p page) {
-	c := map[claims.Verdict]colour{claims.VerdictAdmitted: green, claims.VerdictRefused: red}[e.Verdict]
-	p.line(p.paint(c, strings.ReplaceAll(string(e.Verdict), "_", " ")), ": ", e.Summary)
+	c := map[string]colour{string(claims.VerdictAdmitted): green, string(claims.VerdictRefused): red}[e.Verdict]
+	p.line(p.paint(c, strings.ReplaceAll(e.Verdict, "_", " ")), ": ", plain(e.Summary))
 	p.line(p.paint(faint, "looked up in "+e.Source))
 	p.line()
 	width := 0
@@ -168,10 +135,10 @@ func (e explanation) print(p page) {
 		m := marks[x.Result]
 		evidence := ""
 		if x.Evidence != "" {
-			evidence = strings.Repeat(" ", width-len(x.Title)+2) + x.Evidence
+			evidence = strings.Repeat(" ", width-len(x.Title)+2) + plain(x.Evidence)
 		}
 		p.line("  ", p.paint(m.colour, m.word), x.Title, evidence)
-		if x.ID != e.Failed {
+		if x.ID != e.FailedCheck {
 			continue
 		}
 		for _, fix := range x.Fixes {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
+	"chancery/api"
 	"chancery/claims"
 	"chancery/claims/nsc"
 )
@@ -21,37 +23,18 @@ type inspectCommand struct {
 	File string `arg:"" help:"A JWT of any kind, or a creds file; - is standard input."`
 }
 
-// inspection is what is said of one JWT.
+// inspection is what is said of one JWT: the answer of the API, and what only who has
+// the file can tell.
 type inspection struct {
-	Type      string `json:"type,omitempty"`
-	Name      string `json:"name,omitempty"`
-	PublicKey string `json:"public_key,omitempty"`
 	// Valid tells whether it is a JWT with a good signature; Error says why not.
 	Valid bool   `json:"valid"`
 	Error string `json:"error,omitempty"`
 	// Seed tells that the document holds a private key too.
-	Seed          bool             `json:"seed"`
-	Trust         claims.Trust     `json:"trust"`
-	Chain         []chainLink      `json:"chain"`
-	Source        string           `json:"source,omitempty"`
-	Problems      []foundProblem   `json:"problems"`
-	UnknownFields []string         `json:"unknown_fields"`
-	Sections      []claims.Section `json:"sections"`
-}
-
-type chainLink struct {
-	Of    string       `json:"of"`
-	By    string       `json:"by,omitempty"`
-	Trust claims.Trust `json:"trust"`
-	Why   string       `json:"why"`
-}
-
-type foundProblem struct {
-	Field  string `json:"field,omitempty"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-	// Server tells that a nats-server refuses because of it.
-	Server bool `json:"server"`
+	Seed bool `json:"seed"`
+	// Source is where the account and the operator were looked up.
+	Source string `json:"source,omitempty"`
+	*api.Inspection
+	sections []claims.Section
 }
 
 func (c *inspectCommand) run(ctx context.Context, env environment) error {
@@ -66,10 +49,10 @@ func (c *inspectCommand) run(ctx context.Context, env environment) error {
 		}
 		return err
 	}
-	answer := inspection{Seed: seed, Trust: claims.TrustUnknown, Chain: []chainLink{}, Problems: []foundProblem{}, UnknownFields: []string{}, Sections: []claims.Section{}}
+	answer := inspection{Seed: seed}
 	token, err := claims.Read(text)
 	if err != nil {
-		answer.Error = err.Error()
+		answer.Error = claims.Sentence(err)
 	} else if err := c.inspect(ctx, env, token, &answer); err != nil {
 		return err
 	}
@@ -79,97 +62,71 @@ func (c *inspectCommand) run(ctx context.Context, env environment) error {
 	} else {
 		answer.print(newPage(env))
 	}
-	return errors.Join(err, no(!answer.Valid || answer.Trust == claims.TrustNo))
+	return errors.Join(err, no(!answer.Valid || answer.broken()))
 }
 
-// inspect looks up who issued the JWT; that there is nothing to look it up in is no
-// error, unless a flag asked for it.
-func (c *inspectCommand) inspect(_ context.Context, env environment, token claims.Token, answer *inspection) error {
-	at := env.now()
-	data := token.Claims.Claims()
-	answer.Valid, answer.Type, answer.Name, answer.PublicKey = true, string(token.Claims.ClaimType()), plain(data.Name), plain(data.Subject)
-	answer.Sections = claims.Describe(token.Claims, at)
-	answer.UnknownFields = append(answer.UnknownFields, token.Unknown...)
-	for _, p := range token.Problems(at) {
-		answer.Problems = append(answer.Problems, foundProblem{plain(p.Pointer), p.Code, p.Detail, p.Server})
-	}
-	var account *jwt.AccountClaims
-	var operator *jwt.OperatorClaims
-	suits := signs(token.Claims)
-	s, err := c.source(env, suits)
+// inspect looks up who issued the JWT. That there is nothing to look it up in is no
+// error, unless a flag names something.
+func (c *inspectCommand) inspect(ctx context.Context, env environment, token claims.Token, answer *inspection) error {
+	answer.Valid, answer.sections = true, claims.Describe(token.Claims, env.now())
+	s, err := c.source(env, signs(token.Claims))
 	switch {
-	case err != nil && (c.NSC != "" || c.URL != "" || c.Operator != ""):
+	case err != nil && (c.NSC != "" || c.URL != "" || c.TokenFile != "" || c.Operator != ""):
 		return err
-	case err == nil && s.nsc != nil && (c.Operator != "" || suits(s.nsc.store)):
-		answer.Source = s.nsc.words()
-		account, operator = s.nsc.accountClaims(claims.Above(token.Claims)), s.nsc.store.Operator.Claims()
+	case err != nil:
+		s = &source{nsc: &nscSource{store: &nsc.Store{}}}
+	default:
+		answer.Source = s.words()
 	}
-	answer.Trust = claims.TrustYes
-	for _, l := range claims.Chain(token.Claims, account, operator) {
-		answer.Chain = append(answer.Chain, chainLink(l))
-		if l.Trust != claims.TrustYes && answer.Trust != claims.TrustNo {
-			answer.Trust = l.Trust
-		}
+	if s.api != nil {
+		return s.api.post(ctx, "/inspections", map[string]string{"jwt": token.Text}, &answer.Inspection)
 	}
-	if u, ok := token.Claims.(*jwt.UserClaims); ok && account != nil {
-		answer.Sections = append(answer.Sections, claims.DescribeEffective(claims.EffectivePermissions(u, account))...)
-	}
-	return nil
+	x, err := api.InspectionOf(s.nsc.inspect(token), env.now())
+	answer.Inspection = &x
+	return err
 }
 
 // signs returns a function that tells whether a store has a say about claims: it has
-// their account, or its operator signed them. Another operator's JWT is not refused
-// for being nobody's here.
+// their account, or its operator signed them.
 func signs(c jwt.Claims) func(*nsc.Store) bool {
 	account := claims.Above(c)
 	if account == "" {
 		account = c.Claims().Subject
 	}
 	return func(s *nsc.Store) bool {
-		o := s.Operator.Claims()
-		issuer := c.Claims().Issuer
-		return knows(account)(s) || o != nil && (o.Subject == issuer || slices.Contains(o.SigningKeys, issuer))
+		o, issuer := s.Operator.Claims(), c.Claims().Issuer
+		return knows(account)(s) || o.Subject == issuer || slices.Contains(o.SigningKeys, issuer)
 	}
+}
+
+// broken tells whether somebody is known not to stand behind the JWT.
+func (a inspection) broken() bool {
+	return a.Inspection != nil && slices.ContainsFunc(a.Chain, func(l api.ChainLink) bool { return l.State == string(claims.LinkBroken) })
 }
 
 func (a inspection) print(p page) {
 	if !a.Valid {
-		p.line(p.paint(red, "not valid"), ": ", a.Error, ".")
+		p.line(p.paint(red, "not valid"), ": ", a.Error)
 		a.printSeed(p)
 		return
 	}
-	p.line(p.paint(bold, strings.TrimSpace(strings.ReplaceAll(a.Type, "_", " ")+" "+a.Name)), "  ", a.PublicKey)
-	lines := []claims.Line{{Label: "signature", Value: p.paint(green, "valid")}}
+	p.line(p.paint(bold, strings.TrimSpace(strings.ReplaceAll(a.Type, "_", " ")+" "+plain(a.Name))), "  ", plain(a.Subject))
+	lines := []claims.Line{{Label: "signature", Value: p.paint(green, "right")}}
 	for _, l := range a.Chain {
-		lines = append(lines, claims.Line{Label: l.Of, Value: p.trust(l.Trust) + " " + l.Why})
+		lines = append(lines, p.link(l))
 	}
 	if a.Source != "" {
 		lines = append(lines, claims.Line{Label: "looked up in", Value: a.Source})
 	}
 	p.rows(lines)
 	a.printSeed(p)
-	for _, s := range a.Sections {
-		p.line()
-		p.line(p.paint(bold, s.Title))
-		p.rows(s.Lines)
+	for _, s := range a.sections {
+		p.section(s.Title, s.Lines)
 	}
-	p.line()
-	if len(a.Problems) == 0 {
-		p.line(p.paint(green, "No problems found."))
-		return
+	if a.Permissions != nil && !a.broken() {
+		p.effective(*a.Permissions)
 	}
-	p.line(p.paint(bold, "Problems"))
-	for _, x := range a.Problems {
-		who, c := "note", yellow
-		if x.Server {
-			who, c = "a nats-server refuses it", red
-		}
-		where := ""
-		if x.Field != "" {
-			where = x.Field + ": "
-		}
-		p.line("  ", p.paint(c, who), "  ", where, x.Detail)
-	}
+	p.problems(a.Problems)
 }
 
 func (a inspection) printSeed(p page) {
@@ -178,14 +135,81 @@ func (a inspection) printSeed(p page) {
 	}
 }
 
-func (p page) trust(t claims.Trust) string {
-	switch t {
-	case claims.TrustYes:
-		return p.paint(green, "trusted:")
-	case claims.TrustNo:
-		return p.paint(red, "not trusted:")
-	default:
-		return p.paint(yellow, "not known:")
+func (p page) section(title string, lines []claims.Line) {
+	p.line()
+	p.line(p.paint(bold, title))
+	p.rows(lines)
+}
+
+func (p page) link(l api.ChainLink) claims.Line {
+	state := map[string]string{
+		string(claims.LinkTrusted): p.paint(green, "trusted"), string(claims.LinkBroken): p.paint(red, "not trusted"), string(claims.LinkUnknown): p.paint(yellow, "not known"),
+	}[l.State]
+	label := strings.TrimSpace("by the " + l.Kind + " " + plain(l.Name))
+	return claims.Line{Label: label, Value: state + ": " + l.Why, Note: strings.TrimSpace(plain(l.Role) + " " + l.Signer)}
+}
+
+// effective prints what a user may do once a nats-server has expanded its template and
+// taken the account's defaults.
+func (p page) effective(e api.EffectivePermView) {
+	if e.Refusal != "" {
+		p.section("Permissions in effect", []claims.Line{{Label: "Refused", Value: e.Refusal}})
+		return
+	}
+	lines := []claims.Line{{Label: "They are", Value: origins[e.Origin]}}
+	for _, x := range []struct {
+		verb string
+		api.RulesView
+	}{{"publish to", e.Publish}, {"subscribe to", e.Subscribe}} {
+		allowed := "everything"
+		if x.Restricted {
+			allowed = cmp.Or(subjects(x.Allow), "nothing")
+		}
+		lines = append(lines, claims.Line{Label: "May " + x.verb, Value: allowed})
+		if len(x.Deny) > 0 {
+			lines = append(lines, claims.Line{Label: "May not " + x.verb, Value: subjects(x.Deny)})
+		}
+		for _, d := range x.Dropped {
+			lines = append(lines, claims.Line{Label: "Left out", Value: plain(d.Source), Note: d.Why})
+		}
+	}
+	p.section("Permissions in effect", lines)
+	lines = nil
+	for _, c := range e.Capabilities {
+		lines = append(lines, claims.Line{Label: map[bool]string{true: "yes", false: "no"}[c.Can], Value: plain(c.Text)})
+	}
+	p.section("What they are good for", lines)
+}
+
+// origins tell in words whose permissions are in effect.
+var origins = map[string]string{
+	string(claims.OriginUser):     "the user's own",
+	string(claims.OriginTemplate): "the template's",
+	string(claims.OriginDefault):  "the account's defaults",
+	string(claims.OriginNone):     "unrestricted",
+}
+
+func subjects(rules []api.RuleView) string {
+	out := make([]string, len(rules))
+	for i, r := range rules {
+		out[i] = strings.TrimSpace(plain(r.Subject) + " " + plain(r.Queue))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (p page) problems(problems []api.ClaimsProblem) {
+	p.line()
+	if len(problems) == 0 {
+		p.line(p.paint(green, "No problems found in the JWT itself."))
+		return
+	}
+	p.line(p.paint(bold, "Problems"))
+	for _, x := range problems {
+		who := p.paint(yellow, "note")
+		if x.Server {
+			who = p.paint(red, "a nats-server refuses it")
+		}
+		p.line("  ", who, ": ", x.Detail, "  ", p.paint(faint, plain(x.Pointer)))
 	}
 }
 

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +14,7 @@ import (
 
 	"chancery/claims"
 	"chancery/claims/nsc"
+	"chancery/issuer"
 )
 
 // nscSource is a store of nsc. Its directory of keys is not opened: what these commands
@@ -32,7 +33,7 @@ type nscConfig struct {
 
 // openNSC reads the store of an operator below dir, "" for nsc's usual place. Without
 // an operator's name it is the first that suits, or else the one that nsc is set to, or
-// the only one.
+// the only one. What could not be read of it is said on standard error.
 func openNSC(env environment, dir, operator string, suits func(*nsc.Store) bool) (*nscSource, error) {
 	config := readNSCConfig(env)
 	places := []string{config.StoreRoot}
@@ -50,47 +51,76 @@ func openNSC(env environment, dir, operator string, suits func(*nsc.Store) bool)
 		return nil, usage(fmt.Errorf("the directory of nsc cannot be opened: %w", err))
 	}
 	defer root.Close()
-	if operator != "" {
-		return readNSC(root, stores, operator)
-	}
-	names, err := nsc.Operators(root.FS())
-	if err != nil {
-		return nil, err
-	}
 	if filepath.Clean(config.StoreRoot) != filepath.Clean(stores) && dir != "" {
 		config.Operator = "" // it is set for other stores
 	}
-	if len(names) > 1 && suits != nil {
-		slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(rank(a, config.Operator), rank(b, config.Operator)) })
-		for _, name := range names {
-			if n, err := readNSC(root, stores, name); err == nil && suits(n.store) {
-				return n, nil
-			}
-		}
+	d := nscDir{root.FS(), stores, config.Operator}
+	var n *nscSource
+	if operator == "" {
+		n, err = d.choose(suits)
+	} else {
+		n, err = d.read(operator)
 	}
-	if operator, err = chooseOperator(names, config.Operator, stores); err != nil {
-		return nil, err
+	if err == nil {
+		n.warn(env)
 	}
-	return readNSC(root, stores, operator)
+	return n, err
 }
 
-// rank puts the operator that nsc is set to before the others.
-func rank(name, set string) int {
-	if name == set {
-		return 0
-	}
-	return 1
+// nscDir is a directory of stores; set is the operator that nsc is set to there.
+type nscDir struct {
+	fs        fs.FS
+	name, set string
 }
 
-func readNSC(root *os.Root, stores, operator string) (*nscSource, error) {
-	s, err := nsc.Read(nsc.Dirs{Stores: root.FS()}, operator)
+func (d nscDir) read(operator string) (*nscSource, error) {
+	s, err := nsc.Read(nsc.Dirs{Stores: d.fs}, operator)
 	if err != nil {
-		return nil, usage(fmt.Errorf("%w in %s", err, stores))
+		return nil, usage(fmt.Errorf("%w in %s", err, d.name))
 	}
 	if s.Operator.Claims() == nil {
-		return nil, fmt.Errorf("the JWT of the operator %s in %s cannot be read", s.Name, stores)
+		return nil, fmt.Errorf("the JWT of the operator %s in %s cannot be read", s.Name, d.name)
 	}
-	return &nscSource{dir: stores, store: s}, nil
+	return &nscSource{dir: d.name, store: s}, nil
+}
+
+func (d nscDir) choose(suits func(*nsc.Store) bool) (*nscSource, error) {
+	names, err := nsc.Operators(d.fs)
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.Index(names, d.set); i > 0 { // it comes first
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, d.set)
+	}
+	for _, name := range names {
+		if len(names) == 1 || suits == nil {
+			break
+		}
+		if n, err := d.read(name); err == nil && suits(n.store) {
+			return n, nil
+		}
+	}
+	switch {
+	case len(names) == 0:
+		return nil, usage(fmt.Errorf("%s holds no store of nsc; --nsc takes nsc's data directory or its stores directory", d.name))
+	case len(names) == 1 || names[0] == d.set:
+		return d.read(names[0])
+	}
+	return nil, usage(fmt.Errorf("there are several operators: name one with --operator (%s)", strings.Join(names, ", ")))
+}
+
+// mostWarnings is how many files that could not be read are named.
+const mostWarnings = 5
+
+// warn says what an answer leaves out, since the files could not be read.
+func (n *nscSource) warn(env environment) {
+	left := slices.DeleteFunc(slices.Clone(n.store.Problems), func(p nsc.Problem) bool { return !p.LeftOut || p.Code == "unknown_file" })
+	for _, p := range left[:min(len(left), mostWarnings)] {
+		fmt.Fprintf(env.stderr, "chancery: left out %s: %s\n", p.Path, p.Detail)
+	}
+	if more := len(left) - mostWarnings; more > 0 {
+		fmt.Fprintf(env.stderr, "chancery: left out %d more files.\n", more)
+	}
 }
 
 // openFirst opens the first directory that is there: nsc's configuration may name one
@@ -141,18 +171,6 @@ func xdg(env environment, variable string, below ...string) string {
 	return filepath.Join(append([]string{home}, below...)...)
 }
 
-func chooseOperator(names []string, set, stores string) (string, error) {
-	switch {
-	case len(names) == 0:
-		return "", usage(fmt.Errorf("%s holds no store of nsc; --nsc takes nsc's data directory or its stores directory", stores))
-	case len(names) == 1:
-		return names[0], nil
-	case slices.Contains(names, set):
-		return set, nil
-	}
-	return "", usage(fmt.Errorf("there are several operators: name one with --operator (%s)", strings.Join(names, ", ")))
-}
-
 // words says where was looked.
 func (n *nscSource) words() string { return "the nsc store " + n.store.Name + " in " + n.dir }
 
@@ -165,12 +183,26 @@ func (n *nscSource) account(id string) *nsc.Account {
 	return &n.store.Accounts[i]
 }
 
-// accountClaims is nil when there is no such account.
-func (n *nscSource) accountClaims(id string) *jwt.AccountClaims {
-	if a := n.account(id); a != nil {
-		return a.Claims()
+// inspect follows the signatures of a JWT in the store.
+func (n *nscSource) inspect(token claims.Token) issuer.Inspection {
+	find := func(id string) *jwt.AccountClaims {
+		if a := n.account(id); a != nil {
+			return a.Claims()
+		}
+		return nil
 	}
-	return nil
+	var operators []*jwt.OperatorClaims
+	if o := n.store.Operator.Claims(); o != nil {
+		operators = append(operators, o)
+	}
+	x := issuer.Inspection{Token: token, Chain: claims.Chain(token.Claims, find, operators)}
+	if u, ok := token.Claims.(*jwt.UserClaims); ok {
+		if a := find(claims.Above(u)); a != nil {
+			e := claims.EffectivePermissions(u, a)
+			x.Permissions = &e
+		}
+	}
+	return x
 }
 
 // view is what a nats-server has that serves the store.

@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
+	"chancery/api"
 	"chancery/claims"
 )
 
@@ -161,10 +163,10 @@ func TestDocuments(t *testing.T) {
 		"a file that is not there":  {[]string{"inspect", filepath.Join(dir, "none")}, exitFailure, "no such file"},
 		"a directory":               {[]string{"inspect", dir}, exitFailure, "reading the JWT"},
 		"too large":                 {[]string{"inspect", write("large", strings.Repeat(" ", maxDocument+1))}, exitFailure, "more than 2 MiB"},
-		"a wrong signature":         {[]string{"inspect", write("flipped", good[:len(good)-10]+"AAAAAAAAAA")}, exitNo, "not valid: the signature"},
+		"a wrong signature":         {[]string{"inspect", write("flipped", good[:len(good)-10]+"AAAAAAAAAA")}, exitNo, "not valid: The signature"},
 		"the same in JSON":          {[]string{"inspect", "--json", filepath.Join(dir, "flipped")}, exitNo, `"valid": false`},
 		"creds that are flipped":    {[]string{"inspect", write("creds", "-----BEGIN NATS USER JWT-----\n"+good[:len(good)-10]+"AAAAAAAAAA\n------END NATS USER JWT------\n"+newSeed(t)+"\n")}, exitNo, "holds a private key"},
-		"expired, of nobody":        {[]string{"inspect", write("expired", encode(t, expired))}, exitOK, "a nats-server refuses it  /exp: The JWT expired"},
+		"expired, of nobody":        {[]string{"inspect", write("expired", encode(t, expired))}, exitOK, "a nats-server refuses it: It expired at"},
 		"a JWT as the argument":     {[]string{"explain", good}, exitOK, "cannot know"},
 		"a flag that does not hold": {[]string{"inspect", filepath.Join(users, "svc.jwt"), "--operator", "nobody"}, exitUsage, "no nsc store"},
 		"explain without a source":  {[]string{"explain", good, "--nsc", dir}, exitUsage, "holds no store"},
@@ -182,7 +184,7 @@ func TestDocuments(t *testing.T) {
 		return c
 	}())), 0o600))
 	code, out, _ := inProcessWith(t, atNoon(home, "inspect", filepath.Join(users, "evil.jwt")))
-	if code != exitNo || !strings.Contains(out, "not trusted: It is signed by") {
+	if code != exitNo || !strings.Contains(out, "not trusted: The account does not have this signing key") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	must(t, os.WriteFile(filepath.Join(users, "twin.jwt"), svc, 0o600))
@@ -220,22 +222,64 @@ func encode(t *testing.T, c *jwt.UserClaims) string {
 	return token
 }
 
-// A running Chancery cannot be asked yet; it is said which way is open.
-func TestNotThroughTheAPIYet(t *testing.T) {
+// What could not be read is missing from an answer, and that is said.
+func TestLeftOut(t *testing.T) {
 	t.Parallel()
 	home := nscHome(t)
-	token := filepath.Join(home, "token")
-	must(t, os.WriteFile(token, []byte("chy_pat_x"), 0o600))
-	creds := filepath.Join(home, ".local/share/nats/nsc/keys/creds/acme/ORDERS/d1.creds")
-	for _, args := range [][]string{{"explain", creds}, {"who", "pub", "x"}, {"can", "pub", "x", "--as", "A/b"}} {
-		code, _, errs := inProcessWith(t, atNoon(home, append(args, "--url", "http://127.0.0.1:1", "--token-file", token)...))
-		if code != exitFailure || !strings.Contains(errs, "--nsc") {
-			t.Errorf("%v: exit code %d: %s", args, code, errs)
+	users := filepath.Join(home, ".local/share/nats/nsc/stores/acme/accounts/ORDERS/users")
+	for _, name := range []string{"d1", "d2", "leaver", "office", "svc", "temp", "new"} {
+		must(t, os.WriteFile(filepath.Join(users, name+".jwt"), []byte("eyJ"), 0o600))
+	}
+	code, out, errs := inProcessWith(t, atNoon(home, "who", "pub", "x"))
+	if code != exitOK || !strings.HasPrefix(out, "3 of 5 users") || strings.Count(errs, "left out stores/acme/accounts/ORDERS/users/") != 5 || !strings.Contains(errs, "left out 2 more files.") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+}
+
+// A running Chancery gives the same answers; its own rules about who may ask hold.
+func TestThroughTheAPI(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	ready, stop := devProcess(t, dir)
+	defer stop()
+	token := filepath.Join(t.TempDir(), "token")
+	must(t, os.WriteFile(token, []byte(ready.Token), 0o600))
+	stale := filepath.Join(t.TempDir(), "token")
+	must(t, os.WriteFile(stale, []byte(ready.Token[:len(ready.Token)-4]+"0000"), 0o600))
+	foreign := filepath.Join(nscHome(t), ".local/share/nats/nsc/keys/creds/acme/ORDERS/d1.creds")
+	account := filepath.Join(nscHome(t), ".local/share/nats/nsc/stores/acme/accounts/ORDERS/ORDERS.jwt")
+	for name, c := range map[string]struct {
+		args  []string
+		token string
+		code  int
+		want  []string
+	}{
+		"inspect":                 {[]string{"inspect", ready.CredsFile}, token, exitOK, []string{"by the account", "trusted: ", "Permissions in effect", "looked up in", "holds a private key"}},
+		"inspect a stranger":      {[]string{"inspect", foreign, "--json"}, token, exitOK, []string{`"state": "unknown"`, `"valid": true`, `"seed": true`}},
+		"inspect an account":      {[]string{"inspect", account}, token, exitOK, []string{"not known: ", "Export audit"}},
+		"explain":                 {[]string{"explain", ready.CredsFile, "--host", "127.0.0.1", "--type", "STANDARD"}, token, exitOK, []string{"pass   The user is not revoked"}},
+		"explain a stranger":      {[]string{"explain", foreign, "--json"}, token, exitNo, []string{`"verdict": "refused"`, `"failed_check": "account_found"`}},
+		"who":                     {[]string{"who", "sub", "_INBOX.x"}, token, exitOK, []string{" users may subscribe to _INBOX.x"}},
+		"who, JSON":               {[]string{"who", "pub", "$NRG.x", "--json"}, token, exitNo, []string{`"users": []`}},
+		"can, a user of nobody's": {[]string{"can", "pub", "x", "--as", "NONE/none"}, token, exitFailure, []string{"chancery: "}},
+		"can, a wildcard":         {[]string{"can", "pub", "x.>", "--as", "NONE/none"}, token, exitUsage, []string{"without the wildcards"}},
+		"a token that is wrong":   {[]string{"who", "pub", "x"}, stale, exitForbidden, []string{"chancery: "}},
+		"an operator":             {[]string{"who", "pub", "x", "--operator", "acme"}, token, exitUsage, []string{"--operator tells"}},
+	} {
+		env := atNoon("", append(c.args, "--url", strings.TrimSuffix(ready.APIURL, api.Base), "--token-file", c.token)...)
+		env.now = time.Now
+		code, out, errs := inProcessWith(t, env)
+		if code != c.code || claims.LooksLikeSeed(out+errs) {
+			t.Errorf("%s: exit code %d, want %d:\n%s%s", name, code, c.code, out, errs)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out+errs, want) {
+				t.Errorf("%s: %q is missing:\n%s%s", name, want, out, errs)
+			}
 		}
 	}
-	code, out, _ := inProcessWith(t, atNoon(home, "inspect", creds, "--url", "http://127.0.0.1:1", "--token-file", token))
-	if code != exitOK || !strings.Contains(out, "not known") {
-		t.Errorf("inspect: exit code %d: %s", code, out)
+	if code, _, errs := inProcessWith(t, atNoon("", "who", "pub", "x", "--url", "http://127.0.0.1:1", "--token-file", token)); code != exitUnreachable {
+		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
 
@@ -264,15 +308,14 @@ func TestColours(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	if got := (page{coloured: true}).trust(claims.TrustNo); got != "\x1b[31mnot trusted:\x1b[0m" {
+	if got := (page{coloured: true}).link(api.ChainLink{State: "broken", Why: "w"}).Value; got != "\x1b[31mnot trusted\x1b[0m: w" {
 		t.Errorf("%q", got)
 	}
 	var b strings.Builder
-	canAnswer{permission: permission{
-		Access: claims.AccessFiltered, Why: "w", Closest: &permissionRule{Subject: "a"},
-		Filters: []permissionRule{{Subject: "b", Queue: "q", Deny: true}},
-	}}.print(page{w: &b})
-	if !strings.Contains(b.String(), "deny b in the queue group q") || !strings.Contains(b.String(), "allowed but filtered: w") {
+	canAnswer{permission: permission{PermissionCheck: api.PermissionCheck{
+		Access: "filtered", Why: "w", Closest: &api.RuleView{Subject: "a"}, Filters: []api.RuleView{{Subject: "b", Queue: "q"}},
+	}}}.print(page{w: &b})
+	if !strings.Contains(b.String(), "withheld      b in the queue group q") || !strings.Contains(b.String(), "allowed but filtered: w") {
 		t.Error(b.String())
 	}
 }

@@ -31,16 +31,24 @@ var errNoSource = usage(errors.New("there is nothing to look accounts up in: nsc
 // working directory, or else nsc's usual place. Of several stores of nsc, and without
 // --operator, it is the first that suits; nil: the one that nsc is set to.
 func (f sourceFlags) source(env environment, suits func(*nsc.Store) bool) (*source, error) {
+	remote := f.URL != "" || f.TokenFile != ""
 	switch {
-	case f.NSC != "":
-		n, err := openNSC(env, f.NSC, f.Operator, suits)
-		return &source{nsc: n}, err
-	case f.URL != "" || f.TokenFile != "" || exists(filepath.Join(".chancery", "context.json")):
+	case f.NSC == "" && f.Operator != "" && remote:
+		return nil, usage(errors.New("--operator tells the stores of nsc apart; a running Chancery finds the operator by itself"))
+	case f.NSC == "" && f.Operator == "" && (remote || exists(filepath.Join(".chancery", "context.json"))):
 		c, err := f.client(env)
 		return &source{api: c}, err
 	}
-	n, err := openNSC(env, "", f.Operator, suits)
+	n, err := openNSC(env, f.NSC, f.Operator, suits)
 	return &source{nsc: n}, err
+}
+
+// words says where was looked.
+func (s *source) words() string {
+	if s.api != nil {
+		return s.api.url
+	}
+	return s.nsc.words()
 }
 
 func exists(path string) bool {

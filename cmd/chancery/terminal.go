@@ -46,7 +46,8 @@ func (p page) paint(c colour, s string) string {
 	return string(c) + s + "\x1b[0m"
 }
 
-func (p page) line(parts ...string) { fmt.Fprintln(p.w, strings.Join(parts, "")) }
+// line prints one line. Whatever it was made of, a seed in it is not printed.
+func (p page) line(parts ...string) { fmt.Fprintln(p.w, claims.Redact(strings.Join(parts, ""))) }
 
 // rows prints labels and values below each other; a note stands in parentheses.
 func (p page) rows(lines []claims.Line) {
@@ -73,12 +74,18 @@ func plain(s string) string {
 	}, s))
 }
 
-// printJSON writes one object.
+// printJSON writes one object. Claims hold what somebody wrote into them: seeds and
+// JWTs in it are not printed.
 func printJSON(env environment, v any) error {
-	e := json.NewEncoder(env.stdout)
+	var b strings.Builder
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(env.stdout, claims.Redact(b.String()))
+	return err
 }
 
 // no is the exit code of an answer that is no, when the answer itself was printed.

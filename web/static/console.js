@@ -101,6 +101,21 @@
     });
   }
 
+  // A private key in a pasted creds file stays on this machine.
+  const seedless = (text) => text
+    .replace(/-----BEGIN USER NKEY SEED-----[\s\S]*?(------END USER NKEY SEED------|$)/g, "")
+    .split("\n").map((line) => (line.trim().startsWith("eyJ") ? line : line.replace(/S[OAUNCX][A-Za-z2-7]{56}/g, ""))).join("\n");
+  for (const area of document.querySelectorAll("textarea[data-jwt]")) {
+    const clean = () => {
+      const text = seedless(area.value);
+      if (text === area.value) return;
+      area.value = text;
+      say("The private key was cut out. It is not sent.");
+    };
+    area.addEventListener("input", clean);
+    area.form.addEventListener("submit", clean, true);
+  }
+
   // A second click must not send a form twice; coming back by Back makes it usable again.
   document.addEventListener("submit", (event) => {
     const form = event.target;

@@ -1,0 +1,173 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"chancery/claims"
+	"chancery/store"
+)
+
+// Inspection is a NATS JWT as it was read, with what is known of it here.
+type Inspection struct {
+	claims.Token
+	// Chain leads from what signed the JWT to the operator.
+	Chain []claims.Link
+	// Permissions are what the user may do, nil for other JWTs and as long as its
+	// account is not known here.
+	Permissions *claims.Effective
+}
+
+// Inspect reads a NATS JWT of any type, bare or in a creds file without its seed,
+// and follows its signatures. Nothing of it is stored or logged: a bearer user's JWT
+// is a credential.
+func (i *Issuer) Inspect(ctx context.Context, caller Caller, document claims.Secret) (Inspection, error) {
+	return read(ctx, i, caller, use{ReadAccounts, "inspect", "jwt", ""}, func(ctx context.Context, t *store.Tx) (Inspection, error) {
+		token, err := readToken("/jwt", document)
+		if err != nil {
+			return Inspection{}, err
+		}
+		k, err := knownTo(ctx, t, token.Claims)
+		if err != nil {
+			return Inspection{}, err
+		}
+		out := Inspection{Token: token, Chain: claims.Chain(token.Claims, k.find, k.operators)}
+		if u, ok := token.Claims.(*jwt.UserClaims); ok && k.account != nil {
+			p := claims.EffectivePermissions(u, k.account)
+			out.Permissions = &p
+		}
+		return out, nil
+	})
+}
+
+// readToken reads the one JWT of a document. A seed that came along is refused: it
+// was never to leave its holder.
+func readToken(pointer string, document claims.Secret) (claims.Token, error) {
+	text, hasSeed, err := claims.FindJWT(document.Reveal())
+	if hasSeed {
+		return claims.Token{}, invalidField(pointer, "seed_not_accepted",
+			"This holds a private key (seed). Send the JWT only, and treat the seed as exposed if it travelled over an untrusted path.")
+	}
+	var token claims.Token
+	if err == nil {
+		token, err = claims.Read(text)
+	}
+	if err != nil {
+		return claims.Token{}, invalidField(pointer, "invalid_jwt", claims.Sentence(err))
+	}
+	return token, nil
+}
+
+// known is what the store knows of the issuers of a JWT.
+type known struct {
+	operators []*jwt.OperatorClaims
+	// account is the account that signed it, nil when it is not known here; token is
+	// its JWT.
+	account *jwt.AccountClaims
+	token   string
+}
+
+func (k known) find(id string) *jwt.AccountClaims {
+	if k.account == nil || k.account.Subject != id {
+		return nil
+	}
+	return k.account
+}
+
+// knownTo finds the account of a user or activation and the operator above; an
+// account that is not here may be of any operator.
+func knownTo(ctx context.Context, t *store.Tx, c jwt.Claims) (known, error) {
+	var k known
+	id, operatorID := claims.Above(c), ""
+	if id != "" {
+		a, err := t.GetAccount(ctx, id)
+		switch {
+		case err == nil:
+			k.token, operatorID = a.JWT, a.OperatorID
+			if k.account, err = jwt.DecodeAccountClaims(a.JWT); err != nil {
+				return k, err
+			}
+		case !errors.Is(err, store.ErrNotFound):
+			return k, err
+		}
+	}
+	if operatorID != "" {
+		o, err := t.GetOperator(ctx, operatorID)
+		if err != nil {
+			return k, err
+		}
+		return k, k.trust(o)
+	}
+	list, err := t.ListOperators(ctx, Page{Limit: mostOperators})
+	if err != nil {
+		return k, err
+	}
+	for _, o := range list {
+		if err := k.trust(o); err != nil {
+			return k, err
+		}
+	}
+	return k, nil
+}
+
+// mostOperators bounds the operators whose keys are compared.
+const mostOperators = 1000
+
+func (k *known) trust(o Operator) error {
+	c, err := jwt.DecodeOperatorClaims(o.JWT)
+	if err != nil {
+		return err
+	}
+	k.operators = append(k.operators, c)
+	return nil
+}
+
+// AttemptInput is a connection to explain.
+type AttemptInput struct {
+	// JWT is the user's, or a creds file without its seed.
+	JWT claims.Secret
+	// Host is the client's IP address, Type its connection type, such as STANDARD;
+	// both may be empty.
+	Host, Type string
+	// At is when; zero means now.
+	At time.Time
+}
+
+// Explain replays a nats-server's checks for a connection, against the account and
+// operator as they are here now.
+func (i *Issuer) Explain(ctx context.Context, caller Caller, in AttemptInput) (claims.Explanation, error) {
+	var accountID string
+	view, err := read(ctx, i, caller, use{ReadAccounts, "explain", "connection", ""}, func(ctx context.Context, t *store.Tx) (claims.ServerView, error) {
+		view := claims.ServerView{Connections: -1, LeafNodes: -1}
+		if problems := claims.CheckAttempt(in.Host, in.Type); problems.Blocking() {
+			return view, invalid(problems)
+		}
+		token, err := readToken("/jwt", in.JWT)
+		if err != nil {
+			return view, err
+		}
+		u, ok := token.Claims.(*jwt.UserClaims)
+		if !ok {
+			return view, invalidField("/jwt", "not_a_user", "Clients connect with a user's JWT; this one is of another type. Inspect it instead.")
+		}
+		in.JWT = claims.NewSecret(token.Text)
+		k, err := knownTo(ctx, t, u)
+		view.Operators, view.Account, accountID = k.operators, k.token, claims.Above(u)
+		return view, err
+	})
+	if err != nil {
+		return claims.Explanation{}, err
+	}
+	if view.Account != "" && i.connections != nil {
+		if live, err := i.connections(ctx, accountID); err == nil {
+			view.Connections = len(live)
+		}
+	}
+	if in.At.IsZero() {
+		in.At = i.now()
+	}
+	return claims.Explain(claims.Attempt{Token: in.JWT.Reveal(), Host: in.Host, Type: in.Type, At: in.At}, view), nil
+}
