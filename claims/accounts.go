@@ -64,7 +64,7 @@ func BuildAccount(a Account) (Checked, Problems) {
 	c.Account = a.Settings
 	c.Account.Tags = NormalizeTags(a.Settings.Tags)
 	if a.Settings.Trace != nil {
-		trace := *a.Settings.Trace // the library's check fills in the sampling
+		trace := *a.Settings.Trace // the library's check touches it
 		c.Trace = &trace
 	}
 	c.SigningKeys = jwt.SigningKeys{}

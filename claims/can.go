@@ -37,7 +37,8 @@ type Decision struct {
 const systemQueue = "_sys_"
 
 // reserved are prefixes that a nats-server keeps to itself, whatever is allowed:
-// replies through gateways and the Raft groups of JetStream.
+// replies through gateways and the Raft groups of JetStream. The latter are open
+// to the system account, which permissions do not tell.
 var reserved = []string{"_GR_.", "$GR.", "$NRG."}
 
 // Can tells whether the user may publish to subject, or subscribe to it in the

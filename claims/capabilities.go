@@ -1,7 +1,6 @@
 package claims
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -220,7 +219,7 @@ func (c capabilities) answer() Capability {
 	case d.Access == AccessAllowed:
 		return Capability{Can: true, Text: "can answer requests", Because: d.Rule}
 	case d.RepliesOnly && c.Responses.Expires > 0 && c.Responses.MaxMsgs > 0:
-		return Capability{Can: true, Text: fmt.Sprintf("can answer requests, %d times within %s", c.Responses.MaxMsgs, c.Responses.Expires)}
+		return Capability{Can: true, Text: "can answer requests, with " + counted(c.Responses.MaxMsgs, "reply", "replies") + " within " + c.Responses.Expires.String()}
 	case d.RepliesOnly:
 		return Capability{Can: true, Text: "can answer requests"}
 	}
@@ -259,16 +258,16 @@ func summary(verb string, s RuleSet) Capability {
 	case open[">"] && len(shut) == 0:
 		out.Text = "can " + verb + " anything"
 	case open[">"]:
-		out.Text = "can " + verb + " anything but " + subjects(len(shut))
+		out.Text = "can " + verb + " anything but " + counted(len(shut), "subject", "subjects")
 	default:
-		out.Text = "can " + verb + " " + subjects(n)
+		out.Text = "can " + verb + " " + counted(n, "subject", "subjects")
 	}
 	return out
 }
 
-func subjects(n int) string {
+func counted(n int, one, many string) string {
 	if n == 1 {
-		return "1 subject"
+		return "1 " + one
 	}
-	return strconv.Itoa(n) + " subjects"
+	return strconv.Itoa(n) + " " + many
 }

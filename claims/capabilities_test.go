@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ type deed struct {
 	tells []string
 	// old is done with a bucket without direct get, and tried where a rule names it.
 	old bool
-	do    func(ctx context.Context, nc *nats.Conn) error
+	do  func(ctx context.Context, nc *nats.Conn) error
 }
 
 func stream(act func(context.Context, jetstream.JetStream) error) func(context.Context, *nats.Conn) error {
@@ -295,5 +296,56 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// How the sentences read, and which rule is named.
+func TestCapabilitySentences(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		permissions jwt.Permissions
+		text        string
+		because     string
+	}{
+		"open":                     {jwt.Permissions{}, "can publish to anything", ""},
+		"open to subscribe":        {jwt.Permissions{}, "can subscribe to anything", ""},
+		"one":                      {publish("a.>", ""), "can publish to 1 subject", "a.>"},
+		"two":                      {publish("a.>\na.>\nb", ""), "can publish to 2 subjects", "a.>"},
+		"one is denied again":      {publish("a.b\nb", "a.*"), "can publish to 1 subject", "b"},
+		"all are denied again":     {publish("a.b\nb", ">"), "cannot publish to anything", ">"},
+		"but for one":              {publish(">", "a\na"), "can publish to anything but 1 subject", ">"},
+		"but for two":              {publish("", "a\nb"), "can publish to anything but 2 subjects", ""},
+		"a denied group is little": {subscribe("a", "a q"), "can subscribe to 1 subject", "a"},
+		"* does not shut >":        {subscribe("a.>", "a.*"), "can subscribe to 1 subject", "a.>"},
+		"nothing to publish":       {publish("", ">"), "cannot use request/reply: may not publish", ">"},
+		"nothing, and own inbox":   {jwt.Permissions{Pub: publish("", ">").Pub, Sub: subscribe("_INBOX_ada.>", "").Sub}, "cannot use request/reply: may not subscribe to _INBOX.>", ""},
+		"an inbox of its own":      {subscribe("_INBOX_ada.>", ""), "can use request/reply, with the inbox prefix _INBOX_ada", "_INBOX_ada.>"},
+		"that is denied":           {subscribe("_INBOX_ada.>", "*.>"), "cannot use request/reply: may not subscribe to _INBOX.>", "*.>"},
+		"answers":                  {jwt.Permissions{}, "can answer requests", ""},
+		"answers to inboxes":       {publish("_INBOX.>", ""), "can answer requests", "_INBOX.>"},
+		"answers as replies":       {jwt.Permissions{Resp: &jwt.ResponsePermission{}}, "can answer requests, with 1 reply within 2m0s", ""},
+		"any number of answers":    {jwt.Permissions{Resp: &jwt.ResponsePermission{MaxMsgs: -1}}, "can answer requests", ""},
+		"no answers":               {publish("", "_INBOX.*.*"), "cannot answer requests: may not publish to _INBOX.>", "_INBOX.*.*"},
+		"no requests":              {subscribe("_INBOX.>", ""), "cannot answer requests: may not subscribe to any", ""},
+		"no acknowledgement":       {publish("$JS.API.>", ""), "can consume from every stream, but not acknowledge", "$JS.API.>"},
+		"acknowledged as a reply":  {jwt.Permissions{Pub: publish("$JS.API.>", "").Pub, Resp: &jwt.ResponsePermission{}}, "can consume from every stream", "$JS.API.>"},
+		"a reader of one key":      {publish("$JS.API.STREAM.INFO.KV_cfg\n$JS.API.DIRECT.GET.KV_cfg.*.cfg.k", ""), "can read KV bucket cfg, only $JS.API.DIRECT.GET.KV_cfg.*.cfg.k", "$JS.API.DIRECT.GET.KV_cfg.*.cfg.k"},
+		"a bucket that is shut":    {publish("$JS.>\n$KV.>", "$JS.API.STREAM.INFO.KV_cfg"), "cannot read KV bucket cfg: may not publish to $JS.API.STREAM.INFO.KV_cfg", "$JS.API.STREAM.INFO.KV_cfg"},
+		"a stream":                 {publish("$JS.API.CONSUMER.INFO.O.*\n$JS.API.CONSUMER.*.*.O.>\n$JS.ACK.O.>", ""), "can consume from stream O", "$JS.API.CONSUMER.*.*.O.>"},
+		"an inbox for answers":     {jwt.Permissions{Pub: publish("", "$KV.cfg.x").Pub, Sub: subscribe("_INBOX.*.*", "").Sub}, "cannot watch KV bucket cfg: may not subscribe to _INBOX.>", ""},
+	} {
+		list := newPairing(own(c.permissions)).effective().Capabilities()
+		i := slices.IndexFunc(list, func(x claims.Capability) bool { return x.Text == c.text })
+		if i < 0 {
+			t.Errorf("%s: %q is not among\n%s", name, c.text, allOf(list))
+			continue
+		}
+		because := ""
+		if list[i].Because != nil {
+			because = list[i].Because.Subject
+		}
+		if x := list[i]; x.Can != strings.HasPrefix(x.Text, "can ") || because != c.because {
+			t.Errorf("%s: %v because of %q, want %q", name, x.Can, because, c.because)
+		}
 	}
 }

@@ -18,17 +18,14 @@ type Issued struct {
 
 // CompactRevocations drops the revocations that revoke nothing any more: kept is
 // the rest, removed the subjects dropped, sorted. Nothing that was issued comes to
-// life by it:
+// life by it, however often it is done:
 //
 //   - An entry goes when JWTs that it revokes are known and all of them have
 //     expired (now > exp, as nats-io/jwt has it), or when the entry of everybody
 //     (*) covers it. Of a subject of whom nothing is known it stays: somebody else
 //     may have issued it.
-//   - The entry * goes only when JWTs that it revokes are known, all of them have
-//     expired, and no entry names a subject of whom nothing is known, which would
-//     show that issued is not the whole truth. The caller vouches that issued
-//     holds every JWT that the account's keys ever signed; where it cannot, it
-//     keeps * itself.
+//   - The entry * always stays. It stands for whatever the account's keys signed,
+//     here and elsewhere, and for the entries that it covered and that went before.
 //
 // The given map is not changed.
 func CompactRevocations(revocations map[string]int64, issued []Issued, now time.Time) (kept map[string]int64, removed []string) {
@@ -38,11 +35,6 @@ func CompactRevocations(revocations map[string]int64, issued []Issued, now time.
 		known[x.Subject] = append(known[x.Subject], x)
 	}
 	all, everybody := revocations[jwt.All]
-	if everybody && spent(issued, all, now) && complete(revocations, known) {
-		everybody = false
-		delete(kept, jwt.All)
-		removed = append(removed, jwt.All)
-	}
 	for subject, at := range revocations {
 		if subject == jwt.All {
 			continue
@@ -70,14 +62,4 @@ func spent(issued []Issued, at int64, now time.Time) bool {
 		}
 	}
 	return some
-}
-
-// complete tells whether something is known of every subject that is revoked.
-func complete(revocations map[string]int64, known map[string][]Issued) bool {
-	for subject := range revocations {
-		if subject != jwt.All && len(known[subject]) == 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -46,7 +46,7 @@ func (g generator) literals(n int) []string {
 
 func (g generator) join(words ...string) string {
 	var tokens []string
-	for range 1 + g.IntN(3) {
+	for range 1 + g.IntN(3) + g.IntN(2) {
 		tokens = append(tokens, g.of(words...))
 	}
 	if g.once(4) {
@@ -113,10 +113,10 @@ func (g generator) permissions(entry func(queue, deny bool) string) jwt.Permissi
 	var p jwt.Permissions
 	p.Pub.Allow = g.list(func() string { return entry(false, false) })
 	p.Sub.Allow = g.list(func() string { return entry(true, false) })
-	if g.once(2) {
+	if !g.once(3) {
 		p.Pub.Deny = g.list(func() string { return entry(false, true) })
 	}
-	if g.once(2) {
+	if !g.once(3) {
 		p.Sub.Deny = g.list(func() string { return entry(true, true) })
 	}
 	// Who may ask for its own permissions gets them compared.

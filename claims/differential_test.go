@@ -16,7 +16,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"chancery/claims"
@@ -277,8 +276,8 @@ func (x comparison) subscribing(subject, queue string) {
 	if !refused {
 		var want []string
 		for _, s := range alphabet {
-			withheld := slices.ContainsFunc(d.Filters, func(r claims.Rule) bool { return server.SubjectMatchesFilter(s, r.Subject) })
-			if server.SubjectMatchesFilter(s, subject) && !withheld {
+			withheld := slices.ContainsFunc(d.Filters, func(r claims.Rule) bool { return inPattern(s, r.Subject) })
+			if inPattern(s, subject) && !withheld {
 				want = append(want, s)
 			}
 			if err := x.admin.Publish(s, nil); err != nil {
@@ -291,6 +290,20 @@ func (x comparison) subscribing(subject, queue string) {
 		x.check("delivery "+string(d.Access)+with, slices.Equal(got, want), "%q in %q: %v, want %v; we say %+v", subject, queue, got, want, d)
 	}
 	x.unsubscribe(x.c, sub)
+}
+
+// inPattern is the textbook rule for a literal subject; that of server.SubjectMatchesFilter takes *b for *.
+func inPattern(subject, pattern string) bool {
+	tokens, words := strings.Split(subject, "."), strings.Split(pattern, ".")
+	for i, w := range words {
+		if i >= len(tokens) || w != "*" && w != ">" && w != tokens[i] {
+			return false
+		}
+		if w == ">" {
+			return true
+		}
+	}
+	return len(tokens) == len(words)
 }
 
 // replying compares how many replies to a request go through.

@@ -86,7 +86,8 @@ const calloutSubject = "$SYS.REQ.USER.AUTH"
 // defaults taken where the user has no permissions at all, and what the server
 // adds is added. The claims are read as decoded from a JWT: there an empty allow
 // list beside another list allows nothing, an absent one everything.
-// user.Issuer decides whether a template rules. Neither claims may be nil; that
+// user.Issuer decides whether a template rules. Where an auth callout decides about
+// a user, user is what the callout answered. Neither claims may be nil; that
 // the server accepts them otherwise is not asked. Rules may be shared with other
 // results and are not to be changed.
 func EffectivePermissions(user *jwt.UserClaims, account *jwt.AccountClaims) Effective {
@@ -97,10 +98,12 @@ func EffectivePermissions(user *jwt.UserClaims, account *jwt.AccountClaims) Effe
 type accountRules struct {
 	claims   *jwt.AccountClaims
 	defaults Effective
+	// fixed are the templates without functions, by signing key.
+	fixed map[string]Effective
 }
 
 func newAccountRules(account *jwt.AccountClaims) accountRules {
-	a := accountRules{account, Effective{Origin: OriginNone}}
+	a := accountRules{account, Effective{Origin: OriginNone}, map[string]Effective{}}
 	if p := account.DefaultPermissions; !isEmpty(p) {
 		a.defaults = origin{OriginDefault, "/default_permissions", nil}.install(p)
 		a.defaults.Refusal = libraryRefusal("/default_permissions", p)
@@ -130,10 +133,18 @@ func (a accountRules) chosen(user *jwt.UserClaims) Effective {
 		return a.defaults
 	}
 	if scope, ok := a.claims.SigningKeys[user.Issuer].(*jwt.UserScope); ok && scope != nil {
-		if p := scope.Template.Permissions; !isEmpty(p) {
-			return origin{OriginTemplate, "/permissions", a.expander(user)}.install(p)
+		if isEmpty(scope.Template.Permissions) {
+			return a.defaults
 		}
-		return a.defaults
+		e, known := a.fixed[user.Issuer]
+		if known {
+			return e
+		}
+		e = origin{OriginTemplate, "/permissions", a.expander(user)}.install(scope.Template.Permissions)
+		if e.Refusal == nil && e.Publish.Expansions+e.Subscribe.Expansions == 0 {
+			a.fixed[user.Issuer] = e
+		}
+		return e
 	}
 	if isEmpty(user.Permissions) {
 		return a.defaults

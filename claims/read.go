@@ -48,19 +48,11 @@ func Read(text string) (Token, error) {
 	if err != nil {
 		return Token{}, errors.New("the payload of the JWT is not base64url without padding")
 	}
-	kind, version, err := identify(payload)
-	if err != nil {
-		return Token{}, err
-	}
-	signature, err := encoding.Strict().DecodeString(chunks[2])
-	if err != nil {
+	if _, err := encoding.Strict().DecodeString(chunks[2]); err != nil {
 		return Token{}, errors.New("the signature of the JWT is not base64url without padding")
 	}
-	signed := text[:len(chunks[0])+1+len(chunks[1])]
-	if version == 1 {
-		signed = chunks[1]
-	}
-	if err := verify(payload, signed, signature); err != nil {
+	kind, version, err := identify(payload)
+	if err != nil {
 		return Token{}, err
 	}
 	c, err := jwt.Decode(text)
@@ -148,27 +140,10 @@ func identify(payload []byte) (jwt.ClaimType, int, error) {
 	return kind, v, nil
 }
 
-func verify(payload []byte, signed string, signature []byte) error {
-	var data struct {
-		Issuer string `json:"iss"`
-	}
-	if err := json.Unmarshal(payload, &data); err != nil {
-		return undecodable(err)
-	}
-	kp, err := nkeys.FromPublicKey(data.Issuer)
-	if err != nil {
-		return errors.New("the issuer of the JWT is not a public key")
-	}
-	if kp.Verify([]byte(signed), signature) != nil {
-		return errors.New("the signature of the JWT is wrong: it was changed, cut off or signed by another key than its issuer")
-	}
-	return nil
-}
+// embeddedRE is the name of an embedded Go type in the path of a field.
+var embeddedRE = regexp.MustCompile(`\b[A-Z][A-Za-z]*\.`)
 
-// fieldRE is the path of a field that nats-io/jwt has a name for.
-var fieldRE = regexp.MustCompile(`^[a-z_]+(\.[a-z_]+)*$`)
-
-// undecodable says why nats-io/jwt does not decode a payload, without the value
+// undecodable says why nats-io/jwt does not decode a JWT, without the value
 // that its own error repeats.
 func undecodable(err error) error {
 	var syntax *json.SyntaxError
@@ -176,10 +151,12 @@ func undecodable(err error) error {
 	switch {
 	case errors.As(err, &syntax):
 		return errors.New("the payload of the JWT is not JSON")
-	case errors.As(err, &mistyped) && fieldRE.MatchString(mistyped.Field):
-		return fmt.Errorf("the field %s of the JWT has a value of the wrong kind or out of range", mistyped.Field)
+	case errors.As(err, &mistyped) && mistyped.Field != "": // names of nats-io/jwt's, none of the JWT's own
+		return fmt.Errorf("the field %s of the JWT has a value of the wrong kind or out of range", embeddedRE.ReplaceAllString(mistyped.Field, ""))
 	case errors.As(err, &mistyped):
 		return errors.New("the payload of the JWT holds a value of the wrong kind or out of range")
+	case strings.HasSuffix(err.Error(), "signature verification"):
+		return errors.New("the signature of the JWT is wrong: it was changed, cut off or signed by another key than its issuer")
 	case strings.HasPrefix(err.Error(), "unable to validate expected prefixes"):
 		return errors.New("the JWT is issued by a key of a kind that cannot issue this type")
 	}
@@ -195,20 +172,16 @@ func (t Token) Checked() (Checked, Problems) {
 	for _, pointer := range t.Unknown {
 		problems = append(problems, blocking(pointer, "unknown_field", "The JWT holds a field that this version does not know and would lose. Nothing is signed anew before it is removed, or Chancery is updated."))
 	}
-	again, err := Read(t.Text)
+	// The text is what was signed, whatever became of t.Claims since.
+	c, err := jwt.Decode(t.Text)
 	if err != nil {
 		return Checked{}, append(problems, blocking("", "invalid_jwt", "The JWT cannot be read."))
 	}
-	problems = append(problems, serverProblems(again.Claims)...)
+	problems = append(problems, serverProblems(c)...)
 	if problems.Blocking() {
 		return Checked{}, problems
 	}
-	// The library's check fills in a trace's sampling: what is signed is read afresh.
-	fresh, err := jwt.Decode(again.Text)
-	if err != nil {
-		return Checked{}, Problems{blocking("", "invalid_jwt", "The JWT cannot be read.")}
-	}
-	return Checked{claims: fresh}, problems
+	return Checked{claims: c}, problems
 }
 
 // Problems returns everything that is wrong with the JWT at a time: what a

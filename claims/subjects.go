@@ -190,9 +190,9 @@ func subjectFault(s string) string {
 // validSubject tells whether a nats-server takes s as a subject (IsValidSubject),
 // which is less than CheckSubject asks: a wildcard within a token matches itself.
 func validSubject(s string) bool {
-	tokens := strings.Split(s, ".")
-	for i, t := range tokens {
-		if t == "" || t == ">" && i != len(tokens)-1 || strings.ContainsAny(t, "\t\n\f\r ") {
+	for more := true; more; {
+		var t string
+		if t, s, more = strings.Cut(s, "."); t == "" || t == ">" && more || strings.ContainsAny(t, "\t\n\f\r ") {
 			return false
 		}
 	}

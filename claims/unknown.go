@@ -102,12 +102,12 @@ func either[A, B any](first bool) reflect.Type {
 // unknownFields returns the pointers of what is lost when header and payload are
 // decoded into nats-io/jwt's types and written again.
 func unknownFields(head, payload []byte, kind jwt.ClaimType, version int) ([]string, error) {
-	h := walker{}
-	if err := h.document(head, "/header", reflect.TypeFor[jwt.Header]()); err != nil {
+	h := walker{path: []any{"header"}}
+	if err := h.document(head, reflect.TypeFor[jwt.Header]()); err != nil {
 		return nil, err
 	}
 	w := walker{unknown: h.unknown}
-	if err := w.document(payload, "", payloadType(kind, version)); err != nil {
+	if err := w.document(payload, payloadType(kind, version)); err != nil {
 		return nil, err
 	}
 	slices.Sort(w.unknown)
@@ -117,46 +117,53 @@ func unknownFields(head, payload []byte, kind jwt.ClaimType, version int) ([]str
 // walker goes through JSON beside the type it is decoded into.
 type walker struct {
 	dec     *json.Decoder
-	depth   int
+	path    []any
 	unknown []string
 	// scope tells that the walk is within a scoped signing key, whose numbers
 	// nats-io/jwt reads as floating point first.
 	scope bool
 }
 
-func (w *walker) document(raw []byte, pointer string, t reflect.Type) error {
+func (w *walker) document(raw []byte, t reflect.Type) error {
 	w.dec = json.NewDecoder(bytes.NewReader(raw))
 	w.dec.UseNumber()
-	return w.value(pointer, t)
+	return w.value(t)
 }
 
-// lost notes a pointer. A field's name is the JWT's own and may be anything.
-func (w *walker) lost(pointer string) {
-	w.unknown = append(w.unknown, Redact(strings.ToValidUTF8(pointer, "\ufffd")))
+// lost notes where the walk is. A field's name is the JWT's own and may be anything.
+func (w *walker) lost() {
+	w.unknown = append(w.unknown, Redact(strings.ToValidUTF8(Point("", w.path...), "\ufffd")))
+}
+
+// step reads one value one step further down.
+func (w *walker) step(name any, read func() error) error {
+	if len(w.path) >= maxDepth {
+		return errTooDeep
+	}
+	w.path = append(w.path, name)
+	err := read()
+	w.path = w.path[:len(w.path)-1]
+	return err
 }
 
 // value reads one value whose type is t, nil when nobody knows it.
-func (w *walker) value(pointer string, t reflect.Type) error {
+func (w *walker) value(t reflect.Type) error {
 	token, err := w.dec.Token()
 	if err != nil {
 		return errNotJSON
 	}
-	if w.depth++; w.depth > maxDepth {
-		return errTooDeep
-	}
-	defer func() { w.depth-- }()
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	switch v := token.(type) {
 	case json.Delim:
 		if v == '{' {
-			return w.object(pointer, t)
+			return w.object(t)
 		}
-		return w.array(pointer, t)
+		return w.array(t)
 	case json.Number:
 		if w.scope && !exact(v) {
-			w.lost(pointer)
+			w.lost()
 		}
 	}
 	return nil
@@ -173,7 +180,7 @@ func exactInt(i int64) bool {
 	return f < math.MaxInt64 && int64(f) == i
 }
 
-func (w *walker) array(pointer string, t reflect.Type) error {
+func (w *walker) array(t reflect.Type) error {
 	var elem reflect.Type
 	keys := t == reflect.TypeFor[jwt.SigningKeys]()
 	if t != nil && t.Kind() == reflect.Slice {
@@ -181,14 +188,13 @@ func (w *walker) array(pointer string, t reflect.Type) error {
 	}
 	seen := map[string]bool{}
 	for i := 0; w.dec.More(); i++ {
-		at := Point(pointer, i)
-		if !keys {
-			if err := w.value(at, elem); err != nil {
-				return err
+		err := w.step(i, func() error {
+			if keys {
+				return w.signingKey(seen)
 			}
-			continue
-		}
-		if err := w.signingKey(at, seen); err != nil {
+			return w.value(elem)
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -198,7 +204,7 @@ func (w *walker) array(pointer string, t reflect.Type) error {
 
 // signingKey reads a key or a scope; of one key twice only the last is kept, and
 // what is neither text nor an object is dropped.
-func (w *walker) signingKey(pointer string, seen map[string]bool) error {
+func (w *walker) signingKey(seen map[string]bool) error {
 	var raw json.RawMessage
 	if err := w.dec.Decode(&raw); err != nil {
 		return errNotJSON
@@ -210,24 +216,24 @@ func (w *walker) signingKey(pointer string, seen map[string]bool) error {
 	case '"':
 		_ = json.Unmarshal(raw, &scope.Key) // it is JSON: the decoder read it
 	case '{':
-		inner := walker{depth: w.depth, scope: true}
-		if err := inner.document(raw, pointer, reflect.TypeFor[jwt.UserScope]()); err != nil {
+		inner := walker{path: w.path, scope: true}
+		if err := inner.document(raw, reflect.TypeFor[jwt.UserScope]()); err != nil {
 			return err
 		}
 		w.unknown = append(w.unknown, inner.unknown...)
 		_ = json.Unmarshal(raw, &scope) // likewise, and nats-io/jwt has read the key
 	default:
-		w.lost(pointer)
+		w.lost()
 		return nil
 	}
 	if seen[scope.Key] {
-		w.lost(pointer)
+		w.lost()
 	}
 	seen[scope.Key] = true
 	return nil
 }
 
-func (w *walker) object(pointer string, t reflect.Type) error {
+func (w *walker) object(t reflect.Type) error {
 	fields := jsonFields(t)
 	seen := map[string]bool{}
 	for w.dec.More() {
@@ -236,20 +242,25 @@ func (w *walker) object(pointer string, t reflect.Type) error {
 			return errNotJSON
 		}
 		name, _ := token.(string)
-		at, next, key := Point(pointer, name), reflect.Type(nil), name
-		if f, ok := fields.find(name); ok {
-			// Two spellings of one field are one field to encoding/json.
-			next, key = f.t, f.name
-		} else if t != nil && t.Kind() == reflect.Map {
-			next = t.Elem()
-		} else if t != nil {
-			w.lost(at)
+		f, known := fields.find(name)
+		key, next := name, f.t
+		switch {
+		case known:
+			key = f.name // two spellings of one field are one field to encoding/json
+		case t != nil && t.Kind() == reflect.Map:
+			next, known = t.Elem(), true
 		}
 		if seen[key] {
 			return errRepeated
 		}
 		seen[key] = true
-		if err := w.value(at, next); err != nil {
+		err = w.step(name, func() error {
+			if t != nil && !known {
+				w.lost()
+			}
+			return w.value(next)
+		})
+		if err != nil {
 			return err
 		}
 	}

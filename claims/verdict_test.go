@@ -20,8 +20,13 @@ import (
 // compose signs a payload as it is, so that it may hold what nats-io/jwt would not write.
 func compose(t testing.TB, payload string, by pair) string {
 	t.Helper()
+	return composeWith(t, `{"typ":"JWT","alg":"ed25519-nkey"}`, payload, by)
+}
+
+func composeWith(t testing.TB, header, payload string, by pair) string {
+	t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
-	input := encode([]byte(`{"typ":"JWT","alg":"ed25519-nkey"}`)) + "." + encode([]byte(payload))
+	input := encode([]byte(header)) + "." + encode([]byte(payload))
 	signature, err := by.Sign([]byte(input))
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +98,7 @@ func mapped(source jwt.Subject, to ...jwt.WeightedMapping) func(*claims.Account)
 	return func(a *claims.Account) { a.Settings.Mappings = jwt.Mapping{source: to} }
 }
 
-func templated(edit func(*jwt.UserPermissionLimits)) func(*claims.Account) {
+func scopedTo(edit func(*jwt.UserPermissionLimits)) func(*claims.Account) {
 	return func(a *claims.Account) {
 		x := claims.Template{Name: "t", Permissions: limited(edit)}
 		a.Keys[1].Template = &x
@@ -547,39 +552,39 @@ func templateVerdicts() map[string]verdict {
 	const at = "/signing_keys/1/template"
 	out := map[string]verdict{
 		"a name": {func(a *claims.Account) {
-			templated(pub("a"))(a)
+			scopedTo(pub("a"))(a)
 			a.Keys[1].Template.Name = "SUAIO3FHUX5PNV2LQIIP7TZ3N4L7TX3W53MQGEIVYFIGA635OZCKEYHFLM"
 		}, at + "/name", "seed_not_accepted", true, [2]string{}},
-		"a description":                   {func(a *claims.Account) { templated(pub("a"))(a); a.Keys[1].Template.Description = "\a" }, at + "/description", "invalid_text", true, [2]string{}},
-		"a subject":                       {templated(pub("a..b")), at + "/permissions/publish/allow/0", "invalid_subject", true, [2]string{}},
-		"an unknown function":             {templated(pub("a.{{nope()}}")), at + "/permissions/publish/allow/0", "unknown_function", true, [2]string{}},
-		"a function in capitals":          {templated(pub("a.{{TAG(x)}}")), at + "/permissions/publish/allow/0", "unknown_function", true, [2]string{}},
-		"a function in capitals, denied":  {templated(deny("a.{{TAG(x)}}")), at + "/permissions/subscribe/deny/0", "unknown_function", true, [2]string{}},
-		"braces":                          {templated(pub("a.{{}}")), at + "/permissions/publish/allow/0", "unknown_function", true, [2]string{}},
-		"a subject beside a function":     {templated(pub("{{name()}}", "a..b")), at + "/permissions/publish/allow/1", "invalid_subject", true, [2]string{}},
-		"a denied subject":                {templated(deny("a..b")), at + "/permissions/subscribe/deny/0", "invalid_subject", true, [2]string{}},
-		"a denied one beside a function":  {templated(deny("{{name()}}", "a..b")), at + "/permissions/subscribe/deny/1", "invalid_subject", true, [2]string{}},
-		"a denied a* beside a function":   {templated(deny("{{name()}}", "a*")), at + "/permissions/subscribe/deny/1", "invalid_subject", true, [2]string{}},
-		"a queue beside a function":       {templated(func(p *jwt.UserPermissionLimits) { p.Sub.Allow = jwt.StringList{"{{name()}}", "a q"} }), at + "/permissions/subscribe/allow/1", "invalid_subject", true, [2]string{}},
-		"a denied queue and a function":   {templated(deny("{{name()}}", "a q")), at + "/permissions/subscribe/deny/1", "invalid_subject", true, [2]string{}},
-		"a network first":                 {templated(func(p *jwt.UserPermissionLimits) { p.Src = jwt.CIDRList{"x", "127.0.0.0/8"} }), at + "/source_cidrs/0", "invalid_cidr", true, [2]string{}},
-		"a network last":                  {templated(func(p *jwt.UserPermissionLimits) { p.Src = jwt.CIDRList{"127.0.0.0/8", "x"} }), at + "/source_cidrs/1", "invalid_cidr", true, [2]string{}},
-		"a network with host bits":        {templated(func(p *jwt.UserPermissionLimits) { p.Src = jwt.CIDRList{"127.0.0.1/8"} }), at + "/source_cidrs/0", "host_bits", false, [2]string{}},
-		"a time":                          {templated(times("", append(always[:2:2], jwt.TimeRange{Start: "x", End: "12:00:00"})...)), at + "/times/2", "invalid_time", true, [2]string{}},
-		"an empty time":                   {templated(times("", jwt.TimeRange{Start: "12:00:00", End: "12:00:00"})), at + "/times/0", "invalid_time", true, [2]string{}},
-		"an empty time and others":        {templated(times("", append(always[:2:2], jwt.TimeRange{Start: "12:00:00", End: "12:00:00"})...)), at + "/times/2", "invalid_time", true, [2]string{}},
-		"a zone":                          {templated(times("Mars/Olympus", always...)), at + "/times_location", "invalid_time_zone", true, [2]string{}},
-		"a zone without times":            {templated(times("Mars/Olympus")), at + "/times_location", "invalid_time_zone", true, [2]string{}},
-		"a local zone":                    {templated(times("Local", always...)), at + "/times_location", "invalid_time_zone", true, [2]string{}},
-		"an unknown connection type":      {templated(func(p *jwt.UserPermissionLimits) { p.AllowedConnectionTypes = jwt.StringList{"PIGEON"} }), at + "/connection_types/0", "unknown_value", true, [2]string{}},
-		"one connection type of two":      {templated(func(p *jwt.UserPermissionLimits) { p.AllowedConnectionTypes = jwt.StringList{"PIGEON", "STANDARD"} }), at + "/connection_types/0", "unknown_value", true, [2]string{}},
-		"a connection type in small":      {templated(func(p *jwt.UserPermissionLimits) { p.AllowedConnectionTypes = jwt.StringList{"standard"} }), at + "/connection_types/0", "unknown_value", true, [2]string{}},
-		"a limit below -1":                {templated(func(p *jwt.UserPermissionLimits) { p.Subs = -2 }), at + "/limits/subscriptions", "out_of_range", true, [2]string{}},
-		"a limit that is rounded":         {templated(func(p *jwt.UserPermissionLimits) { p.Subs = 1<<53 + 1 }), at + "/limits/subscriptions", "out_of_range", true, [2]string{}},
-		"a limit that cannot be read":     {templated(func(p *jwt.UserPermissionLimits) { p.Data = math.MaxInt64 }), at + "/limits/data_bytes", "out_of_range", true, [2]string{}},
-		"responses below -1":              {templated(func(p *jwt.UserPermissionLimits) { p.Resp = &jwt.ResponsePermission{MaxMsgs: -2} }), at + "/permissions/responses/max", "out_of_range", true, [2]string{}},
-		"a time of responses below zero":  {templated(func(p *jwt.UserPermissionLimits) { p.Resp = &jwt.ResponsePermission{Expires: -1} }), at + "/permissions/responses/ttl_seconds", "out_of_range", true, [2]string{}},
-		"a time of responses too precise": {templated(func(p *jwt.UserPermissionLimits) { p.Resp = &jwt.ResponsePermission{Expires: 1<<60 + 1} }), at + "/permissions/responses/ttl_seconds", "out_of_range", true, [2]string{}},
+		"a description":                   {func(a *claims.Account) { scopedTo(pub("a"))(a); a.Keys[1].Template.Description = "\a" }, at + "/description", "invalid_text", true, [2]string{}},
+		"a subject":                       {scopedTo(pub("a..b")), at + "/permissions/publish/allow/0", "invalid_subject", true, [2]string{}},
+		"an unknown function":             {scopedTo(pub("a.{{nope()}}")), at + "/permissions/publish/allow/0", "unknown_function", true, [2]string{}},
+		"a function in capitals":          {scopedTo(pub("a.{{TAG(x)}}")), at + "/permissions/publish/allow/0", "unknown_function", true, [2]string{}},
+		"a function in capitals, denied":  {scopedTo(deny("a.{{TAG(x)}}")), at + "/permissions/subscribe/deny/0", "unknown_function", true, [2]string{}},
+		"braces":                          {scopedTo(pub("a.{{}}")), at + "/permissions/publish/allow/0", "unknown_function", true, [2]string{}},
+		"a subject beside a function":     {scopedTo(pub("{{name()}}", "a..b")), at + "/permissions/publish/allow/1", "invalid_subject", true, [2]string{}},
+		"a denied subject":                {scopedTo(deny("a..b")), at + "/permissions/subscribe/deny/0", "invalid_subject", true, [2]string{}},
+		"a denied one beside a function":  {scopedTo(deny("{{name()}}", "a..b")), at + "/permissions/subscribe/deny/1", "invalid_subject", true, [2]string{}},
+		"a denied a* beside a function":   {scopedTo(deny("{{name()}}", "a*")), at + "/permissions/subscribe/deny/1", "invalid_subject", true, [2]string{}},
+		"a queue beside a function":       {scopedTo(func(p *jwt.UserPermissionLimits) { p.Sub.Allow = jwt.StringList{"{{name()}}", "a q"} }), at + "/permissions/subscribe/allow/1", "invalid_subject", true, [2]string{}},
+		"a denied queue and a function":   {scopedTo(deny("{{name()}}", "a q")), at + "/permissions/subscribe/deny/1", "invalid_subject", true, [2]string{}},
+		"a network first":                 {scopedTo(func(p *jwt.UserPermissionLimits) { p.Src = jwt.CIDRList{"x", "127.0.0.0/8"} }), at + "/source_cidrs/0", "invalid_cidr", true, [2]string{}},
+		"a network last":                  {scopedTo(func(p *jwt.UserPermissionLimits) { p.Src = jwt.CIDRList{"127.0.0.0/8", "x"} }), at + "/source_cidrs/1", "invalid_cidr", true, [2]string{}},
+		"a network with host bits":        {scopedTo(func(p *jwt.UserPermissionLimits) { p.Src = jwt.CIDRList{"127.0.0.1/8"} }), at + "/source_cidrs/0", "host_bits", false, [2]string{}},
+		"a time":                          {scopedTo(times("", append(always[:2:2], jwt.TimeRange{Start: "x", End: "12:00:00"})...)), at + "/times/2", "invalid_time", true, [2]string{}},
+		"an empty time":                   {scopedTo(times("", jwt.TimeRange{Start: "12:00:00", End: "12:00:00"})), at + "/times/0", "invalid_time", true, [2]string{}},
+		"an empty time and others":        {scopedTo(times("", append(always[:2:2], jwt.TimeRange{Start: "12:00:00", End: "12:00:00"})...)), at + "/times/2", "invalid_time", true, [2]string{}},
+		"a zone":                          {scopedTo(times("Mars/Olympus", always...)), at + "/times_location", "invalid_time_zone", true, [2]string{}},
+		"a zone without times":            {scopedTo(times("Mars/Olympus")), at + "/times_location", "invalid_time_zone", true, [2]string{}},
+		"a local zone":                    {scopedTo(times("Local", always...)), at + "/times_location", "invalid_time_zone", true, [2]string{}},
+		"an unknown connection type":      {scopedTo(func(p *jwt.UserPermissionLimits) { p.AllowedConnectionTypes = jwt.StringList{"PIGEON"} }), at + "/connection_types/0", "unknown_value", true, [2]string{}},
+		"one connection type of two":      {scopedTo(func(p *jwt.UserPermissionLimits) { p.AllowedConnectionTypes = jwt.StringList{"PIGEON", "STANDARD"} }), at + "/connection_types/0", "unknown_value", true, [2]string{}},
+		"a connection type in small":      {scopedTo(func(p *jwt.UserPermissionLimits) { p.AllowedConnectionTypes = jwt.StringList{"standard"} }), at + "/connection_types/0", "unknown_value", true, [2]string{}},
+		"a limit below -1":                {scopedTo(func(p *jwt.UserPermissionLimits) { p.Subs = -2 }), at + "/limits/subscriptions", "out_of_range", true, [2]string{}},
+		"a limit that is rounded":         {scopedTo(func(p *jwt.UserPermissionLimits) { p.Subs = 1<<53 + 1 }), at + "/limits/subscriptions", "out_of_range", true, [2]string{}},
+		"a limit that cannot be read":     {scopedTo(func(p *jwt.UserPermissionLimits) { p.Data = math.MaxInt64 }), at + "/limits/data_bytes", "out_of_range", true, [2]string{}},
+		"responses below -1":              {scopedTo(func(p *jwt.UserPermissionLimits) { p.Resp = &jwt.ResponsePermission{MaxMsgs: -2} }), at + "/permissions/responses/max", "out_of_range", true, [2]string{}},
+		"a time of responses below zero":  {scopedTo(func(p *jwt.UserPermissionLimits) { p.Resp = &jwt.ResponsePermission{Expires: -1} }), at + "/permissions/responses/ttl_seconds", "out_of_range", true, [2]string{}},
+		"a time of responses too precise": {scopedTo(func(p *jwt.UserPermissionLimits) { p.Resp = &jwt.ResponsePermission{Expires: 1<<60 + 1} }), at + "/permissions/responses/ttl_seconds", "out_of_range", true, [2]string{}},
 	}
 	named := map[string]verdict{}
 	for name, v := range out {
