@@ -227,7 +227,7 @@ func readDocument(env environment, name string) (claims.Secret, error) {
 			// The name may be a seed that was taken for a file.
 			return claims.Secret{}, fmt.Errorf("reading the JWT from %s: %w", plain(name), errors.Unwrap(err))
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		in = f
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxDocument+1))

@@ -50,7 +50,7 @@ func openNSC(env environment, dir, operator string, suits func(*nsc.Store) bool)
 	if err != nil {
 		return nil, usage(fmt.Errorf("the directory of nsc cannot be opened: %w", err))
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	if filepath.Clean(config.StoreRoot) != filepath.Clean(stores) && dir != "" {
 		config.Operator = "" // it is set for other stores
 	}

@@ -287,10 +287,10 @@ func TestColours(t *testing.T) {
 	t.Parallel()
 	terminal, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal is
 	must(t, err)
-	defer terminal.Close()
+	defer func() { _ = terminal.Close() }()
 	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	must(t, err)
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	set := func(name, value string) func(string) string {
 		return func(n string) string { return map[string]string{name: value}[n] }
 	}

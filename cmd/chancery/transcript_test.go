@@ -31,7 +31,7 @@ func unpack(t *testing.T, archive, dir string) {
 	t.Helper()
 	f, err := os.Open(archive)
 	must(t, err)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	z, err := gzip.NewReader(f)
 	must(t, err)
 	for r := tar.NewReader(z); ; {
@@ -115,7 +115,7 @@ func replay(t *testing.T, home, command string) string {
 	if stdin != "" {
 		f, err := os.Open(stdin)
 		must(t, err)
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		env.stdin = f
 	}
 	code, out, errs := inProcessWith(t, env)
