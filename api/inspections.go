@@ -126,9 +126,19 @@ func (a *API) inspect(ctx context.Context, by call, in *inspectInput) (*answered
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(x.Claims)
+	v, err := InspectionOf(x, a.now())
 	if err != nil {
 		return nil, err
+	}
+	return &answered[Inspection]{v}, nil
+}
+
+// InspectionOf returns the answer about a JWT that was read; at decides whether it
+// has expired.
+func InspectionOf(x issuer.Inspection, at time.Time) (Inspection, error) {
+	body, err := json.Marshal(x.Claims)
+	if err != nil {
+		return Inspection{}, err
 	}
 	d := x.Claims.Claims()
 	v := Inspection{
@@ -138,13 +148,13 @@ func (a *API) inspect(ctx context.Context, by call, in *inspectInput) (*answered
 	for _, l := range x.Chain {
 		v.Chain = append(v.Chain, ChainLink{string(l.Kind), l.Key, l.Name, l.Signer, l.Role, string(l.State), l.Why})
 	}
-	for _, p := range x.Problems(a.now()) {
+	for _, p := range x.Problems(at) {
 		v.Problems = append(v.Problems, ClaimsProblem{p.Pointer, p.Code, p.Detail, p.Server})
 	}
 	if x.Permissions != nil {
 		v.Permissions = viewEffective(*x.Permissions)
 	}
-	return &answered[Inspection]{v}, nil
+	return v, nil
 }
 
 // answered is the answer of what only reads.
@@ -195,6 +205,11 @@ func (a *API) explain(ctx context.Context, by call, in *explainInput) (*answered
 	if err != nil {
 		return nil, err
 	}
+	return &answered[Explanation]{ExplanationOf(e)}, nil
+}
+
+// ExplanationOf returns the answer about a connection.
+func ExplanationOf(e claims.Explanation) Explanation {
 	v := Explanation{
 		Verdict: string(e.Verdict), Summary: e.Summary, Checks: []CheckView{},
 		Account: e.Account, AccountName: e.AccountName, User: e.User, UserName: e.UserName,
@@ -212,5 +227,5 @@ func (a *API) explain(ctx context.Context, by call, in *explainInput) (*answered
 	if e.Permissions != nil {
 		v.Permissions = viewEffective(*e.Permissions)
 	}
-	return &answered[Explanation]{v}, nil
+	return v
 }

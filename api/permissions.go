@@ -64,7 +64,7 @@ func (a *API) checkPermissions(ctx context.Context, by call, in *permissionsInpu
 			out.NextCursor = cursorAt(list, rows[n-1].Place).encode()
 			break
 		}
-		out.Items = append(out.Items, viewStanding(s))
+		out.Items = append(out.Items, PermissionCheckOf(s.Standing))
 	}
 	return &answered[Page[PermissionCheck]]{out}, nil
 }
@@ -81,7 +81,8 @@ func placeOf(c cursor) (p issuer.Place) {
 	return p
 }
 
-func viewStanding(s issuer.Standing) PermissionCheck {
+// PermissionCheckOf returns the answer about one user.
+func PermissionCheckOf(s claims.Standing) PermissionCheck {
 	v := PermissionCheck{User: s.Account + "/" + s.User, Access: string(s.Access), Why: s.Why, Replying: s.RepliesOnly}
 	for _, r := range s.Filters {
 		v.Filters = append(v.Filters, viewRule(r))

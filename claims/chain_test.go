@@ -93,3 +93,51 @@ func TestChain(t *testing.T) {
 		})
 	}
 }
+
+// Where every link is trusted, and only there, a strict server lets the user in.
+func TestChainAgreesWithTheServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := jwt.NewOperatorClaims(w.operator.id)
+	o.StrictSigningKeyUsage = true
+	o.SigningKeys.Add(w.signing.id)
+	agreed, total := 0, 0
+	for _, top := range []pair{w.signing, w.operator, newPair(t, claims.KindOperator)} {
+		identity, plain, scoped := newPair(t, claims.KindAccount), newPair(t, claims.KindAccount), newPair(t, claims.KindAccount)
+		for _, signer := range []pair{identity, plain, scoped, newPair(t, claims.KindAccount)} {
+			a := jwt.NewAccountClaims(identity.id)
+			a.Name = "orders"
+			a.SigningKeys.Add(plain.id)
+			scope := jwt.NewUserScope()
+			scope.Key, scope.Role = scoped.id, "device"
+			a.SigningKeys.AddScopedSigner(scope)
+			token, err := a.Encode(top)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.store(t, a.Subject, token)
+			key := newPair(t, claims.KindUser)
+			u := jwt.NewUserClaims(key.id)
+			u.Name, u.IssuerAccount = "ada", a.Subject
+			u.SetScoped(signer.id == scoped.id)
+			text, err := u.Encode(signer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			trusted := true
+			for _, l := range claims.Chain(u, func(string) *jwt.AccountClaims { return a }, []*jwt.OperatorClaims{o}) {
+				trusted = trusted && l.State == claims.LinkTrusted
+			}
+			nc, err := w.dial(t, text, key)
+			if err == nil {
+				nc.Close()
+			}
+			if total++; trusted != (err == nil) {
+				t.Errorf("trusted: %v, the server: %v", trusted, err)
+				continue
+			}
+			agreed++
+		}
+	}
+	t.Logf("chain: %d of %d as the server has it", agreed, total)
+}

@@ -154,7 +154,7 @@ func (d *describer) identity(c jwt.Claims, g jwt.GenericFields, issuerAccount st
 	}
 	d.line("Signed by", data.Issuer, note)
 	if issuerAccount != "" {
-		d.line("Account", issuerAccount, "signed by one of its signing keys")
+		d.line("Account", issuerAccount, "the signer is to be one of its signing keys")
 	}
 	d.line("Issued", cmp.Or(moment(data.IssuedAt), "not told"), d.distance(data.IssuedAt, "in the future: "))
 	d.text("Not valid before", moment(data.NotBefore))

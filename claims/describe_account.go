@@ -63,9 +63,8 @@ func (d *describer) natsLimits(l jwt.NatsLimits) {
 
 func (d *describer) jetStream(title string, l jwt.OperatorLimits) {
 	d.section(title)
-	if len(l.JetStreamTieredLimits) == 0 && l.JetStreamLimits == (jwt.JetStreamLimits{}) {
-		d.line("JetStream", "off", "")
-		return
+	if !l.IsJSEnabled() {
+		d.line("JetStream", "off", "neither memory nor disk is allowed")
 	}
 	if l.JetStreamLimits != (jwt.JetStreamLimits{}) {
 		d.jetStreamLimits(l.JetStreamLimits)

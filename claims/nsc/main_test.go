@@ -31,7 +31,7 @@ func unpack(t testing.TB, operator string) fstest.MapFS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func (r *reader) list(t tree, dir string) []fs.DirEntry {
 		r.report(t, dir, "unreadable", "The directory cannot be opened.", true)
 		return nil
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	d, ok := f.(fs.ReadDirFile)
 	if !ok {
 		r.report(t, dir, "unreadable", "This is not a directory.", true)
@@ -151,7 +151,7 @@ func (r *reader) read(t tree, p string, most int64) ([]byte, bool) {
 		r.report(t, p, "unreadable", "The file cannot be opened.", true)
 		return nil, false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	text, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		r.report(t, p, "unreadable", "The file cannot be read.", true)

@@ -14,6 +14,10 @@ import (
 type cli struct {
 	Dev          devCommand          `cmd:"" help:"Everything in one process, to try: an embedded nats-server, a first operator, account, template and user. Data is kept in ./.chancery."`
 	Serve        serveCommand        `cmd:"" help:"The control plane for production: API, console and resolver on PostgreSQL or SQLite."`
+	Inspect      inspectCommand      `cmd:"" help:"Say in words what a JWT or a creds file holds, who stands behind it and what is wrong with it. Exit code 2: the signature is wrong, or nobody trusted signed it."`
+	Explain      explainCommand      `cmd:"" help:"Replay the checks of a nats-server for a client and say which one refuses it. Exit code 2: refused."`
+	Can          canCommand          `cmd:"" help:"Tell whether a user may publish or subscribe, and by which rule. Exit code 2: denied."`
+	Who          whoCommand          `cmd:"" help:"List the users of all accounts who may publish or subscribe. Exit code 2: nobody."`
 	ServerConfig serverConfigCommand `cmd:"" help:"Print what a nats-server's configuration needs, from a running Chancery."`
 	SignInLink   signInLinkCommand   `cmd:"" help:"Make a one-time sign-in link for an owner, directly in the database of a configuration."`
 	Token        tokenCommand        `cmd:"" help:"Make an API token, directly in the database of a configuration."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,13 +67,36 @@ const clientTimeout = 30 * time.Second
 
 // get returns the body of an operation's answer.
 func (c *client) get(ctx context.Context, path string) ([]byte, error) {
+	return c.call(ctx, http.MethodGet, path, nil)
+}
+
+// post asks an operation that takes JSON and fills answer with what it says.
+func (c *client) post(ctx context.Context, path string, question, answer any) error {
+	body, err := json.Marshal(question)
+	if err != nil {
+		return fmt.Errorf("writing the question: %w", err)
+	}
+	raw, err := c.call(ctx, http.MethodPost, path, body)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, answer); err != nil {
+		return fmt.Errorf("reading the answer of the control plane: %w", err)
+	}
+	return nil
+}
+
+func (c *client) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+api.Base+path, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, c.url+api.Base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, usage(errors.New("the control plane's address is no URL"))
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, &exitError{fmt.Errorf("the control plane at %s cannot be reached: %w", c.url, err), exitUnreachable}
@@ -85,13 +109,25 @@ func (c *client) get(ctx context.Context, path string) ([]byte, error) {
 	if resp.StatusCode == http.StatusOK {
 		return raw, nil
 	}
+	return nil, refusal(resp, raw)
+}
+
+// refusal says why the control plane did not answer the question.
+func refusal(resp *http.Response, raw []byte) error {
 	var p api.Problem
 	if json.Unmarshal(raw, &p) != nil || p.Title == "" {
-		return nil, fmt.Errorf("the control plane answered %s", resp.Status)
+		return fmt.Errorf("the control plane answered %s", resp.Status)
 	}
-	err = fmt.Errorf("%s %s (%s)", p.Title, p.Hint, p.RequestID)
-	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized {
-		return nil, &exitError{err, exitForbidden}
+	words := []string{p.Title}
+	for _, f := range p.Errors {
+		words = append(words, f.Detail)
 	}
-	return nil, err
+	err := fmt.Errorf("%s (%s)", strings.Join(append(words, p.Hint), " "), p.RequestID)
+	switch resp.StatusCode {
+	case http.StatusForbidden, http.StatusUnauthorized:
+		return &exitError{err, exitForbidden}
+	case http.StatusUnprocessableEntity:
+		return usage(err)
+	}
+	return err
 }

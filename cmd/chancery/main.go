@@ -15,13 +15,14 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"chancery/issuer"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, environment{args: os.Args[1:], getenv: os.Getenv, stdout: os.Stdout, stderr: os.Stderr})
+	code := run(ctx, environment{args: os.Args[1:], getenv: os.Getenv, now: time.Now, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr})
 	stop()
 	os.Exit(code)
 }
@@ -30,6 +31,8 @@ func main() {
 type environment struct {
 	args           []string
 	getenv         func(string) string
+	now            func() time.Time
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
@@ -37,6 +40,7 @@ type environment struct {
 const (
 	exitOK          = 0
 	exitFailure     = 1
+	exitNo          = 2 // the answer is no: denied, refused, not valid
 	exitUnreachable = 5
 	exitUsage       = 64
 	exitForbidden   = 77

@@ -53,8 +53,15 @@ func (b *lockedBuffer) String() string {
 // what it printed.
 func inProcess(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return inProcessWith(t, environment{args: args, getenv: func(string) string { return "" }})
+}
+
+// inProcessWith is inProcess in an environment of which only the outputs are given.
+func inProcessWith(t *testing.T, env environment) (code int, stdout, stderr string) {
+	t.Helper()
 	var out, errs lockedBuffer
-	code = run(t.Context(), environment{args: args, getenv: func(string) string { return "" }, stdout: &out, stderr: &errs})
+	env.stdout, env.stderr = &out, &errs
+	code = run(t.Context(), env)
 	return code, out.String(), errs.String()
 }
 
