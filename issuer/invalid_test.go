@@ -81,9 +81,9 @@ func attempts(t *testing.T, w world) map[string]attempt {
 		"account's seed in small": {"/tags/0", account(func(in *issuer.AccountInput) { in.Settings.Tags = jwt.TagList{aSeed} })},
 		"account's description":   {"/description", account(func(in *issuer.AccountInput) { in.Settings.Description = "the key is " + aSeed })},
 		"account's permissions":   {"/default_permissions/subscribe/allow/0", account(func(in *issuer.AccountInput) { in.Settings.DefaultPermissions.Sub.Allow = jwt.StringList{"a..b"} })},
-		"account's traffic":       {"", account(func(in *issuer.AccountInput) { in.Settings.ClusterTraffic = "x" })},
+		"account's traffic":       {"/cluster_traffic", account(func(in *issuer.AccountInput) { in.Settings.ClusterTraffic = "x" })},
 		"edit of a limit":         {"/limits/payload_bytes", update("ORDERS", func(s *jwt.Account) { s.Limits.Payload = -9 })},
-		"edit of the trace":       {"", update("ORDERS", func(s *jwt.Account) { s.Trace = &jwt.MsgTrace{Destination: "a.*"} })},
+		"edit of the trace":       {"/trace/destination", update("ORDERS", func(s *jwt.Account) { s.Trace = &jwt.MsgTrace{Destination: "a.*"} })},
 		"edit of both kinds of limit": {"/jetstream/tiers", update("ORDERS", func(s *jwt.Account) {
 			s.Limits.DiskStorage = 1
 			s.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": {}}

@@ -100,7 +100,7 @@ func TestPlanCountsConnections(t *testing.T) {
 		counts := func(op issuer.Op) []int {
 			conn, err1 := i.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn = 3 })
 			more, err2 := i.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn = -1 })
-			template, err3 := i.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs++ })
+			template, err3 := i.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs += 2 })
 			user, err4 := i.Revoke(t.Context(), op, "ORDERS", issuer.RevokeInput{Subject: "d1"})
 			all, err5 := i.Revoke(t.Context(), op, "ORDERS", issuer.RevokeInput{Subject: issuer.Everybody})
 			if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
