@@ -105,7 +105,7 @@ func TestConcurrentEverything(t *testing.T) {
 			return second(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Limits.Conn++ }))
 		})
 		start(func(int) error {
-			return second(h.UpdateTemplate(t.Context(), op(), "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs = max(in.Body.Permissions.Subs, 0) + 1 }))
+			return second(h.UpdateTemplate(t.Context(), op(), "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs += 2 }))
 		})
 		start(func(n int) error {
 			in := deviceTemplate()
@@ -123,11 +123,11 @@ func TestConcurrentEverything(t *testing.T) {
 		wg.Wait()
 		h.verify(t)
 		template, err := h.GetTemplate(t.Context(), owner, "ORDERS", "device")
-		if err != nil || template.Body.Permissions.Subs != 4 {
-			t.Errorf("the template was edited %d times, %v", template.Body.Permissions.Subs, err)
+		if err != nil || template.Body.Permissions.Subs != 7 { // from -1 by 2: a template has no limit of 0
+			t.Errorf("the template was edited %d times, %v", (template.Body.Permissions.Subs+1)/2, err)
 		}
-		if scope := decode[*jwt.AccountClaims](t, h.account(t, "ORDERS").JWT).SigningKeys[template.Keys[0].ID].(*jwt.UserScope); scope.Template.Subs != 4 {
-			t.Errorf("the JWT has the edit %d", scope.Template.Subs)
+		if scope := decode[*jwt.AccountClaims](t, h.account(t, "ORDERS").JWT).SigningKeys[template.Keys[0].ID].(*jwt.UserScope); scope.Template.Subs != 7 {
+			t.Errorf("the JWT has the edit %d", (scope.Template.Subs+1)/2)
 		}
 	})
 }
@@ -279,7 +279,7 @@ func TestSlowDown(t *testing.T) {
 			in.Body.Name = "one more"
 			return map[string]error{
 				"edit":     second(h.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn++ })),
-				"template": second(h.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs = max(in.Body.Permissions.Subs, 0) + 1 })),
+				"template": second(h.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs += 2 })),
 				"another":  second(h.CreateTemplate(t.Context(), op, "ORDERS", in)),
 			}
 		}
