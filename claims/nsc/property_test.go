@@ -89,9 +89,12 @@ func newPool(t *testing.T) map[nkeys.PrefixByte][]poolKey {
 	return pool
 }
 
-// names are what CheckName lets through and a file may be called.
-var names = rapid.StringMatching(`[A-Za-z0-9äß日_@.+:-]([A-Za-z0-9äß日 _@.+:-]{0,12}[A-Za-z0-9_])?`).
-	Filter(func(s string) bool { return !claims.CheckName("", s).Blocking() })
+// names are what CheckName lets through and a file may be called. A generator of rapid
+// belongs to one goroutine.
+func names() *rapid.Generator[string] {
+	return rapid.StringMatching(`[A-Za-z0-9äß日_@.+:-]([A-Za-z0-9äß日 _@.+:-]{0,12}[A-Za-z0-9_])?`).
+		Filter(func(s string) bool { return !claims.CheckName("", s).Blocking() })
+}
 
 // maker draws the keys of a store, each once, and keeps the seeds that nsc is to have.
 type maker struct {
@@ -122,14 +125,14 @@ func drawStore(r *rapid.T, pool map[nkeys.PrefixByte][]poolKey) *nsc.Store {
 	m := maker{r, pool, map[nkeys.PrefixByte]int{}, map[string]claims.Secret{}}
 	identity, signing := m.key(nkeys.PrefixByteOperator), m.key(nkeys.PrefixByteOperator)
 	o := jwt.NewOperatorClaims(identity.id)
-	o.Name = names.Draw(r, "operator")
+	o.Name = names().Draw(r, "operator")
 	o.SigningKeys.Add(signing.id)
 	o.StrictSigningKeyUsage = rapid.Bool().Draw(r, "strict")
 	s := &nsc.Store{
 		Name: o.Name, Managed: rapid.Bool().Draw(r, "managed"), Keys: m.keys,
 		Operator: nsc.Operator{Name: o.Name, Token: m.token(o, identity.pair)},
 	}
-	for _, name := range rapid.SliceOfNDistinct(names, 0, 3, strings.ToLower).Draw(r, "accounts") {
+	for _, name := range rapid.SliceOfNDistinct(names(), 0, 3, strings.ToLower).Draw(r, "accounts") {
 		s.Accounts = append(s.Accounts, m.account(name, signing.pair))
 	}
 	return s
@@ -150,7 +153,7 @@ func (m maker) account(name string, operator nkeys.KeyPair) nsc.Account {
 		c.Authorization = jwt.ExternalAuthorization{AuthUsers: jwt.StringList{user}, XKey: xkey}
 	}
 	a := nsc.Account{Name: name, Token: m.token(c, operator)}
-	for i, user := range rapid.SliceOfNDistinct(names, 0, 3, rapid.ID[string]).Draw(m.T, "users") {
+	for i, user := range rapid.SliceOfNDistinct(names(), 0, 3, rapid.ID[string]).Draw(m.T, "users") {
 		key := m.key(nkeys.PrefixByteUser)
 		uc := jwt.NewUserClaims(key.id)
 		uc.Name, uc.IssuerAccount = user, id

@@ -25,7 +25,7 @@ func serve(t *testing.T, s *nsc.Store) *server.Server {
 	}
 	o := s.Operator.Claims()
 	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
+		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, AuthTimeout: 4, // a callout that nobody answers takes as long
 		TrustedOperators: []*jwt.OperatorClaims{o}, SystemAccount: o.SystemAccount, AccountResolver: resolver,
 	})
 	if err != nil {
@@ -45,7 +45,7 @@ func dial(t *testing.T, srv *server.Server, creds claims.Secret) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(srv.ClientURL(), nats.NoReconnect(), nats.Timeout(5*time.Second), nats.UserJWT(
+	nc, err := nats.Connect(srv.ClientURL(), nats.NoReconnect(), nats.Timeout(20*time.Second), nats.UserJWT(
 		func() (string, error) { return token, nil },
 		func(nonce []byte) ([]byte, error) {
 			pair, err := nkeys.FromSeed([]byte(seed.Reveal()))
