@@ -196,12 +196,13 @@ type explainInput struct {
 		JWT  string          `json:"jwt" minLength:"1" maxLength:"32768" doc:"The user's JWT. It is neither stored nor logged. Never send a seed."`
 		Host string          `json:"host,omitempty" maxLength:"64" doc:"The client's IP address." example:"10.2.3.4"`
 		Type string          `json:"type,omitempty" maxLength:"16" doc:"STANDARD, WEBSOCKET, LEAFNODE, LEAFNODE_WS, MQTT, MQTT_WS or IN_PROCESS." example:"STANDARD"`
+		By   string          `json:"signed_by,omitempty" maxLength:"64" doc:"Public key U… of the seed that the client holds; without it nobody can tell whether it proves to be the user."`
 		At   Omit[time.Time] `json:"at,omitempty" doc:"When it connects; now if absent."`
 	}
 }
 
 func (a *API) explain(ctx context.Context, by call, in *explainInput) (*answered[Explanation], error) {
-	e, err := a.issuer.Explain(ctx, by.caller, issuer.AttemptInput{JWT: claims.NewSecret(in.Body.JWT), Host: in.Body.Host, Type: in.Body.Type, At: in.Body.At.Value})
+	e, err := a.issuer.Explain(ctx, by.caller, issuer.AttemptInput{JWT: claims.NewSecret(in.Body.JWT), Host: in.Body.Host, Type: in.Body.Type, SignedBy: in.Body.By, At: in.Body.At.Value})
 	if err != nil {
 		return nil, err
 	}

@@ -129,9 +129,9 @@ func (k *known) trust(o Operator) error {
 type AttemptInput struct {
 	// JWT is the user's, or a creds file without its seed.
 	JWT claims.Secret
-	// Host is the client's IP address, Type its connection type, such as STANDARD;
-	// both may be empty.
-	Host, Type string
+	// Host is the client's IP address, Type its connection type, such as STANDARD, and
+	// SignedBy the public key of the seed that it holds; empty for not known.
+	Host, Type, SignedBy string
 	// At is when; zero means now.
 	At time.Time
 }
@@ -142,7 +142,11 @@ func (i *Issuer) Explain(ctx context.Context, caller Caller, in AttemptInput) (c
 	var accountID string
 	view, err := read(ctx, i, caller, use{ReadAccounts, "explain", "connection", ""}, func(ctx context.Context, t *store.Tx) (claims.ServerView, error) {
 		view := claims.ServerView{Connections: -1, LeafNodes: -1}
-		if problems := claims.CheckAttempt(in.Host, in.Type); problems.Blocking() {
+		problems := claims.CheckAttempt(in.Host, in.Type)
+		if in.SignedBy != "" {
+			problems = append(problems, claims.CheckPublicKey("/signed_by", claims.KindUser, in.SignedBy)...)
+		}
+		if problems.Blocking() {
 			return view, invalid(problems)
 		}
 		token, err := readToken("/jwt", in.JWT)
@@ -169,5 +173,5 @@ func (i *Issuer) Explain(ctx context.Context, caller Caller, in AttemptInput) (c
 	if in.At.IsZero() {
 		in.At = i.now()
 	}
-	return claims.Explain(claims.Attempt{Token: in.JWT.Reveal(), Host: in.Host, Type: in.Type, At: in.At}, view), nil
+	return claims.Explain(claims.Attempt{Token: in.JWT.Reveal(), SignedBy: in.SignedBy, Host: in.Host, Type: in.Type, At: in.At}, view), nil
 }

@@ -41,6 +41,12 @@ func TestExplainAgreesWithServer(t *testing.T) {
 		if e := explain(w.device.Issued.Creds); e.Failed != nil || e.Verdict != claims.VerdictUnknown || e.AccountName != "LIVE" || e.UserName != "d1" || e.Permissions == nil {
 			t.Errorf("the device: %+v", e)
 		}
+		e, err := h.Explain(t.Context(), auditor, issuer.AttemptInput{
+			JWT: w.device.Issued.JWT, SignedBy: w.device.Issued.PublicKey, Host: "127.0.0.1", Type: jwt.ConnectionTypeStandard,
+		})
+		if err != nil || e.Verdict != claims.VerdictAdmitted {
+			t.Errorf("the device with its seed: %+v, %v", e, err)
+		}
 		if _, err := connect(t, s, w.device.Issued.Creds); err != nil {
 			t.Error(err)
 		}
@@ -51,7 +57,7 @@ func TestExplainAgreesWithServer(t *testing.T) {
 		if _, err := connect(t, h.run(t, w), leaver.Creds); !errors.Is(err, nats.ErrAuthorization) {
 			t.Errorf("the leaver on a server: %v", err)
 		}
-		e, err := h.Explain(t.Context(), auditor, issuer.AttemptInput{JWT: claims.NewSecret(strayUser)})
+		e, err = h.Explain(t.Context(), auditor, issuer.AttemptInput{JWT: claims.NewSecret(strayUser)})
 		if err != nil || e.Failed == nil || e.Failed.ID != "account_found" {
 			t.Errorf("a stranger: %+v, %v", e, err)
 		}
@@ -107,9 +113,10 @@ func TestInspect(t *testing.T) {
 			}
 		}
 		for pointer, in := range map[string]issuer.AttemptInput{
-			"/host": {JWT: w.ada.Issued.JWT, Host: "localhost"},
-			"/type": {JWT: w.ada.Issued.JWT, Type: "PIGEON"},
-			"/jwt":  {JWT: claims.NewSecret(w.account.JWT)},
+			"/host":      {JWT: w.ada.Issued.JWT, Host: "localhost"},
+			"/type":      {JWT: w.ada.Issued.JWT, Type: "PIGEON"},
+			"/signed_by": {JWT: w.ada.Issued.JWT, SignedBy: w.account.ID},
+			"/jwt":       {JWT: claims.NewSecret(w.account.JWT)},
 		} {
 			_, err := h.Explain(t.Context(), auditor, in)
 			if e := wants(t, err, issuer.KindInvalid); len(e.Problems) != 1 || e.Problems[0].Pointer != pointer {

@@ -88,7 +88,7 @@ func (c *explainCommand) attempt(env environment) (claims.Attempt, error) {
 	return a, nil
 }
 
-// explainQuestion is what the API is asked; the seed's owner is nothing it needs.
+// explainQuestion is what the API is asked.
 func explainQuestion(a claims.Attempt) map[string]string {
 	q := map[string]string{"jwt": a.Token, "at": a.At.Format(time.RFC3339)}
 	if a.Host != "" {
@@ -96,6 +96,9 @@ func explainQuestion(a claims.Attempt) map[string]string {
 	}
 	if a.Type != "" {
 		q["type"] = a.Type
+	}
+	if a.SignedBy != "" {
+		q["signed_by"] = a.SignedBy
 	}
 	return q
 }
