@@ -194,7 +194,7 @@ func TestStrictOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	data["stores/acme/acme.jwt"] = text(token)
-	// SYS alone is signed by the operator's signing key; strictness goes for users in the same way on a server.
+	// Of the five accounts, SYS alone is signed by the operator's signing key.
 	if got := read(t, data, "acme").Problems; len(got) != 4 || got[0].Code != "not_trusted" {
 		t.Errorf("%+v", got)
 	}

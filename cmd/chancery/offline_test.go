@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -138,8 +139,7 @@ func TestNSCConfig(t *testing.T) {
 	}
 }
 
-// Two users of one account may not have one name, but two accounts of a store can hold
-// one user's key each; documents may be anything.
+// Documents may be anything, and users anybody's.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
 	home := nscHome(t)
@@ -277,6 +277,18 @@ func TestThroughTheAPI(t *testing.T) {
 				t.Errorf("%s: %q is missing:\n%s%s", name, want, out, errs)
 			}
 		}
+	}
+	remote := []string{"--json", "--url", strings.TrimSuffix(ready.APIURL, api.Base), "--token-file", token}
+	_, out, _ := inProcessWith(t, atNoon("", append([]string{"who", "sub", "_INBOX.x"}, remote...)...))
+	var who whoAnswer
+	must(t, json.Unmarshal([]byte(out), &who))
+	if len(who.Users) == 0 {
+		t.Fatalf("nobody may: %s", out)
+	}
+	_, out, _ = inProcessWith(t, atNoon("", append([]string{"can", "sub", "_INBOX.x", "--as", who.Users[0].User}, remote...)...))
+	var can canAnswer
+	if err := json.Unmarshal([]byte(out), &can); err != nil || can.Access != "allowed" || can.User != who.Users[0].User {
+		t.Errorf("%v: %s", err, out)
 	}
 	if code, _, errs := inProcessWith(t, atNoon("", "who", "pub", "x", "--url", "http://127.0.0.1:1", "--token-file", token)); code != exitUnreachable {
 		t.Errorf("exit code %d: %s", code, errs)
