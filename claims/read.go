@@ -204,6 +204,9 @@ func (t Token) Problems(at time.Time) Problems {
 	if _, user := t.Claims.(*jwt.UserClaims); user && len(t.Text) > MaxUserJWT {
 		out = append(out, blocking("", "too_large", "It is longer than 3,500 bytes: a nats-server may refuse to read it when its client connects."))
 	}
+	if a, ok := t.Claims.(*jwt.AccountClaims); ok {
+		out = append(out, CheckRevocationTimes("/revocations", a.Revocations, at)...)
+	}
 	own, ok := ownProblems(t.Claims)
 	if ok && !own.Blocking() {
 		own = append(own, libraryProblems(t.Claims)...)

@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -19,6 +20,19 @@ type Inspection struct {
 	// Permissions are what the user may do, nil for other JWTs and as long as its
 	// account is not known here.
 	Permissions *claims.Effective
+	// Sharing is what an account imports and does not get, by the accounts known here.
+	Sharing claims.Problems
+}
+
+// Problems returns everything that is wrong with the JWT at a time.
+func (x Inspection) Problems(at time.Time) claims.Problems {
+	out := x.Token.Problems(at)
+	for _, p := range x.Sharing {
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Inspect reads a NATS JWT of any type, bare or in a creds file without its seed,
@@ -35,13 +49,46 @@ func (i *Issuer) Inspect(ctx context.Context, caller Caller, document claims.Sec
 			return Inspection{}, err
 		}
 		out := Inspection{Token: token, Chain: claims.Chain(token.Claims, k.find, k.operators)}
-		if u, ok := token.Claims.(*jwt.UserClaims); ok && k.account != nil {
-			p := claims.EffectivePermissions(u, k.account)
-			out.Permissions = &p
+		switch c := token.Claims.(type) {
+		case *jwt.UserClaims:
+			if k.account != nil {
+				p := claims.EffectivePermissions(c, k.account)
+				out.Permissions = &p
+			}
+		case *jwt.AccountClaims:
+			exporters, err := exportersOf(ctx, t, c)
+			if err != nil {
+				return out, err
+			}
+			out.Sharing = claims.CheckSharing(c, func(id string) *jwt.AccountClaims { return exporters[id] }, i.now())
 		}
 		return out, nil
 	})
 }
+
+// exportersOf returns the accounts that a imports from, as far as they are here.
+func exportersOf(ctx context.Context, t *store.Tx, a *jwt.AccountClaims) (map[string]*jwt.AccountClaims, error) {
+	out := map[string]*jwt.AccountClaims{}
+	for _, m := range a.Imports {
+		if m == nil || out[m.Account] != nil || len(out) == mostExporters {
+			continue
+		}
+		x, err := t.GetAccount(ctx, m.Account)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if out[m.Account], err = jwt.DecodeAccountClaims(x.JWT); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// mostExporters bounds the accounts that are read to check one account's imports.
+const mostExporters = 1000
 
 // readToken reads the one JWT of a document. A seed that came along is refused: it
 // was never to leave its holder.

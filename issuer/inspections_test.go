@@ -3,6 +3,7 @@ package issuer_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
 	"chancery/issuer"
@@ -124,6 +126,47 @@ func TestInspect(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An import is held against the exporter's exports, and says which of them it lacks.
+func TestInspectFindsDeadImports(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, w world) {
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) {
+			s.Exports = jwt.Exports{{Name: "orders", Subject: "orders.>", Type: jwt.Stream}}
+		})).well(t)
+		other := did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Name: "BILLING", Settings: claims.NewAccountSettings()})).well(t)
+		other = did(h.UpdateAccount(t.Context(), op(), other.ID, func(s *jwt.Account) {
+			s.Imports = jwt.Imports{
+				{Name: "a", Subject: "orders.new", Account: w.account.ID, Type: jwt.Stream},
+				{Name: "b", Subject: "refunds.new", Account: w.account.ID, Type: jwt.Stream},
+				{Name: "c", Subject: "zz", Account: newAccountKey(t), Type: jwt.Stream},
+			}
+		})).well(t)
+		x, err := h.Inspect(t.Context(), auditor, claims.NewSecret(other.JWT))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, p := range x.Problems(h.time()) {
+			got[p.Pointer] = p.Code
+		}
+		if want := map[string]string{"/imports/1/subject": "no_export", "/imports/2/account": "exporter_unknown"}; !maps.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	})
+}
+
+func newAccountKey(t *testing.T) string {
+	t.Helper()
+	kp, err := nkeys.CreateAccount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := kp.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 // Who may what, over two accounts and in pages of every size.

@@ -81,7 +81,7 @@ func (c *inspectCommand) inspect(ctx context.Context, env environment, token cla
 	if s.api != nil {
 		return s.api.post(ctx, "/inspections", map[string]string{"jwt": token.Text}, &answer.Inspection)
 	}
-	x, err := api.InspectionOf(s.nsc.inspect(token), env.now())
+	x, err := api.InspectionOf(s.nsc.inspect(token, env.now()), env.now())
 	answer.Inspection = &x
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -184,7 +185,7 @@ func (n *nscSource) account(id string) *nsc.Account {
 }
 
 // inspect follows the signatures of a JWT in the store.
-func (n *nscSource) inspect(token claims.Token) issuer.Inspection {
+func (n *nscSource) inspect(token claims.Token, at time.Time) issuer.Inspection {
 	find := func(id string) *jwt.AccountClaims {
 		if a := n.account(id); a != nil {
 			return a.Claims()
@@ -196,13 +197,37 @@ func (n *nscSource) inspect(token claims.Token) issuer.Inspection {
 		operators = append(operators, o)
 	}
 	x := issuer.Inspection{Token: token, Chain: claims.Chain(token.Claims, find, operators)}
-	if u, ok := token.Claims.(*jwt.UserClaims); ok {
-		if a := find(claims.Above(u)); a != nil {
-			e := claims.EffectivePermissions(u, a)
+	switch c := token.Claims.(type) {
+	case *jwt.UserClaims:
+		if a := find(claims.Above(c)); a != nil {
+			e := claims.EffectivePermissions(c, a)
 			x.Permissions = &e
+		}
+	case *jwt.AccountClaims:
+		if len(n.store.Accounts) > 0 {
+			x.Sharing = append(claims.CheckSharing(c, find, at), n.cycles(c)...)
 		}
 	}
 	return x
+}
+
+// cycles returns what CheckCycles says of the imports of c among the others.
+func (n *nscSource) cycles(c *jwt.AccountClaims) claims.Problems {
+	all := []*jwt.AccountClaims{c}
+	for _, a := range n.store.Accounts {
+		if other := a.Claims(); other.Subject != c.Subject {
+			all = append(all, other)
+		}
+	}
+	own := claims.Point("", 0)
+	var out claims.Problems
+	for _, p := range claims.CheckCycles(all) {
+		if rest, ok := strings.CutPrefix(p.Pointer, own+"/"); ok {
+			p.Pointer = "/" + rest
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // view is what a nats-server has that serves the store.
