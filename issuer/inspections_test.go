@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
 	"chancery/issuer"
@@ -134,12 +133,16 @@ func TestInspectFindsDeadImports(t *testing.T) {
 		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) {
 			s.Exports = jwt.Exports{{Name: "orders", Subject: "orders.>", Type: jwt.Stream}}
 		})).well(t)
+		stray, err := claims.Read(strayUser)
+		if err != nil {
+			t.Fatal(err)
+		}
 		other := did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Name: "BILLING", Settings: claims.NewAccountSettings()})).well(t)
 		other = did(h.UpdateAccount(t.Context(), op(), other.ID, func(s *jwt.Account) {
 			s.Imports = jwt.Imports{
 				{Name: "a", Subject: "orders.new", Account: w.account.ID, Type: jwt.Stream},
 				{Name: "b", Subject: "refunds.new", Account: w.account.ID, Type: jwt.Stream},
-				{Name: "c", Subject: "zz", Account: newAccountKey(t), Type: jwt.Stream},
+				{Name: "c", Subject: "zz", Account: claims.Above(stray.Claims), Type: jwt.Stream},
 			}
 		})).well(t)
 		x, err := h.Inspect(t.Context(), auditor, claims.NewSecret(other.JWT))
@@ -154,19 +157,6 @@ func TestInspectFindsDeadImports(t *testing.T) {
 			t.Errorf("%v, want %v", got, want)
 		}
 	})
-}
-
-func newAccountKey(t *testing.T) string {
-	t.Helper()
-	kp, err := nkeys.CreateAccount()
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := kp.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }
 
 // Who may what, over two accounts and in pages of every size.
