@@ -19,7 +19,7 @@ const unknown = -1
 // known. It asks only for dry runs, and before the transaction: a change must never
 // wait for a silent server.
 func (i *Issuer) liveConnections(ctx context.Context, op Op, need Permission, account string) []claims.Connection {
-	if i.connections == nil || !op.DryRun || !op.Caller.Role.Allows(need) {
+	if !op.DryRun || !op.Caller.Role.Allows(need) {
 		return nil
 	}
 	var a Account
@@ -30,11 +30,20 @@ func (i *Issuer) liveConnections(ctx context.Context, op Op, need Permission, ac
 	if err != nil {
 		return nil // the plan says so itself
 	}
+	return i.askConnections(ctx, a.ID)
+}
+
+// askConnections asks the servers for an account's live connections, nil when they
+// are not known. A silent server does not hold the answer up for long.
+func (i *Issuer) askConnections(ctx context.Context, accountID string) []claims.Connection {
+	if i.connections == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	all, err := i.connections(ctx, a.ID)
+	all, err := i.connections(ctx, accountID)
 	if err != nil {
-		i.log.WarnContext(ctx, "asking for live connections for a plan", slog.Any("error", err))
+		i.log.WarnContext(ctx, "asking for live connections", slog.Any("error", err))
 		return nil
 	}
 	if all == nil {

@@ -212,9 +212,16 @@ func (i *Issuer) Explain(ctx context.Context, caller Caller, in AttemptInput) (c
 	if err != nil {
 		return claims.Explanation{}, err
 	}
-	if view.Account != "" && i.connections != nil {
-		if live, err := i.connections(ctx, accountID); err == nil {
-			view.Connections = len(live)
+	if view.Account != "" {
+		if live := i.askConnections(ctx, accountID); live != nil {
+			view.Connections, view.LeafNodes = 0, 0
+			for _, c := range live {
+				if c.Type == claims.TypeLeaf {
+					view.LeafNodes++
+				} else {
+					view.Connections++
+				}
+			}
 		}
 	}
 	if in.At.IsZero() {

@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,6 +66,46 @@ func TestExplainAgreesWithServer(t *testing.T) {
 		e, err = h.Explain(t.Context(), auditor, issuer.AttemptInput{JWT: w.device.Issued.JWT, At: h.time().Add(2 * time.Hour)})
 		if err != nil || e.Failed == nil || e.Failed.ID != "jwt_valid" {
 			t.Errorf("in two hours: %+v, %v", e, err)
+		}
+	})
+}
+
+// Whether there is room depends on who is connected: clients and leaf nodes have limits of their own.
+func TestExplainCountsConnections(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, w world) {
+		var live []claims.Connection
+		var silent error
+		config := h.config(h.store, h.kek)
+		config.Connections = func(context.Context, string) ([]claims.Connection, error) { return live, silent }
+		i, err := issuer.Open(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Limits.Conn, s.Limits.LeafNodeConn = 2, 1 })).well(t)
+		client, leaf := claims.Connection{Type: "nats"}, claims.Connection{Type: claims.TypeLeaf}
+		for name, c := range map[string]struct {
+			live   []claims.Connection
+			silent error
+			kind   string
+			want   claims.Result
+		}{
+			"room":                  {[]claims.Connection{client}, nil, jwt.ConnectionTypeStandard, claims.ResultPass},
+			"nobody":                {nil, nil, jwt.ConnectionTypeStandard, claims.ResultPass},
+			"full":                  {[]claims.Connection{client, client}, nil, jwt.ConnectionTypeStandard, claims.ResultFail},
+			"full of leaf nodes":    {[]claims.Connection{client, leaf}, nil, jwt.ConnectionTypeLeafnode, claims.ResultFail},
+			"nobody could be asked": {nil, errors.New("no answer"), jwt.ConnectionTypeStandard, claims.ResultUnknown},
+			"a leaf where none is":  {[]claims.Connection{client}, nil, jwt.ConnectionTypeLeafnode, claims.ResultPass},
+			"a leaf, nobody to ask": {nil, errors.New("no answer"), jwt.ConnectionTypeLeafnode, claims.ResultUnknown},
+		} {
+			live, silent = c.live, c.silent
+			e, err := i.Explain(t.Context(), auditor, issuer.AttemptInput{JWT: w.device.Issued.JWT, Type: c.kind})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := slices.IndexFunc(e.Checks, func(x claims.Check) bool { return x.ID == "connection_limit" })
+			if got := e.Checks[n].Result; got != c.want {
+				t.Errorf("%s: %s, want %s", name, got, c.want)
+			}
 		}
 	})
 }
