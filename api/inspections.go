@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+
 	"chancery/claims"
 	"chancery/issuer"
 )
@@ -21,7 +23,7 @@ type Inspection struct {
 	NotBefore *time.Time `json:"not_before,omitempty"`
 	Version   int        `json:"version" doc:"Of the claims: 1 or 2."`
 	// Claims is the body as nats-io/jwt reads it.
-	Claims      json.RawMessage    `json:"claims" doc:"The claims as a nats-server reads them."`
+	Claims      json.RawMessage    `json:"claims" doc:"The claims as a nats-server reads them; seeds, passwords and JWTs within them are redacted."`
 	Unknown     []string           `json:"unknown_fields,omitempty" doc:"JSON pointers of what this version does not know. It would be lost if the JWT were signed anew, which is therefore refused."`
 	Chain       []ChainLink        `json:"chain" doc:"From what signed the JWT up to the operator."`
 	Problems    []ClaimsProblem    `json:"problems" doc:"Everything that is wrong with the claims."`
@@ -136,10 +138,11 @@ func (a *API) inspect(ctx context.Context, by call, in *inspectInput) (*answered
 // InspectionOf returns the answer about a JWT that was read; at decides whether it
 // has expired.
 func InspectionOf(x issuer.Inspection, at time.Time) (Inspection, error) {
-	body, err := json.Marshal(x.Claims)
+	body, err := json.Marshal(withoutSecrets(x.Claims))
 	if err != nil {
 		return Inspection{}, err
 	}
+	body = []byte(claims.Redact(string(body)))
 	d := x.Claims.Claims()
 	v := Inspection{
 		Type: string(x.Claims.ClaimType()), Name: d.Name, Subject: d.Subject, Issuer: d.Issuer, ID: d.ID, Version: x.Version, Unknown: x.Unknown,
@@ -155,6 +158,22 @@ func InspectionOf(x issuer.Inspection, at time.Time) (Inspection, error) {
 		v.Permissions = viewEffective(*x.Permissions)
 	}
 	return v, nil
+}
+
+// withoutSecrets returns the claims without what a client signs in with: a request to
+// an auth callout holds its password and token. Redact finds the rest by its shape.
+func withoutSecrets(c jwt.Claims) jwt.Claims {
+	r, ok := c.(*jwt.AuthorizationRequestClaims)
+	if !ok {
+		return c
+	}
+	out := *r
+	for _, s := range []*string{&out.ConnectOptions.Password, &out.ConnectOptions.Token} {
+		if *s != "" {
+			*s = "[redacted]"
+		}
+	}
+	return &out
 }
 
 // answered is the answer of what only reads.
