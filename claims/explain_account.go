@@ -9,8 +9,11 @@ import (
 
 func (r *replay) accountPinned() finding {
 	id := accountOf(r.user)
-	if r.view.Pinned == nil || slices.Contains(r.view.Pinned, id) {
-		return pass("The server may serve " + keyName(id) + ".")
+	if r.view.Pinned == nil {
+		return pass("Assumed: the server pins no accounts, which few do.")
+	}
+	if slices.Contains(r.view.Pinned, id) {
+		return pass("The server pins " + keyName(id) + ".")
 	}
 	for _, o := range r.view.Operators {
 		if o.SystemAccount == id { // the server adds it by itself

@@ -11,6 +11,5 @@
 // seeds in claims.Secret only, and writes no name that would leave its directory.
 // What is wrong with one file is reported and never stops the reading of the rest.
 //
-// Called by cmd/chancery, for the commands that work on a store without a server, and
-// by issuer, for import and export.
+// Called by cmd/chancery, for the commands that work on a store without a server.
 package nsc
