@@ -164,6 +164,9 @@ func (c *Console) inspect(r *http.Request, v *visit) (answer, error) {
 		at = c.now()
 	}
 	view.Inspection = newInspection(x, at)
+	if x := f.field("jwt"); len(x.Value) > maxBody {
+		x.Value = "" // a page need not carry an account of 1 MiB back
+	}
 	if _, ok := x.Claims.(*jwt.UserClaims); ok {
 		e, err := c.issuer.Explain(ctx, v.caller, issuer.AttemptInput{JWT: document, Host: f.value("host"), Type: f.value("type"), At: at})
 		if err != nil {
