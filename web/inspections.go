@@ -67,24 +67,24 @@ type checkRow struct {
 
 // effectiveView is what a user may really do.
 type effectiveView struct {
+	// Origin says in a sentence where the permissions come from.
 	Origin             string
 	Publish, Subscribe claims.RuleSet
 	Refusal            string
 	Capabilities       []claims.Capability
 }
 
-// newEffective leaves nothing out: provenance is the point.
 func newEffective(e claims.Effective) *effectiveView {
 	v := &effectiveView{Publish: e.Publish, Subscribe: e.Subscribe, Capabilities: e.Capabilities()}
 	switch e.Origin {
 	case claims.OriginUser:
-		v.Origin = "the user's own JWT"
+		v.Origin = "They are the user's own, from its JWT."
 	case claims.OriginTemplate:
-		v.Origin = "the template of the key that issued it"
+		v.Origin = "They come from the template of the key that issued it."
 	case claims.OriginDefault:
-		v.Origin = "the account's default permissions"
+		v.Origin = "They are the account's default permissions."
 	default:
-		v.Origin = "nowhere: nothing restricts it inside its account"
+		v.Origin = "Nothing restricts it inside its account."
 	}
 	if e.Refusal != nil {
 		v.Refusal = e.Refusal.Detail
@@ -102,7 +102,7 @@ func readForm() *form {
 		Groups: []group{{Fields: []*field{
 			{
 				Name: "jwt", Pointer: "/jwt", Label: "JWT or creds file", Kind: kindTextarea, Required: true, Code: true, JWT: true, Max: maxDocument,
-				Hint: "Any NATS JWT: operator, account, user or activation. It is neither stored nor logged. A private key in it is cut out before it is sent.",
+				Hint: "Any NATS JWT: operator, account, user or activation. It is neither stored nor logged. The private key of a creds file stays here: this page cuts it out, and what arrives with one is refused.",
 			},
 		}}, {
 			Legend: "The connection", Note: "All of it is optional. What is left empty is reported as not known.", Fields: []*field{
