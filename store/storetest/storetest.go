@@ -46,7 +46,9 @@ func Main(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "!!! %d tests SKIPPED: %v\n", n, errNoPostgres)
 	}
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		// nats.go 1.55.0 leaves this one behind when a publisher is cleaned up before its goroutine has started.
+		theirs := goleak.IgnoreAnyFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect")
+		if err := goleak.Find(theirs); err != nil {
 			fmt.Fprintf(os.Stderr, "goroutines outlived the tests: %v\n", err)
 			code = 1
 		}
