@@ -258,3 +258,25 @@ func TestExplainNeverPanics(t *testing.T) {
 		}
 	})
 }
+
+// foreign is a JWT of another system, as they are everywhere.
+const foreign = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c"
+
+// Who sends a whole JWT of the wrong sort is not told to copy it again.
+func TestExplainWrongSort(t *testing.T) {
+	t.Parallel()
+	a, v := restricted(t)
+	for token, want := range map[string]string{
+		v.Account: "it is a JWT of another kind.",
+		foreign:   "it is not a JWT of NATS.",
+		"eyJ0eXAiOiJYIiwiYWxnIjoiZWQyNTUxOS1ua2V5In0.e30.AA": "it is not a JWT of NATS.",
+		ruined(a.Token): "changed or cut.",
+	} {
+		e := claims.Explain(claims.Attempt{Token: token}, v)
+		i := slices.IndexFunc(e.Checks, func(c claims.Check) bool { return c.Result == claims.ResultFail })
+		again := strings.Contains(strings.Join(e.Checks[i].Fixes, " "), "copied whole")
+		if !strings.HasSuffix(e.Summary, want) || again != (token == ruined(a.Token)) {
+			t.Errorf("%s, %v", e.Summary, e.Checks[i].Fixes)
+		}
+	}
+}

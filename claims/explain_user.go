@@ -68,8 +68,18 @@ func (r *replay) jwtDecodes() finding {
 			return pass("What was sent is no user JWT that can be read; the server uses its default sentinel instead.")
 		}
 	}
-	return fail("What was sent is no user JWT with a right signature: "+whyUnread(err), "Download the creds file again, and take care that it is copied whole.")
+	why := whyUnread(err)
+	if why == anotherKind || why == anotherSystem {
+		return fail("What was sent is no user JWT: "+why, "Give the client a creds file, or the user JWT of a NATS account.")
+	}
+	return fail("What was sent is no user JWT with a right signature: "+why, "Download the creds file again, and take care that it is copied whole.")
 }
+
+// What is sent may be whole, and still not what a client needs.
+const (
+	anotherKind   = "it is a JWT of another kind."
+	anotherSystem = "it is not a JWT of NATS."
+)
 
 // whyUnread names the causes that tell a person something. The library's own
 // sentences may quote what they were given.
@@ -84,7 +94,9 @@ func whyUnread(err error) string {
 	case strings.Contains(text, "expected prefixes"):
 		return "it was signed by a key of the wrong kind."
 	case text == "not user claim", text == "not account claim":
-		return "it is a JWT of another kind."
+		return anotherKind
+	case strings.HasSuffix(text, " algorithm"), strings.HasPrefix(text, "not supported type"):
+		return anotherSystem
 	}
 	return "its text is damaged."
 }

@@ -38,6 +38,9 @@ func provocations() map[string]provocation {
 		"no JWT":                       {"jwt_present", nothing, func(_ *testing.T, c *trial) { c.mangleToken = func(string) string { return "" } }},
 		"a JWT with another signature": {"jwt_decodes", nothing, func(_ *testing.T, c *trial) { c.mangleToken = ruined }},
 		"half a JWT":                   {"jwt_decodes", nothing, func(_ *testing.T, c *trial) { c.mangleToken = func(s string) string { return s[:len(s)/2] } }},
+		"a JWT of another system": {"jwt_decodes", nothing, func(_ *testing.T, c *trial) {
+			c.mangleToken = func(string) string { return foreign }
+		}},
 		"a JWT of an account": {"jwt_decodes", nothing, func(t *testing.T, c *trial) {
 			_, account := c.encode(t)
 			c.mangleToken = func(string) string { return account }

@@ -217,10 +217,13 @@ func (t Token) Problems(at time.Time) Problems {
 // jwtRE is a JWT within a document: the first part starts with {".
 var jwtRE = regexp.MustCompile(`eyJ[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-]*`)
 
+// ErrNoJWT tells that a document holds nothing that looks like a whole JWT.
+var ErrNoJWT = errors.New("the document holds no JWT")
+
 // FindJWT returns the one JWT of a document: a bare JWT, a decorated one or a
 // creds file, with any line ends and a byte order mark. hasSeed tells that the
 // document holds a private key too, which is never returned. The JWT is not
-// decoded; see Read. The error holds no part of the document.
+// decoded; see Read. The error, ErrNoJWT or that there are several, holds no part of the document.
 func FindJWT(document string) (token string, hasSeed bool, err error) {
 	found := ""
 	for _, f := range strings.Fields(strings.TrimPrefix(document, "\ufeff")) {
@@ -233,7 +236,7 @@ func FindJWT(document string) (token string, hasSeed bool, err error) {
 		}
 	}
 	if found == "" {
-		return "", LooksLikeSeed(document), errors.New("the document holds no JWT")
+		return "", LooksLikeSeed(document), ErrNoJWT
 	}
 	if holdsSeed(found) {
 		return "", true, errors.New("the JWT of the document holds a private key")

@@ -197,12 +197,12 @@ func splitTags(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\r' || r == '\t' })
 }
 
-// carriesSecret tells whether text holds a private key, a token or a JWT, none of
-// which may be shown, stored or sent on.
 // holdsSeed tells whether a document that may hold a JWT also holds a seed.
 func holdsSeed(s string) bool {
 	_, hasSeed, _ := claims.FindJWT(s)
 	return hasSeed
 }
 
+// carriesSecret tells whether text holds a private key, a token or a JWT, none of
+// which may be shown, stored or sent on.
 func carriesSecret(s string) bool { return claims.LooksLikeSeed(s) || claims.Redact(s) != s }

@@ -35,6 +35,24 @@ type canCommand struct {
 
 type whoCommand struct{ questionFlags }
 
+// Help is printed by --help.
+func (canCommand) Help() string {
+	return `Examples:
+
+  chancery can pub orders.new --as ORDERS/svc
+  chancery can sub 'orders.>' --as ORDERS/svc --queue workers`
+}
+
+// Help is printed by --help.
+func (whoCommand) Help() string {
+	return `Each account has subjects of its own: orders.new in ORDERS is not orders.new in BILLING.
+
+Examples:
+
+  chancery who sub 'orders.>'
+  chancery who pub '$JS.API.STREAM.CREATE.x' --json | jq -r '.users[].user'`
+}
+
 // question is what was asked, in the answers of can and who.
 type question struct {
 	Op      claims.Action `json:"op"`
@@ -72,12 +90,7 @@ func (c *canCommand) run(ctx context.Context, env environment) error {
 		return err
 	}
 	answer := canAnswer{q, all[0]}
-	if c.JSON {
-		err = printJSON(env, answer)
-	} else {
-		answer.print(newPage(env))
-	}
-	return errors.Join(err, no(answer.Access == denied))
+	return errors.Join(printAnswer(env, c.JSON, answer), no(answer.Access == denied))
 }
 
 func (c *whoCommand) run(ctx context.Context, env environment) error {
@@ -91,12 +104,7 @@ func (c *whoCommand) run(ctx context.Context, env environment) error {
 			answer.Users = append(answer.Users, p)
 		}
 	}
-	if c.JSON {
-		err = printJSON(env, answer)
-	} else {
-		answer.print(newPage(env))
-	}
-	return errors.Join(err, no(len(answer.Users) == 0))
+	return errors.Join(printAnswer(env, c.JSON, answer), no(len(answer.Users) == 0))
 }
 
 // denied is the access of whom who does not list.

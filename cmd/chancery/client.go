@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,8 @@ type clientFlags struct {
 type client struct {
 	url   string
 	token claims.Secret
+	// instead is what may help when nobody answers, or "".
+	instead string
 }
 
 func (f clientFlags) client(env environment) (*client, error) {
@@ -58,6 +61,9 @@ func (f clientFlags) client(env environment) (*client, error) {
 			return nil, fmt.Errorf("reading the API token: %w", err)
 		}
 		token = string(text)
+	}
+	if u, err := url.Parse(f.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, usage(errors.New("the control plane's address is no URL: it is written like https://chancery.acme.example"))
 	}
 	return &client{url: strings.TrimSuffix(f.URL, "/"), token: claims.NewSecret(strings.TrimSpace(token))}, nil
 }
@@ -99,7 +105,7 @@ func (c *client) call(ctx context.Context, method, path string, body []byte) ([]
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, &exitError{fmt.Errorf("the control plane at %s cannot be reached: %w", c.url, err), exitUnreachable}
+		return nil, &exitError{fmt.Errorf("the control plane at %s cannot be reached: %w%s", c.url, cause(err), c.instead), exitUnreachable}
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
@@ -112,6 +118,14 @@ func (c *client) call(ctx context.Context, method, path string, body []byte) ([]
 	return nil, refusal(resp, raw)
 }
 
+// cause leaves out the request that an error of net/http repeats.
+func cause(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
+
 // refusal says why the control plane did not answer the question.
 func refusal(resp *http.Response, raw []byte) error {
 	var p api.Problem
@@ -122,11 +136,14 @@ func refusal(resp *http.Response, raw []byte) error {
 	for _, f := range p.Errors {
 		words = append(words, f.Detail)
 	}
-	err := fmt.Errorf("%s (%s)", strings.Join(append(words, p.Hint), " "), p.RequestID)
+	if p.Hint != "" {
+		words = append(words, p.Hint)
+	}
+	err := fmt.Errorf("%s (%s)", strings.Join(words, " "), p.RequestID)
 	switch resp.StatusCode {
 	case http.StatusForbidden, http.StatusUnauthorized:
 		return &exitError{err, exitForbidden}
-	case http.StatusUnprocessableEntity:
+	case http.StatusUnprocessableEntity, http.StatusNotFound:
 		return usage(err)
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
 	"chancery/api"
@@ -29,6 +30,15 @@ type explanation struct {
 	Source string `json:"source"`
 }
 
+// Help is printed by --help.
+func (explainCommand) Help() string {
+	return `Examples:
+
+  chancery explain client.creds
+  chancery explain client.creds --host 10.2.3.4 --type WEBSOCKET --at 2026-11-21T20:00:00Z
+  chancery explain client.creds --url https://chancery.acme.example --token-file token`
+}
+
 func (c *explainCommand) run(ctx context.Context, env environment) error {
 	attempt, err := c.attempt(env)
 	if err != nil {
@@ -40,7 +50,10 @@ func (c *explainCommand) run(ctx context.Context, env environment) error {
 		return err
 	}
 	answer := explanation{Source: s.words()}
-	if s.api != nil {
+	if _, unread := jwt.DecodeUserClaims(attempt.Token); unread != nil {
+		// No server gets further, whatever it serves; the API takes only what it can read.
+		answer.Explanation = api.ExplanationOf(claims.Explain(attempt, claims.ServerView{}))
+	} else if s.api != nil {
 		err = s.api.post(ctx, "/explanations", explainQuestion(attempt), &answer.Explanation)
 	} else {
 		answer.Explanation = api.ExplanationOf(claims.Explain(attempt, s.nsc.view(account)))
@@ -48,19 +61,14 @@ func (c *explainCommand) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		err = printJSON(env, answer)
-	} else {
-		answer.print(newPage(env))
-	}
-	return errors.Join(err, no(answer.Verdict == string(claims.VerdictRefused)))
+	return errors.Join(printAnswer(env, c.JSON, answer), no(answer.Verdict == string(claims.VerdictRefused)))
 }
 
 // attempt is the connection that the flags describe. Of a creds file's seed only the
 // public key is taken.
 func (c *explainCommand) attempt(env environment) (claims.Attempt, error) {
-	a := claims.Attempt{Host: c.Host, Type: c.Type, At: env.now()}
-	if problems := claims.CheckAttempt(c.Host, c.Type); len(problems) > 0 {
+	a := claims.Attempt{Host: c.Host, Type: strings.ToUpper(c.Type), At: env.now()}
+	if problems := claims.CheckAttempt(a.Host, a.Type); len(problems) > 0 {
 		return a, usage(errors.New(problems[0].Detail))
 	}
 	if c.At != "" {
@@ -70,14 +78,11 @@ func (c *explainCommand) attempt(env environment) (claims.Attempt, error) {
 		}
 		a.At = at
 	}
-	document := claims.NewSecret(c.File)
-	if !strings.HasPrefix(c.File, "eyJ") {
-		var err error
-		if document, err = readDocument(env, c.File); err != nil {
-			return a, err
-		}
+	document, err := readDocument(env, c.File)
+	if err != nil {
+		return a, err
 	}
-	token, _, err := claims.FindJWT(document.Reveal())
+	token, _, err := findJWT(document)
 	if err != nil {
 		return a, fmt.Errorf("reading the creds: %w", err)
 	}

@@ -20,7 +20,7 @@ import (
 type inspectCommand struct {
 	sourceFlags
 	JSON bool   `help:"Print one JSON object." name:"json"`
-	File string `arg:"" help:"A JWT of any kind, or a creds file; - is standard input."`
+	File string `arg:"" help:"A creds file or a file with a JWT of any kind, a JWT itself, or - for standard input."`
 }
 
 // inspection is what is said of one JWT: the answer of the API, and what only who has
@@ -37,16 +37,21 @@ type inspection struct {
 	sections []claims.Section
 }
 
+// Help is printed by --help.
+func (inspectCommand) Help() string {
+	return `Examples:
+
+  chancery inspect client.creds
+  chancery inspect ORDERS.jwt --json | jq .chain`
+}
+
 func (c *inspectCommand) run(ctx context.Context, env environment) error {
 	document, err := readDocument(env, c.File)
 	if err != nil {
 		return err
 	}
-	text, seed, err := claims.FindJWT(document.Reveal())
+	text, seed, err := findJWT(document)
 	if err != nil {
-		if seed {
-			err = fmt.Errorf("%w, only a private key (seed)", err)
-		}
 		return err
 	}
 	answer := inspection{Seed: seed}
@@ -56,13 +61,7 @@ func (c *inspectCommand) run(ctx context.Context, env environment) error {
 	} else if err := c.inspect(ctx, env, token, &answer); err != nil {
 		return err
 	}
-	err = nil
-	if c.JSON {
-		err = printJSON(env, answer)
-	} else {
-		answer.print(newPage(env))
-	}
-	return errors.Join(err, no(!answer.Valid || answer.broken()))
+	return errors.Join(printAnswer(env, c.JSON, answer), no(!answer.Valid || answer.broken()))
 }
 
 // inspect looks up who issued the JWT. That there is nothing to look it up in is no
@@ -217,9 +216,12 @@ func (p page) problems(problems []api.ClaimsProblem) {
 // around it.
 const maxDocument = 2 << 20
 
-// readDocument reads a file, or standard input for -. Since it may hold a seed it is a
-// secret.
+// readDocument takes a JWT as it is, reads a file, or standard input for -. Since it may
+// hold a seed it is a secret.
 func readDocument(env environment, name string) (claims.Secret, error) {
+	if strings.HasPrefix(name, "eyJ") && strings.Count(name, ".") == 2 {
+		return claims.NewSecret(name), nil
+	}
 	in := env.stdin
 	if name != "-" {
 		f, err := os.Open(name)
@@ -238,4 +240,14 @@ func readDocument(env environment, name string) (claims.Secret, error) {
 		return claims.Secret{}, errors.New("the file has more than 2 MiB, so it is no JWT and no creds file")
 	}
 	return claims.NewSecret(string(text)), nil
+}
+
+// findJWT returns the one JWT of a document, and whether a seed is in there too. Who
+// took the wrong file, that of a key, is told so.
+func findJWT(document claims.Secret) (text string, seed bool, err error) {
+	text, seed, err = claims.FindJWT(document.Reveal())
+	if errors.Is(err, claims.ErrNoJWT) && seed {
+		err = fmt.Errorf("%w, only a private key (seed)", err)
+	}
+	return text, seed, err
 }

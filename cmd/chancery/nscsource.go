@@ -33,8 +33,8 @@ type nscConfig struct {
 }
 
 // openNSC reads the store of an operator below dir, "" for nsc's usual place. Without
-// an operator's name it is the first that suits, or else the one that nsc is set to, or
-// the only one. What could not be read of it is said on standard error.
+// an operator's name it is the only one that suits, where several do the one that nsc is
+// set to among them, and where none does the one that nsc is set to, or the only one. What could not be read of it is said on standard error.
 func openNSC(env environment, dir, operator string, suits func(*nsc.Store) bool) (*nscSource, error) {
 	config := readNSCConfig(env)
 	places := []string{config.StoreRoot}
@@ -93,15 +93,27 @@ func (d nscDir) choose(suits func(*nsc.Store) bool) (*nscSource, error) {
 	if i := slices.Index(names, d.set); i > 0 { // it comes first
 		names = slices.Insert(slices.Delete(names, i, i+1), 0, d.set)
 	}
+	var suitable []*nscSource
 	for _, name := range names {
 		if len(names) == 1 || suits == nil {
 			break
 		}
 		if n, err := d.read(name); err == nil && suits(n.store) {
-			return n, nil
+			if name == d.set {
+				return n, nil
+			}
+			suitable = append(suitable, n)
 		}
 	}
 	switch {
+	case len(suitable) == 1:
+		return suitable[0], nil
+	case len(suitable) > 1: // names are not unique; keys are
+		var several []string
+		for _, n := range suitable {
+			several = append(several, n.store.Name)
+		}
+		names = several
 	case len(names) == 0:
 		return nil, usage(fmt.Errorf("%s holds no store of nsc; --nsc takes nsc's data directory or its stores directory", d.name))
 	case len(names) == 1 || names[0] == d.set:

@@ -104,6 +104,12 @@ func TestSourceRules(t *testing.T) { //nolint:paralleltest // it changes the wor
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
+	must(t, os.MkdirAll(".chancery", 0o700))
+	must(t, os.WriteFile(".chancery/context.json", []byte(`{"url":"http://127.0.0.1:1","token_file":"token"}`), 0o600))
+	code, _, errs := inProcessWith(t, atNoon(home, "who", "pub", "x"))
+	if code != exitUnreachable || !strings.Contains(errs, "cannot be reached: dial tcp") || !strings.Contains(errs, "use --nsc DIR") {
+		t.Errorf("a Chancery that is not running: exit code %d: %s", code, errs)
+	}
 }
 
 // nsc's configuration may name stores elsewhere, be damaged, or stand in the directories
@@ -149,6 +155,7 @@ func TestDocuments(t *testing.T) {
 		must(t, os.WriteFile(p, []byte(text), 0o600))
 		return p
 	}
+	both := filepath.Join(nscHome(t), ".local/share/nats/nsc")
 	users := filepath.Join(home, ".local/share/nats/nsc/stores/acme/accounts/ORDERS/users")
 	svc, err := os.ReadFile(filepath.Join(users, "svc.jwt"))
 	must(t, err)
@@ -167,6 +174,15 @@ func TestDocuments(t *testing.T) {
 		"the same in JSON":          {[]string{"inspect", "--json", filepath.Join(dir, "flipped")}, exitNo, `"valid": false`},
 		"creds that are flipped":    {[]string{"inspect", write("creds", "-----BEGIN NATS USER JWT-----\n"+good[:len(good)-10]+"AAAAAAAAAA\n------END NATS USER JWT------\n"+newSeed(t)+"\n")}, exitNo, "holds a private key"},
 		"expired, of nobody":        {[]string{"inspect", write("expired", encode(t, expired))}, exitOK, "a nats-server refuses it: It expired at"},
+		"inspect a JWT itself":      {[]string{"inspect", good}, exitOK, "by the account ORDERS  trusted"},
+		"two JWTs and two seeds":    {[]string{"inspect", write("two", good+"\n"+newSeed(t)+"\n"+encode(t, expired)+"\n"+newSeed(t))}, exitFailure, "more than one JWT\n"},
+		"explain a key's file":      {[]string{"explain", write("key", newSeed(t))}, exitFailure, "only a private key (seed)"},
+		"explain another system's":  {[]string{"explain", write("other", hs256)}, exitNo, "it is not a JWT of NATS."},
+		"explain an account":        {[]string{"explain", filepath.Join(users, "../ORDERS.jwt")}, exitNo, "→ Give the client a creds file, or the user JWT"},
+		"a type in small letters":   {[]string{"explain", good, "--type", "mqtt"}, exitOK, "All types are allowed."},
+		"a name in two stores":      {[]string{"can", "pub", "x", "--as", "SYS/sys", "--nsc", both}, exitUsage, "several operators: name one with --operator (acme, vault)"},
+		"a name in one of two":      {[]string{"can", "pub", "x", "--as", "ALPHA/app", "--nsc", both}, exitOK, "the nsc store vault in"},
+		"examples in the help":      {[]string{"can", "--help"}, exitOK, "chancery can pub orders.new --as ORDERS/svc"},
 		"a JWT as the argument":     {[]string{"explain", good}, exitOK, "cannot know"},
 		"a flag that does not hold": {[]string{"inspect", filepath.Join(users, "svc.jwt"), "--operator", "nobody"}, exitUsage, "no nsc store"},
 		"explain without a source":  {[]string{"explain", good, "--nsc", dir}, exitUsage, "holds no store"},
@@ -191,6 +207,26 @@ func TestDocuments(t *testing.T) {
 	code, _, errs := inProcessWith(t, atNoon(home, "can", "pub", "x", "--as", "ORDERS/UCFH62XPD2E4ZRWC77USCB4IG2HJHBSX4G6O3MWJ626TOZO5BPJICXFD"))
 	if code != exitUsage || !strings.Contains(errs, "several users") {
 		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// hs256 is a JWT of another system, as they are everywhere.
+const hs256 = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c"
+
+// An answer that could not be written is a failure, not a yes.
+func TestAnswerNotWritten(t *testing.T) {
+	t.Parallel()
+	home := nscHome(t)
+	for _, args := range [][]string{{"who", "pub", "x"}, {"who", "pub", "x", "--json"}, {"can", "pub", "x", "--as", "SYS/sys"}} {
+		closed, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		must(t, err)
+		must(t, closed.Close())
+		var errs strings.Builder
+		env := atNoon(home, args...)
+		env.stdout, env.stderr = closed, &errs
+		if code := run(t.Context(), env); code != exitFailure || !strings.Contains(errs.String(), "file already closed") {
+			t.Errorf("%v: exit code %d: %s", args, code, errs.String())
+		}
 	}
 }
 
@@ -261,7 +297,8 @@ func TestThroughTheAPI(t *testing.T) {
 		"explain a stranger":      {[]string{"explain", foreign, "--json"}, token, exitNo, []string{`"verdict": "refused"`, `"failed_check": "account_found"`}},
 		"who":                     {[]string{"who", "sub", "_INBOX.x"}, token, exitOK, []string{" users may subscribe to _INBOX.x"}},
 		"who, JSON":               {[]string{"who", "pub", "$NRG.x", "--json"}, token, exitNo, []string{`"users": []`}},
-		"can, a user of nobody's": {[]string{"can", "pub", "x", "--as", "NONE/none"}, token, exitFailure, []string{"chancery: "}},
+		"can, a user of nobody's": {[]string{"can", "pub", "x", "--as", "NONE/none"}, token, exitUsage, []string{"There is no such account. (req_"}},
+		"explain what is no JWT":  {[]string{"explain", hs256}, token, exitNo, []string{"refused: ", "it is not a JWT of NATS."}},
 		"can, a wildcard":         {[]string{"can", "pub", "x.>", "--as", "NONE/none"}, token, exitUsage, []string{"without the wildcards"}},
 		"a token that is wrong":   {[]string{"who", "pub", "x"}, stale, exitForbidden, []string{"chancery: "}},
 		"an operator":             {[]string{"who", "pub", "x", "--operator", "acme"}, token, exitUsage, []string{"--operator tells"}},
@@ -289,6 +326,9 @@ func TestThroughTheAPI(t *testing.T) {
 	var can canAnswer
 	if err := json.Unmarshal([]byte(out), &can); err != nil || can.Access != "allowed" || can.User != who.Users[0].User {
 		t.Errorf("%v: %s", err, out)
+	}
+	if code, _, errs := inProcessWith(t, atNoon("", "who", "pub", "x", "--url", "127.0.0.1:1", "--token-file", token)); code != exitUsage || !strings.Contains(errs, "written like https://") {
+		t.Errorf("exit code %d: %s", code, errs)
 	}
 	if code, _, errs := inProcessWith(t, atNoon("", "who", "pub", "x", "--url", "http://127.0.0.1:1", "--token-file", token)); code != exitUnreachable {
 		t.Errorf("exit code %d: %s", code, errs)

@@ -12,7 +12,7 @@ import (
 // sourceFlags say where a command looks operators, accounts and users up.
 type sourceFlags struct {
 	NSC      string `name:"nsc" help:"Look things up in the stores of nsc in this directory; without it nsc's usual place." type:"path" placeholder:"DIR"`
-	Operator string `help:"Name of the operator among several stores of nsc; without it the one that knows the account, or that nsc is set to." placeholder:"NAME"`
+	Operator string `help:"Name of the operator among several stores of nsc; without it the one that nsc is set to, or the only one that knows the account." placeholder:"NAME"`
 	clientFlags
 }
 
@@ -29,7 +29,7 @@ var errNoSource = usage(errors.New("there is nothing to look accounts up in: nsc
 
 // source decides where to look: an explicit flag, or else the .chancery of the
 // working directory, or else nsc's usual place. Of several stores of nsc, and without
-// --operator, it is the first that suits; nil: the one that nsc is set to.
+// --operator, it is one that suits; nil: the one that nsc is set to.
 func (f sourceFlags) source(env environment, suits func(*nsc.Store) bool) (*source, error) {
 	remote := f.URL != "" || f.TokenFile != ""
 	switch {
@@ -37,6 +37,9 @@ func (f sourceFlags) source(env environment, suits func(*nsc.Store) bool) (*sour
 		return nil, usage(errors.New("--operator tells the stores of nsc apart; a running Chancery finds the operator by itself"))
 	case f.NSC == "" && f.Operator == "" && (remote || exists(filepath.Join(".chancery", "context.json"))):
 		c, err := f.client(env)
+		if err == nil && !remote {
+			c.instead = "; .chancery names it, use --nsc DIR to look in a store of nsc instead"
+		}
 		return &source{api: c}, err
 	}
 	n, err := openNSC(env, f.NSC, f.Operator, suits)

@@ -74,6 +74,20 @@ func plain(s string) string {
 	}, s))
 }
 
+// printAnswer writes an answer at once, for people or as one JSON object, so that a
+// failure to write it is noticed.
+func printAnswer(env environment, asJSON bool, answer interface{ print(p page) }) error {
+	if asJSON {
+		return printJSON(env, answer)
+	}
+	var b strings.Builder
+	p := newPage(env)
+	p.w = &b
+	answer.print(p)
+	_, err := io.WriteString(env.stdout, b.String())
+	return err
+}
+
 // printJSON writes one object. Claims hold what somebody wrote into them: seeds and
 // JWTs in it are not printed.
 func printJSON(env environment, v any) error {
