@@ -117,6 +117,14 @@ func blastRows() []blastRow {
 		{name: "scoped key removed", after: func(c *blastCase) { delete(c.SigningKeys, c.scoped.id) }, users: everyKind(), fates: fate(stays, refusedNow, stays)},
 		{name: "a bearer refused and revoked", after: func(c *blastCase) { c.Limits.DisallowBearer = true; everybody(c) }, users: []visitor{{name: "b", signer: plainKey, edit: bearerUser}}, fates: fate(refusedNow)},
 		{name: "a user revoked with its key", after: func(c *blastCase) { everybody(c); delete(c.SigningKeys, c.plain.id) }, users: three(plainKey), fates: fate(refusedNow, refusedNow, refusedNow)},
+		{
+			name: "another field, with a template on the identity key", before: func(c *blastCase) {
+				s := *c.scope
+				s.Key, s.Template.Subs = c.identity.id, 2
+				c.SigningKeys.AddScopedSigner(&s)
+			},
+			after: func(c *blastCase) { c.Description = "new" }, users: []visitor{{name: "a", signer: identityKey, subs: 2}}, fates: fate(stays),
+		},
 		{name: "key added", after: func(c *blastCase) { c.SigningKeys.Add(c.other.id) }, users: everyKind(), fates: fate(stays, stays, stays)},
 		{name: "template changed", after: func(c *blastCase) { c.scope.Template.Pub.Allow.Add("x") }, users: everyKind(), fates: fate(stays, reconnects, stays)},
 		{name: "template's description changed", after: func(c *blastCase) { c.scope.Description = "new" }, users: everyKind(), fates: fate(stays, reconnects, stays)},
