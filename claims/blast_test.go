@@ -307,10 +307,10 @@ func TestBlastReasons(t *testing.T) {
 		{CID: 3, IssuerKey: signer.id, User: &claims.ConnectedUser{Subscriptions: -1, Bearer: true}},
 		{CID: 4, IssuerKey: signer.id, UserKey: newPair(t, claims.KindUser).id},
 	}
-	live = append(live, claims.Connection{CID: 5, IssuerKey: signer.id, User: live[2].User})
+	live = append(live, claims.Connection{CID: 5, IssuerKey: signer.id, User: live[2].User}, claims.Connection{CID: 6, IssuerKey: other.id, User: user})
 	want := []claims.Reason{
 		{Effect: claims.Effect{Fate: claims.FateRefused, Why: "The account refuses bearer tokens.", ServerSays: "Authorization Violation"}, Connections: 3},
-		{Effect: claims.Effect{Fate: claims.FateRefused, Why: "The signing key of its credential is removed."}, Connections: 1},
+		{Effect: claims.Effect{Fate: claims.FateRefused, Why: "The signing key of its credential is removed."}, Connections: 2},
 	}
 	if diff := cmp.Diff(want, claims.BlastRadius(before, after, live).Reasons()); diff != "" {
 		t.Error(diff)

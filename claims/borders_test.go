@@ -326,3 +326,31 @@ func TestDiffAtTheBorders(t *testing.T) {
 		t.Errorf("%+v", changes)
 	}
 }
+
+// A strict server takes an activation of the identity key where that alone says who issued it, and of a scoped key.
+func TestChainOfActivations(t *testing.T) {
+	t.Parallel()
+	o := jwt.NewOperatorClaims(newPair(t, claims.KindOperator).id)
+	o.StrictSigningKeyUsage = true
+	o.SigningKeys.Add(newPair(t, claims.KindOperator).id)
+	a := jwt.NewAccountClaims(newPair(t, claims.KindAccount).id)
+	a.Issuer = o.SigningKeys[0]
+	scope := jwt.NewUserScope()
+	scope.Key = newPair(t, claims.KindAccount).id
+	a.SigningKeys.AddScopedSigner(scope)
+	for name, c := range map[string]struct {
+		issuer, account, why string
+		state                claims.LinkState
+	}{
+		"identity":        {a.Subject, "", "The account's identity key signed.", claims.LinkTrusted},
+		"identity, named": {a.Subject, a.Subject, "The account's identity key signed, but the operator demands signing keys (strict).", claims.LinkBroken},
+		"scoped":          {scope.Key, a.Subject, "A scoped signing key of the account signed.", claims.LinkTrusted},
+	} {
+		x := jwt.NewActivationClaims(newPair(t, claims.KindAccount).id)
+		x.Issuer, x.IssuerAccount = c.issuer, c.account
+		links := claims.Chain(x, func(string) *jwt.AccountClaims { return a }, []*jwt.OperatorClaims{o})
+		if links[0].State != c.state || links[0].Why != c.why {
+			t.Errorf("%s: %+v", name, links[0])
+		}
+	}
+}
