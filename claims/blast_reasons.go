@@ -180,7 +180,7 @@ func (u *update) subscriptions(c Connection) Effect {
 	if c.User != nil {
 		limit = c.User.Subscriptions
 	}
-	if s := asRead(u.after.SigningKeys[c.IssuerKey]); s != nil && !c.callout() {
+	if s := asRead(u.after.SigningKeys[c.IssuerKey]); s != nil && !c.callout() && c.IssuerKey != u.after.Subject {
 		limit = s.Template.Subs
 	}
 	limit = lower(limit, u.after.Limits.Subs)

@@ -115,6 +115,16 @@ func blastRows() []blastRow {
 		{name: "data lowered", after: func(c *blastCase) { c.Limits.Data = 1 }, users: three(plainKey), fates: fate(stays, stays, stays)},
 		{name: "plain key removed", after: func(c *blastCase) { delete(c.SigningKeys, c.plain.id) }, users: everyKind(), fates: fate(refusedNow, stays, stays)},
 		{name: "scoped key removed", after: func(c *blastCase) { delete(c.SigningKeys, c.scoped.id) }, users: everyKind(), fates: fate(stays, refusedNow, stays)},
+		{name: "a bearer refused and revoked", after: func(c *blastCase) { c.Limits.DisallowBearer = true; everybody(c) }, users: []visitor{{name: "b", signer: plainKey, edit: bearerUser}}, fates: fate(refusedNow)},
+		{name: "a user revoked with its key", after: func(c *blastCase) { everybody(c); delete(c.SigningKeys, c.plain.id) }, users: three(plainKey), fates: fate(refusedNow, refusedNow, refusedNow)},
+		{
+			name: "another field, with a template on the identity key", before: func(c *blastCase) {
+				s := *c.scope
+				s.Key, s.Template.Subs = c.identity.id, 2
+				c.SigningKeys.AddScopedSigner(&s)
+			},
+			after: func(c *blastCase) { c.Description = "new" }, users: []visitor{{name: "a", signer: identityKey, subs: 2}}, fates: fate(stays),
+		},
 		{name: "key added", after: func(c *blastCase) { c.SigningKeys.Add(c.other.id) }, users: everyKind(), fates: fate(stays, stays, stays)},
 		{name: "template changed", after: func(c *blastCase) { c.scope.Template.Pub.Allow.Add("x") }, users: everyKind(), fates: fate(stays, reconnects, stays)},
 		{name: "template's description changed", after: func(c *blastCase) { c.scope.Description = "new" }, users: everyKind(), fates: fate(stays, reconnects, stays)},
@@ -297,9 +307,10 @@ func TestBlastReasons(t *testing.T) {
 		{CID: 3, IssuerKey: signer.id, User: &claims.ConnectedUser{Subscriptions: -1, Bearer: true}},
 		{CID: 4, IssuerKey: signer.id, UserKey: newPair(t, claims.KindUser).id},
 	}
+	live = append(live, claims.Connection{CID: 5, IssuerKey: signer.id, User: live[2].User}, claims.Connection{CID: 6, IssuerKey: other.id, User: user})
 	want := []claims.Reason{
-		{Effect: claims.Effect{Fate: claims.FateRefused, Why: "The account refuses bearer tokens.", ServerSays: "Authorization Violation"}, Connections: 2},
-		{Effect: claims.Effect{Fate: claims.FateRefused, Why: "The signing key of its credential is removed."}, Connections: 1},
+		{Effect: claims.Effect{Fate: claims.FateRefused, Why: "The account refuses bearer tokens.", ServerSays: "Authorization Violation"}, Connections: 3},
+		{Effect: claims.Effect{Fate: claims.FateRefused, Why: "The signing key of its credential is removed."}, Connections: 2},
 	}
 	if diff := cmp.Diff(want, claims.BlastRadius(before, after, live).Reasons()); diff != "" {
 		t.Error(diff)

@@ -97,6 +97,10 @@ func byOperator(a *jwt.AccountClaims, operators []*jwt.OperatorClaims) Link {
 func underAccount(c jwt.Claims, account func(string) *jwt.AccountClaims, operators []*jwt.OperatorClaims) []Link {
 	issuer := c.Claims().Issuer
 	_, user := c.(*jwt.UserClaims)
+	// A server looks for the key of an activation only where the account is named
+	// (accounts.go: isIssuerClaimTrusted).
+	activation, _ := c.(*jwt.ActivationClaims)
+	named := activation != nil && activation.IssuerAccount != ""
 	l := Link{Kind: KindAccount, Key: Above(c), Signer: issuer, State: LinkUnknown, Why: "The account is not known here."}
 	a := account(l.Key)
 	if a == nil {
@@ -116,7 +120,7 @@ func underAccount(c jwt.Claims, account func(string) *jwt.AccountClaims, operato
 		l.State, l.Why = LinkTrusted, "A signing key of the account signed."
 	case issuer != a.Subject:
 		l.State, l.Why = LinkBroken, "The account does not have this signing key, or no longer."
-	case user && strictOperator(top, operators):
+	case (user || named) && strictOperator(top, operators):
 		l.State, l.Why = LinkBroken, "The account's identity key signed, but the operator demands signing keys (strict)."
 	default:
 		l.State, l.Why = LinkTrusted, "The account's identity key signed."

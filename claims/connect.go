@@ -35,8 +35,8 @@ func SourceAllowed(cidrs []string, host string) bool {
 // HoursAllowed tells whether a nats-server lets a user with these connect hours in
 // at a moment, and for how long: until then, since the server closes the connection
 // when the hours end. An empty list allows always, with until 0. location is the
-// user's times_location; when that is "" at is taken in its own time zone, as the
-// server takes its own. A malformed range or location refuses everything.
+// user's times_location; when that is "" or Local at is taken in its own time zone, as
+// the server takes its own. A malformed range or location refuses everything.
 //
 // The rule is that of nats-server's validateTimesAt: both ends are exclusive, an
 // end before its start crosses midnight, and equal ends allow nothing. The ends
@@ -46,7 +46,7 @@ func HoursAllowed(times []jwt.TimeRange, location string, at time.Time) (ok bool
 	if len(times) == 0 {
 		return true, 0
 	}
-	if location != "" {
+	if !serverZone(location) {
 		zone, err := time.LoadLocation(location)
 		if err != nil {
 			return false, 0
@@ -68,6 +68,10 @@ func HoursAllowed(times []jwt.TimeRange, location string, at time.Time) (ok bool
 	}
 	return ok, until
 }
+
+// serverZone tells whether connect hours are in the time zone of whichever server
+// is asked: time.LoadLocation, which reads the location there, takes Local for it.
+func serverZone(location string) bool { return location == "" || location == "Local" }
 
 // onDay returns the moment of a wall-clock time HH:MM:SS on the day of at.
 func onDay(clock string, at time.Time) (time.Time, error) {

@@ -116,6 +116,8 @@ type replay struct {
 	token string
 	// user is nil until its JWT is decoded. Its limits become those of the template.
 	user *jwt.UserClaims
+	// ownSubs is the limit of subscriptions in the user JWT itself.
+	ownSubs int64
 	// account is nil until its JWT is found and is the account that was asked for.
 	account *jwt.AccountClaims
 	// bound is set once the account is known to have made the user; only then are
@@ -185,7 +187,7 @@ var steps = []step{
 	{"not_revoked", "The user is not revoked", "User authentication revoked", needAccount, (*replay).notRevoked},
 	{"source_network", "The client's address is in an allowed network", "Bad src Ip ", needBound, (*replay).sourceNetwork},
 	{"connect_hours", "It is within the connect hours", "Outside connect times", needBound, (*replay).connectHours},
-	{"connection_limit", "The account has room for the connection", "maximum account active connections exceeded", needAccount, (*replay).connectionLimit},
+	{"connection_limit", "The account has room for the connection", "maximum account active connections exceeded|Maximum Account Connections Exceeded", needAccount, (*replay).connectionLimit},
 	{"subscription_limit", "The user may have a subscription", "maximum subscriptions exceeded", needBound, (*replay).subscriptionLimit},
 	{"auth_callout", "No auth callout has to agree", "Authorization callout response not received in time on account ", needAccount, (*replay).authCallout},
 }

@@ -63,6 +63,9 @@ func (r *replay) nonceSigned() finding {
 	switch by := r.attempt.SignedBy; {
 	case r.user.BearerToken:
 		return pass("A bearer need not.")
+	case mqtt(r.attempt.Type):
+		return fail("The client connects by MQTT, which has no way to sign, and the user is no bearer.",
+			"Issue credentials that are a bearer token.", "Connect by another protocol.")
 	case !nkeys.IsValidPublicKey(r.user.Subject):
 		return fail("The user JWT names no public key to check the signature with.", "Issue new credentials.")
 	case by == "":
@@ -126,14 +129,14 @@ func (r *replay) connectHours() finding {
 	if len(times) == 0 {
 		return pass("All hours are allowed.")
 	}
-	if location == "" {
+	if serverZone(location) {
 		if r.view.Zone == nil {
 			return unknown("Allowed is " + list(hours(times)) + " in the server's own time zone, which is not known.")
 		}
 		at = at.In(r.view.Zone)
 	}
 	where := location
-	if where == "" {
+	if serverZone(location) {
 		where = r.view.Zone.String()
 	}
 	facts := fmt.Sprintf("Allowed is %s in %s", list(hours(times)), Redact(where))
@@ -188,21 +191,32 @@ func roomFor(what string, limit int64, live int) finding {
 }
 
 // subscriptionLimit finds the limit of 0: a server takes it for reached and closes
-// the connection right after admitting it. MQTT escapes the user's own limit.
+// the connection right after admitting it. MQTT escapes the user's own limit. Where the
+// account's identity key carries a template, the limit of the JWT itself holds
+// (client.go: applyAccountLimits), and that is 0.
 func (r *replay) subscriptionLimit() finding {
 	if r.account.Limits.Subs != jwt.NoLimit && r.account.Limits.Subs <= 0 {
 		return fail("The account allows no subscription; a server then closes every connection.", "Raise the account's limit of subscriptions, or set it to -1.")
 	}
-	if r.user.Subs == jwt.NoLimit || r.user.Subs > 0 {
+	subs := r.user.Subs
+	if r.user.IssuerAccount == "" || r.user.IssuerAccount == r.user.Issuer {
+		subs = r.ownSubs
+	}
+	if subs == jwt.NoLimit || subs > 0 {
 		return pass("It may.")
 	}
-	switch r.attempt.Type {
-	case jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS:
+	switch is := r.attempt.Type; {
+	case mqtt(is):
 		return pass("A server does not apply the user's limit of 0 to MQTT.")
-	case "":
+	case is == "":
 		return unknown("The user may have no subscription, which only MQTT survives; how the client connects is not known.")
 	}
 	return fail("The user may have no subscription; a server then closes the connection.", "Raise the user's limit of subscriptions, or set it to -1.")
+}
+
+// mqtt tells whether a connection type is one of MQTT.
+func mqtt(kind string) bool {
+	return kind == jwt.ConnectionTypeMqtt || kind == jwt.ConnectionTypeMqttWS
 }
 
 // callout tells whether the account's auth callout has the last word.

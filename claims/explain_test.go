@@ -1,7 +1,6 @@
 package claims_test
 
 import (
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,7 +95,26 @@ func explainStrictUsage(t *testing.T, provoked *sync.Map) {
 		c.signer = c.identity
 		s.admitted(t, c, "issuer_known")
 	}
-	c := lax.newTrial(t)
+	// With strict usage it rules.
+	c := strict.newTrial(t)
+	c.signer = c.identity
+	by := claims.NewPermissionLimits()
+	by.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeMqtt}
+	c.scoped(by)
+	strict.refused(t, c, "connection_type_allowed")
+	// Of two operators only the one that signed the account counts.
+	other := newPair(t, claims.KindOperator)
+	two := newStage(t, func(o *server.Options) {
+		o.TrustedOperators[0].StrictSigningKeyUsage = false
+		second := jwt.NewOperatorClaims(other.id)
+		second.StrictSigningKeyUsage, second.SystemAccount = true, o.SystemAccount
+		second.SigningKeys.Add(newPair(t, claims.KindOperator).id)
+		o.TrustedOperators = append(o.TrustedOperators, second)
+	})
+	c = two.newTrial(t)
+	c.signer, c.user.IssuerAccount = c.identity, ""
+	two.admitted(t, c, "issuer_known")
+	c = lax.newTrial(t)
 	c.signer = c.identity
 	p := claims.NewPermissionLimits()
 	p.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeMqtt}
@@ -280,56 +298,6 @@ func wellFormed(t *testing.T, e claims.Explanation, c *trial) {
 			sentence(x.ID, f)
 		}
 	}
-}
-
-// agrees fails the test unless Explain says what the client experiences, for the reason that the server logs.
-func (s *stage) agrees(t *testing.T, c *trial) {
-	t.Helper()
-	e, o := s.play(t, c)
-	if (o.err == nil) != (e.Verdict == claims.VerdictAdmitted) || (o.err != nil) != (e.Verdict == claims.VerdictRefused) {
-		t.Errorf("%v and %s: %s", o.err, e.Verdict, e.Summary)
-	}
-	if e.Failed != nil {
-		pattern := e.Failed.ServerLog
-		for _, x := range e.Checks[:slices.IndexFunc(e.Checks, func(x claims.Check) bool { return x.ID == e.Failed.ID })] {
-			if x.Result == claims.ResultUnknown {
-				pattern += "|" + x.ServerLog
-			}
-		}
-		if s.log.wait(o.from, pattern) == "" {
-			t.Errorf("no line %q of %s in\n%s", pattern, e.Failed.ID, strings.Join(s.log.lines[o.from:], "\n"))
-		}
-	}
-	wellFormed(t, e, c)
-}
-
-// Of two things that are wrong, the one that the server finds first is the reason.
-func TestExplainOrder(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	all := map[string]provocation{} // one for each check
-	everything := provocations()
-	for _, name := range slices.Sorted(maps.Keys(everything)) {
-		all[everything[name].check] = everything[name]
-	}
-	pairs := 0
-	for a, p := range all {
-		for b, q := range all {
-			if a >= b {
-				continue
-			}
-			pairs++
-			t.Run(a+" and "+b, func(t *testing.T) {
-				c := s.newTrial(t)
-				p.prepare(t, c)
-				q.prepare(t, c)
-				p.spoil(t, c)
-				q.spoil(t, c)
-				s.agrees(t, c)
-			})
-		}
-	}
-	t.Logf("order: %d of %d pairs", pairs, pairs)
 }
 
 // Connect hours and source networks are those of the server, wherever it is now.

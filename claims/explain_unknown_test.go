@@ -14,7 +14,7 @@ import (
 )
 
 // restricted is an attempt of a user with whom everything depends on something, and the view of the server.
-func restricted(t testing.TB) (claims.Attempt, claims.ServerView) {
+func restricted(t testing.TB, edits ...func(*jwt.UserClaims, *jwt.AccountClaims)) (claims.Attempt, claims.ServerView) {
 	t.Helper()
 	operator, account, signer := newPair(t, claims.KindOperator), newPair(t, claims.KindAccount), newPair(t, claims.KindAccount)
 	key, now := newPair(t, claims.KindUser), time.Unix(1_790_000_000, 0)
@@ -31,6 +31,9 @@ func restricted(t testing.TB) (claims.Attempt, claims.ServerView) {
 	u.Times = []jwt.TimeRange{{Start: "00:00:00", End: "23:59:59"}}
 	u.Pub.Allow.Add(strings.Repeat("a", 2100))
 	u.Subs = 5
+	for _, edit := range edits {
+		edit(u, a)
+	}
 	token, err := u.Encode(signer)
 	if err != nil {
 		t.Fatal(err)

@@ -22,10 +22,10 @@ func (r *replay) connectLine() finding {
 	if most == 0 {
 		most = defaultControlLine
 	}
-	switch r.attempt.Type {
-	case jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS:
+	switch is := r.attempt.Type; {
+	case mqtt(is):
 		return pass("MQTT has no CONNECT line.")
-	case jwt.ConnectionTypeLeafnode, jwt.ConnectionTypeLeafnodeWS:
+	case is == jwt.ConnectionTypeLeafnode, is == jwt.ConnectionTypeLeafnodeWS:
 		most *= leafLineFactor
 	}
 	size := len(r.attempt.Token)
@@ -59,12 +59,12 @@ func (r *replay) jwtDecodes() finding {
 	}
 	user, err := jwt.DecodeUserClaims(r.token)
 	if err == nil {
-		r.user = user
+		r.user, r.ownSubs = user, user.Subs
 		return pass("The signature of " + keyName(user.Issuer) + " is right.")
 	}
 	if r.view.DefaultSentinel != "" {
 		if user, err := jwt.DecodeUserClaims(r.view.DefaultSentinel); err == nil {
-			r.token, r.user = r.view.DefaultSentinel, user
+			r.token, r.user, r.ownSubs = r.view.DefaultSentinel, user, user.Subs
 			return pass("What was sent is no user JWT that can be read; the server uses its default sentinel instead.")
 		}
 	}

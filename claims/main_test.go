@@ -5,12 +5,17 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
+	"go.uber.org/goleak"
 
 	"chancery/claims"
 	"chancery/store/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+// The jetstream package of nats.go 1.55.0 waits for ever on a channel that its clean-up sets to nil, when the
+// clean-up after a refused upload comes before the goroutine has read it.
+func TestMain(m *testing.M) {
+	storetest.Main(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+}
 
 // pair is a key pair and its public key.
 type pair struct {

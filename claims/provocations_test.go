@@ -99,6 +99,7 @@ func provocations() map[string]provocation {
 			func(_ *testing.T, c *trial) { c.user.AllowedConnectionTypes = jwt.StringList{"MQTT", "WEBSOCKET"} },
 		},
 		"the seed of somebody else": {"nonce_signed", nothing, func(t *testing.T, c *trial) { c.holder = newPair(t, claims.KindUser) }},
+		"no bearer over MQTT":       {"nonce_signed", func(_ *testing.T, c *trial) { c.user.BearerToken, c.kind = true, jwt.ConnectionTypeMqtt }, func(_ *testing.T, c *trial) { c.user.BearerToken = false }},
 		"a subject that is no key": {"nonce_signed", nothing, func(t *testing.T, c *trial) {
 			c.mangleToken = func(token string) string {
 				return resigned(t, tampered(token, func(m map[string]any) { m["sub"] = "MOON" }), c.signer)
@@ -128,8 +129,20 @@ func provocations() map[string]provocation {
 		"a suspended account":              {"connection_limit", nothing, func(_ *testing.T, c *trial) { c.account.Limits.Conn = 0 }},
 		"a full account":                   {"connection_limit", func(_ *testing.T, c *trial) { c.account.Limits.Conn, c.live = 2, 1 }, func(_ *testing.T, c *trial) { c.live = 2 }},
 		"a limit below -1":                 {"connection_limit", nothing, func(_ *testing.T, c *trial) { c.account.Limits.Conn = -2 }},
+		"a suspended account, MQTT":        {"connection_limit", func(_ *testing.T, c *trial) { c.user.BearerToken, c.kind = true, jwt.ConnectionTypeMqtt }, func(_ *testing.T, c *trial) { c.account.Limits.Conn = 0 }},
 		"no leaf nodes":                    {"connection_limit", func(_ *testing.T, c *trial) { c.kind = jwt.ConnectionTypeLeafnode }, func(_ *testing.T, c *trial) { c.account.Limits.LeafNodeConn = 0 }},
+		"no leaf nodes by WebSocket":       {"connection_limit", func(_ *testing.T, c *trial) { c.kind = jwt.ConnectionTypeLeafnodeWS }, func(_ *testing.T, c *trial) { c.account.Limits.LeafNodeConn = -2 }},
 		"a user without subscriptions":     {"subscription_limit", nothing, func(_ *testing.T, c *trial) { c.user.Subs = 0 }},
 		"an account without subscriptions": {"subscription_limit", nothing, func(_ *testing.T, c *trial) { c.account.Limits.Subs = 0 }},
+		"a user's subscriptions below -1":  {"subscription_limit", nothing, func(_ *testing.T, c *trial) { c.user.Subs = -2 }},
+		"an account's below -1":            {"subscription_limit", nothing, func(_ *testing.T, c *trial) { c.account.Limits.Subs = -2 }},
+		"a template on the identity key": {
+			"subscription_limit", func(_ *testing.T, c *trial) { c.scoped(limits()) },
+			func(_ *testing.T, c *trial) { c.signer = c.identity; c.scoped(limits()) },
+		},
+		"a template on the identity key, no issuer account": {
+			"subscription_limit", func(_ *testing.T, c *trial) { c.scoped(limits()) },
+			func(_ *testing.T, c *trial) { c.signer, c.user.IssuerAccount = c.identity, ""; c.scoped(limits()) },
+		},
 	}
 }

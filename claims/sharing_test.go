@@ -82,14 +82,19 @@ func sharings() map[string]sharing {
 		"one's own key in the subject": {position(func(id string) string { return "a." + id }), ""},
 		"another key in the subject":   {position(func(string) string { return "a." + "B" }), "account_token"},
 		"a wildcard for the key":       {func(_ *testing.T, s *share) { s.export.AccountTokenPosition = 2 }, "account_token"},
-		"no token":                     {func(_ *testing.T, s *share) { s.export.TokenReq = true }, "token_required"},
-		"a token":                      {token(asIs), ""},
-		"a token for more":             {token(func(a *claims.Activation) { a.Subject = "a.>" }), ""},
-		"a token for a time to come":   {token(func(a *claims.Activation) { a.Expires = time.Now().Unix() + 3600 }), ""},
-		"a token that has expired":     {token(func(a *claims.Activation) { a.Expires = 1_700_000_001 }), "token_expired"},
-		"a token of tomorrow":          {token(func(a *claims.Activation) { a.NotBefore = time.Now().Unix() + 86400 }), "token_not_yet_valid"},
-		"a token for less":             {token(func(a *claims.Activation) { a.Subject = "a.b" }), "token_wrong_subject"},
-		"a token of the other kind":    {token(func(a *claims.Activation) { a.Kind = 3 - a.Kind }), "token_wrong_kind"},
+		"one's own key comes first": {func(_ *testing.T, s *share) {
+			s.export.Subject, s.export.AccountTokenPosition = "*.b", 1
+			s.published = s.importer.ID + ".b"
+			s.imp.Subject = jwt.Subject(s.published)
+		}, ""},
+		"no token":                   {func(_ *testing.T, s *share) { s.export.TokenReq = true }, "token_required"},
+		"a token":                    {token(asIs), ""},
+		"a token for more":           {token(func(a *claims.Activation) { a.Subject = "a.>" }), ""},
+		"a token for a time to come": {token(func(a *claims.Activation) { a.Expires = time.Now().Unix() + 3600 }), ""},
+		"a token that has expired":   {token(func(a *claims.Activation) { a.Expires = 1_700_000_001 }), "token_expired"},
+		"a token of tomorrow":        {token(func(a *claims.Activation) { a.NotBefore = time.Now().Unix() + 86400 }), "token_not_yet_valid"},
+		"a token for less":           {token(func(a *claims.Activation) { a.Subject = "a.b" }), "token_wrong_subject"},
+		"a token of the other kind":  {token(func(a *claims.Activation) { a.Kind = 3 - a.Kind }), "token_wrong_kind"},
 		"a token for somebody else": {func(t *testing.T, s *share) {
 			s.token(t, s.signer, func(a *claims.Activation) { a.Account = s.exporter.ID })
 		}, "token_wrong_account"},

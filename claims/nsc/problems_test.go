@@ -1,11 +1,13 @@
 package nsc_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -303,5 +305,47 @@ func TestRealDirectory(t *testing.T) {
 	s := read(t, os.DirFS(dir), "acme")
 	if len(s.Problems) != 1 || s.Problems[0].Code != "symbolic_link" || len(s.Accounts) != 5 {
 		t.Errorf("%+v", s.Problems)
+	}
+}
+
+// A link above the directory that is read is not followed either.
+func TestLinkedDirectories(t *testing.T) {
+	t.Parallel()
+	for linked, lost := range map[string]func(*nsc.Store) bool{
+		"stores/acme": func(s *nsc.Store) bool { return len(s.Accounts) == 0 },
+		"keys/keys":   func(s *nsc.Store) bool { return len(s.Keys) == 0 },
+	} {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, unpack(t, "acme")); err != nil {
+			t.Fatal(err)
+		}
+		elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+		if err := os.Rename(filepath.Join(dir, linked), elsewhere); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(elsewhere, filepath.Join(dir, linked)); err != nil {
+			t.Fatal(err)
+		}
+		s := read(t, os.DirFS(dir), "acme")
+		if !lost(s) || !slices.ContainsFunc(s.Problems, func(p nsc.Problem) bool { return p.Code == "symbolic_link" }) {
+			t.Errorf("%s: %d accounts, %d keys, %+v", linked, len(s.Accounts), len(s.Keys), s.Problems)
+		}
+	}
+}
+
+// A file of a seed may be as long as the bound, and no longer.
+func TestLongestKeyFile(t *testing.T) {
+	t.Parallel()
+	for more, code := range map[int]string{0: "", 1: "too_large"} {
+		data := unpack(t, "acme")
+		whole := read(t, data, "acme")
+		id := whole.Operator.Claims().Subject
+		p := "keys/keys/O/" + id[1:3] + "/" + id + ".nk"
+		data[p].Data = append(data[p].Data, bytes.Repeat([]byte("\n"), nsc.MaxKeyFile-len(data[p].Data)+more)...)
+		s := read(t, data, "acme")
+		_, known := s.Keys[id]
+		if known != (code == "") || known != (len(s.Problems) == 0) || !known && s.Problems[0].Code != code {
+			t.Errorf("%d more: %v, %+v", more, known, s.Problems)
+		}
 	}
 }

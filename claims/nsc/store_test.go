@@ -310,3 +310,20 @@ func TestClaimsOfNothing(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A key that two JWTs name is missing once.
+func TestKeyNamedTwiceIsMissingOnce(t *testing.T) {
+	t.Parallel()
+	data := unpack(t, "acme")
+	for p := range data {
+		if strings.HasPrefix(p, "keys/") {
+			delete(data, p)
+		}
+	}
+	const d1 = "stores/acme/accounts/ORDERS/users/d1.jwt"
+	before := len(read(t, data, "acme").Missing)
+	data["stores/acme/accounts/ORDERS/users/d9.jwt"] = data[d1]
+	if after := len(read(t, data, "acme").Missing); after != before {
+		t.Errorf("%d are missing, and %d with a copy of a user", before, after)
+	}
+}

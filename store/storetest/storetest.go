@@ -38,17 +38,15 @@ const (
 func Dialects() []string { return []string{sqlite, postgreSQL} }
 
 // Main is the whole of a package's TestMain: it runs the tests, stops the private
-// PostgreSQL, fails the run when a goroutine outlived it, and exits.
-func Main(m *testing.M) {
+// PostgreSQL, fails the run when a goroutine outlived it but for those in known, and exits.
+func Main(m *testing.M, known ...goleak.Option) {
 	code := m.Run()
 	shared.stop()
 	if n := shared.skipped.Load(); n > 0 {
 		fmt.Fprintf(os.Stderr, "!!! %d tests SKIPPED: %v\n", n, errNoPostgres)
 	}
 	if code == 0 {
-		// nats.go 1.55.0 leaves this one behind when a publisher is cleaned up before its goroutine has started.
-		theirs := goleak.IgnoreAnyFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect")
-		if err := goleak.Find(theirs); err != nil {
+		if err := goleak.Find(known...); err != nil {
 			fmt.Fprintf(os.Stderr, "goroutines outlived the tests: %v\n", err)
 			code = 1
 		}
