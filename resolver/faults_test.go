@@ -88,7 +88,7 @@ func TestFetchThatOvertakesAPush(t *testing.T) {
 func TestFetchThatRollsBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, storetest.SQLite(t))
-	r := w.start(resolver.Hurry{Settle: 3 * time.Second})
+	r := w.start(resolver.Hurry{Settle: 6 * time.Second})
 	servers := w.serve(1)
 	a := w.account("a")
 	u := w.user(a, "u")

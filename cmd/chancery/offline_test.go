@@ -179,7 +179,7 @@ func TestDocuments(t *testing.T) {
 		"explain a key's file":      {[]string{"explain", write("key", newSeed(t))}, exitFailure, "only a private key (seed)"},
 		"explain another system's":  {[]string{"explain", write("other", hs256)}, exitNo, "it is not a JWT of NATS."},
 		"explain an account":        {[]string{"explain", filepath.Join(users, "../ORDERS.jwt")}, exitNo, "→ Give the client a creds file, or the user JWT"},
-		"a type in small letters":   {[]string{"explain", good, "--type", "mqtt"}, exitOK, "All types are allowed."},
+		"a type in small letters":   {[]string{"explain", good, "--type", "mqtt"}, exitNo, "The client connects by MQTT, which has no way to sign"},
 		"a name in two stores":      {[]string{"can", "pub", "x", "--as", "SYS/sys", "--nsc", both}, exitUsage, "several operators: name one with --operator (acme, vault)"},
 		"a name in one of two":      {[]string{"can", "pub", "x", "--as", "ALPHA/app", "--nsc", both}, exitOK, "the nsc store vault in"},
 		"examples in the help":      {[]string{"can", "--help"}, exitOK, "chancery can pub orders.new --as ORDERS/svc"},
