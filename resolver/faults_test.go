@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func TestFetchThatOvertakesAPush(t *testing.T) {
 func TestFetchThatRollsBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, storetest.SQLite(t))
-	r := w.start(resolver.Hurry{Settle: 6 * time.Second})
+	r := w.start(resolver.Hurry{Settle: 3 * time.Second})
 	servers := w.serve(1)
 	a := w.account("a")
 	u := w.user(a, "u")
@@ -111,11 +112,13 @@ func TestFetchThatRollsBack(t *testing.T) {
 	if got := states(w.wait(a, version))["n1"]; got != claims.DeliveryInEffect {
 		t.Errorf("state before the second fetch ends: %s", got)
 	}
+	heard := w.hear(servers[0])
 	slow.release <- struct{}{}
 	if err := receive(t, connected); err != nil {
 		t.Fatal(err)
 	}
-	if w.held(servers[0], a) != old {
+	// The first look at a server that joined may come as late as this, and mend it at once by a push.
+	if w.held(servers[0], a) != old && !slices.Contains(heard(), w.token(a)) {
 		t.Error("the server was not rolled back; if a newer nats-server orders fetches, the second reading may go")
 	}
 	w.settled()
