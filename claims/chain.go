@@ -1,6 +1,10 @@
 package claims
 
-import "github.com/nats-io/jwt/v2"
+import (
+	"cmp"
+
+	"github.com/nats-io/jwt/v2"
+)
 
 // LinkState is what is known of one link of a chain of trust.
 type LinkState string
@@ -33,16 +37,11 @@ func Above(c jwt.Claims) string {
 	account := ""
 	switch v := c.(type) {
 	case *jwt.UserClaims:
-		account = v.IssuerAccount
+		account = accountOf(v)
 	case *jwt.ActivationClaims:
-		account = v.IssuerAccount
+		account = cmp.Or(v.IssuerAccount, v.Issuer)
 	case *jwt.AuthorizationResponseClaims:
-		account = v.IssuerAccount
-	default:
-		return ""
-	}
-	if account == "" {
-		account = c.Claims().Issuer
+		account = cmp.Or(v.IssuerAccount, v.Issuer)
 	}
 	return keyOrNothing(KindAccount, account)
 }

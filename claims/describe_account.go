@@ -107,7 +107,7 @@ func (d *describer) signingKeys(keys jwt.SigningKeys) {
 		if s == nil {
 			continue
 		}
-		d.section("Template " + cmp.Or(s.Role, shortKey(k)))
+		d.section("Template " + cmp.Or(s.Role, ShortKey(k)))
 		d.line("Signing key", s.Key, s.Kind.String())
 		d.text("Description", s.Description)
 		d.permissionLimits(s.Template)

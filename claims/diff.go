@@ -49,7 +49,7 @@ func DiffOperators(before, after *jwt.OperatorClaims) []FieldChange {
 	d.standard(&a.ClaimsData, &b.ClaimsData)
 	d.set("/signing_keys", "Signing key", shortened(a.SigningKeys), shortened(b.SigningKeys))
 	d.flag("/strict_signing_key_usage", "Strict signing key usage", a.StrictSigningKeyUsage, b.StrictSigningKeyUsage)
-	d.text("/system_account", "System account", shortKey(a.SystemAccount), shortKey(b.SystemAccount))
+	d.text("/system_account", "System account", ShortKey(a.SystemAccount), ShortKey(b.SystemAccount))
 	d.text("/account_server_url", "Account server URL", a.AccountServerURL, b.AccountServerURL)
 	d.set("/operator_service_urls", "Service URL", a.OperatorServiceURLs, b.OperatorServiceURLs)
 	d.text("/assert_server_version", "Oldest server version", a.AssertServerVersion, b.AssertServerVersion)
@@ -63,7 +63,7 @@ func DiffUsers(before, after *jwt.UserClaims) []FieldChange {
 	a, b := orNew(before), orNew(after)
 	d := differ{fresh: before == nil}
 	d.standard(&a.ClaimsData, &b.ClaimsData)
-	d.text("/issuer_account", "Issuer account", shortKey(a.IssuerAccount), shortKey(b.IssuerAccount))
+	d.text("/issuer_account", "Issuer account", ShortKey(a.IssuerAccount), ShortKey(b.IssuerAccount))
 	d.permissionLimits(a.UserPermissionLimits, b.UserPermissionLimits)
 	d.set("/tags", "Tag", a.Tags, b.Tags)
 	return d.changes
@@ -107,7 +107,7 @@ func (d *differ) add(pointer, field, before, after, sentence string) {
 }
 
 func (d *differ) standard(a, b *jwt.ClaimsData) {
-	d.text("/sub", "Identity", shortKey(a.Subject), shortKey(b.Subject))
+	d.text("/sub", "Identity", ShortKey(a.Subject), ShortKey(b.Subject))
 	d.text("/name", "Name", a.Name, b.Name)
 	d.text("/exp", "Expires", moment(a.Expires), moment(b.Expires))
 	d.text("/nbf", "Not before", moment(a.NotBefore), moment(b.NotBefore))
@@ -255,7 +255,8 @@ func brief(s string) string {
 	return string([]rune(s)[:most]) + "…"
 }
 
-func shortKey(key string) string {
+// ShortKey shows a key as its first four and last four characters.
+func ShortKey(key string) string {
 	if len(key) <= 12 {
 		return key
 	}
@@ -265,7 +266,7 @@ func shortKey(key string) string {
 func shortened(keys []string) []string {
 	out := make([]string, len(keys))
 	for i, k := range keys {
-		out[i] = shortKey(k)
+		out[i] = ShortKey(k)
 	}
 	return out
 }

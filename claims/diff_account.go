@@ -82,7 +82,7 @@ func (d *differ) signingKeys(a, b jwt.SigningKeys) {
 	for _, key := range keysOf(a, b) {
 		x, was := a[key]
 		y, is := b[key]
-		name := "Signing key " + shortKey(key)
+		name := "Signing key " + ShortKey(key)
 		s, t := scopeOf(x), scopeOf(y)
 		switch {
 		case !was:
@@ -107,10 +107,10 @@ func (d *differ) signingKeys(a, b jwt.SigningKeys) {
 }
 
 func (d *differ) scope(a, b *jwt.UserScope) {
-	label := "Template " + cmp.Or(b.Role, a.Role, shortKey(b.Key)) + ": "
+	label := "Template " + cmp.Or(b.Role, a.Role, ShortKey(b.Key)) + ": "
 	d.part("", label, func(p *differ) {
 		p.text("/kind", "kind", a.Kind.String(), b.Kind.String())
-		p.text("/key", "key", shortKey(a.Key), shortKey(b.Key))
+		p.text("/key", "key", ShortKey(a.Key), ShortKey(b.Key))
 		p.text("/role", "role", a.Role, b.Role)
 		p.text("/description", "description", a.Description, b.Description)
 	})
@@ -137,7 +137,7 @@ func (d *differ) revocations(pointer string, a, b jwt.RevocationList) {
 		if x == y {
 			continue
 		}
-		who := "what was issued to " + shortKey(key)
+		who := "what was issued to " + ShortKey(key)
 		if key == jwt.All {
 			who = "everything issued"
 		}
@@ -145,7 +145,7 @@ func (d *differ) revocations(pointer string, a, b jwt.RevocationList) {
 		if y == "" {
 			sentence = who + " up to " + x + " is not revoked any more"
 		}
-		d.add(Point(pointer, key), "Revocation of "+shortKey(key), x, y, d.label+sentence)
+		d.add(Point(pointer, key), "Revocation of "+ShortKey(key), x, y, d.label+sentence)
 	}
 }
 
@@ -196,7 +196,7 @@ func percent(n int) string {
 // it differs is said.
 func (d *differ) imports(a, b jwt.Imports) {
 	id := func(i *jwt.Import) string {
-		return i.Type.String() + " " + string(i.Subject) + " from " + shortKey(i.Account)
+		return i.Type.String() + " " + string(i.Subject) + " from " + ShortKey(i.Account)
 	}
 	each(a, b, id, func(id string, x, y *jwt.Import) {
 		d.set("/imports", "Import", only(x != nil, id), only(y != nil, id))
@@ -247,7 +247,7 @@ func (d *differ) mappings(a, b jwt.Mapping) {
 func (d *differ) authorization(a, b jwt.ExternalAuthorization) {
 	d.set("/authorization/auth_users", "Auth callout user", shortened(a.AuthUsers), shortened(b.AuthUsers))
 	d.set("/authorization/allowed_accounts", "Auth callout account", shortened(a.AllowedAccounts), shortened(b.AllowedAccounts))
-	d.text("/authorization/xkey", "Auth callout encryption key", shortKey(a.XKey), shortKey(b.XKey))
+	d.text("/authorization/xkey", "Auth callout encryption key", ShortKey(a.XKey), ShortKey(b.XKey))
 }
 
 // keysOf returns the keys of both, sorted.

@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -205,12 +206,7 @@ func AccountLookedUp(token, defaultSentinel string) string {
 	return ""
 }
 
-func accountOf(c *jwt.UserClaims) string {
-	if c.IssuerAccount != "" {
-		return c.IssuerAccount
-	}
-	return c.Issuer
-}
+func accountOf(c *jwt.UserClaims) string { return cmp.Or(c.IssuerAccount, c.Issuer) }
 
 // Explain replays the checks that a nats-server in operator mode makes when a client
 // connects, in its order, and says which one refuses it. Clients are told none of
@@ -227,7 +223,7 @@ func Explain(a Attempt, v ServerView) Explanation {
 		e.Checks = append(e.Checks, c)
 	}
 	if r.user != nil {
-		e.Account, e.User, e.UserName = keyOrNothing(KindAccount, accountOf(r.user)), keyOrNothing(KindUser, r.user.Subject), Redact(r.user.Name)
+		e.Account, e.User, e.UserName = Above(r.user), keyOrNothing(KindUser, r.user.Subject), Redact(r.user.Name)
 	}
 	if r.account != nil {
 		e.AccountName = Redact(r.account.Name)

@@ -48,22 +48,32 @@ func (i *Issuer) Inspect(ctx context.Context, caller Caller, document claims.Sec
 		if err != nil {
 			return Inspection{}, err
 		}
-		out := Inspection{Token: token, Chain: claims.Chain(token.Claims, k.find, k.operators)}
-		switch c := token.Claims.(type) {
-		case *jwt.UserClaims:
-			if k.account != nil {
-				p := claims.EffectivePermissions(c, k.account)
-				out.Permissions = &p
+		accounts := map[string]*jwt.AccountClaims{}
+		if a, ok := token.Claims.(*jwt.AccountClaims); ok {
+			if accounts, err = exportersOf(ctx, t, a); err != nil {
+				return Inspection{}, err
 			}
-		case *jwt.AccountClaims:
-			exporters, err := exportersOf(ctx, t, c)
-			if err != nil {
-				return out, err
-			}
-			out.Sharing = claims.CheckSharing(c, func(id string) *jwt.AccountClaims { return exporters[id] }, i.now())
+		} else if k.account != nil {
+			accounts[k.account.Subject] = k.account
 		}
-		return out, nil
+		return Inspected(token, func(id string) *jwt.AccountClaims { return accounts[id] }, k.operators, i.now()), nil
 	})
+}
+
+// Inspected returns a token with what is known of it among accounts, which find
+// knows by their keys, and operators.
+func Inspected(token claims.Token, find func(id string) *jwt.AccountClaims, operators []*jwt.OperatorClaims, at time.Time) Inspection {
+	out := Inspection{Token: token, Chain: claims.Chain(token.Claims, find, operators)}
+	switch c := token.Claims.(type) {
+	case *jwt.UserClaims:
+		if a := find(claims.Above(c)); a != nil {
+			p := claims.EffectivePermissions(c, a)
+			out.Permissions = &p
+		}
+	case *jwt.AccountClaims:
+		out.Sharing = claims.CheckSharing(c, find, at)
+	}
+	return out
 }
 
 // exportersOf returns the accounts that a imports from, as far as they are here.
@@ -115,13 +125,6 @@ type known struct {
 	// its JWT.
 	account *jwt.AccountClaims
 	token   string
-}
-
-func (k known) find(id string) *jwt.AccountClaims {
-	if k.account == nil || k.account.Subject != id {
-		return nil
-	}
-	return k.account
 }
 
 // knownTo finds the account of a user or activation and the operator above; an

@@ -13,14 +13,6 @@ import (
 	"chancery/claims"
 )
 
-// shortKey shows a key as its first four and last four characters.
-func shortKey(key string) string {
-	if len(key) <= 12 {
-		return key
-	}
-	return key[:4] + "…" + key[len(key)-4:]
-}
-
 const unlimited = "Unlimited"
 
 // formatCount shows a limit that counts things.

@@ -191,7 +191,7 @@ func newInspection(x issuer.Inspection, at time.Time) *inspectionView {
 	kind := string(x.Claims.ClaimType())
 	name := d.Name
 	if name == "" {
-		name = shortKey(d.Subject)
+		name = claims.ShortKey(d.Subject)
 	}
 	v := &inspectionView{
 		Title:    strings.ToUpper(kind[:1]) + strings.ReplaceAll(kind[1:], "_", " ") + " " + name,

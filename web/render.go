@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 
+	"chancery/claims"
 	"chancery/issuer"
 )
 
@@ -47,7 +48,7 @@ type operatorView struct {
 // missing or broken stops the start and not a visitor.
 func (c *Console) parsePages() (map[string]*template.Template, error) {
 	shared := template.New("").Funcs(template.FuncMap{
-		"asset": c.assets.path, "short": shortKey, "count": formatCount, "size": formatSize, "plural": plural, "lower": strings.ToLower,
+		"asset": c.assets.path, "short": claims.ShortKey, "count": formatCount, "size": formatSize, "plural": plural, "lower": strings.ToLower,
 		"stamp": stamp, "unix": unixStamp, "exact": exact, "clip": newClip, "subject": breakable, "search": newSearch, "initial": initial, "ruleset": newRuleset,
 	}).Option("missingkey=error")
 	files, err := fs.Glob(templateFiles, "templates/shared/*.html")

@@ -93,7 +93,7 @@ func (c *Console) revocationPlan(p place, f *form, out issuer.Outcome[issuer.Rev
 		view.Warnings = append(view.Warnings, "This is a user of the system account. If it is the one Chancery uses itself, servers can no longer be told of changes.")
 	}
 	for _, x := range out.Value.Revocations {
-		view.Changes = append(view.Changes, planChange{Field: "Key " + shortKey(x.Subject), From: "Accepted", To: "Refused if issued up to now"})
+		view.Changes = append(view.Changes, planChange{Field: "Key " + claims.ShortKey(x.Subject), From: "Accepted", To: "Refused if issued up to now"})
 	}
 	return answer{page: "plan", title: view.Title, crumbs: p.userCrumbs(), body: view}
 }

@@ -208,17 +208,11 @@ func (n *nscSource) inspect(token claims.Token, at time.Time) issuer.Inspection 
 	if o := n.store.Operator.Claims(); o != nil {
 		operators = append(operators, o)
 	}
-	x := issuer.Inspection{Token: token, Chain: claims.Chain(token.Claims, find, operators)}
-	switch c := token.Claims.(type) {
-	case *jwt.UserClaims:
-		if a := find(claims.Above(c)); a != nil {
-			e := claims.EffectivePermissions(c, a)
-			x.Permissions = &e
-		}
-	case *jwt.AccountClaims:
-		if len(n.store.Accounts) > 0 {
-			x.Sharing = append(claims.CheckSharing(c, find, at), n.cycles(c)...)
-		}
+	x := issuer.Inspected(token, find, operators, at)
+	if len(n.store.Accounts) == 0 {
+		x.Sharing = nil // there is nothing to hold the imports against
+	} else if c, ok := token.Claims.(*jwt.AccountClaims); ok {
+		x.Sharing = append(x.Sharing, n.cycles(c)...)
 	}
 	return x
 }
