@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -20,15 +21,17 @@ import (
 
 // call is who asks, and under which request id.
 type call struct {
-	caller    issuer.Caller
-	requestID string
+	caller issuer.Caller
+	*record
 }
 
 type callKey struct{}
 
 // record is what the access log says of a request.
 type record struct {
-	requestID, operation, caller string
+	requestID, operation, callerID string
+	// fingerprint is a hash of all that was asked.
+	fingerprint [sha256.Size]byte
 }
 
 type recordKey struct{}
@@ -70,7 +73,8 @@ func handle[I, O any](h func(*API, context.Context, call, *I) (*O, error)) func(
 // begin names the operation for the log and sets the deadline.
 func (a *API) begin(r route) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
-		recordOf(hc.Context()).operation = r.id
+		rec, at := recordOf(hc.Context()), hc.URL()
+		rec.operation, rec.fingerprint = r.id, sha256.Sum256([]byte(r.method+" "+at.RequestURI()))
 		ctx, cancel := context.WithTimeout(hc.Context(), r.deadline)
 		defer cancel()
 		next(huma.WithContext(hc, ctx))
@@ -94,8 +98,8 @@ func (a *API) authenticate(hc huma.Context, next func(huma.Context)) {
 		return
 	}
 	rec := recordOf(ctx)
-	rec.caller = caller.ID
-	next(huma.WithValue(hc, callKey{}, call{caller: caller, requestID: rec.requestID}))
+	rec.callerID = caller.ID
+	next(huma.WithValue(hc, callKey{}, call{caller, rec}))
 }
 
 // refuse answers an error before huma reads the request.
@@ -137,7 +141,7 @@ func (a *API) observe(next http.Handler) http.Handler {
 			took := a.now().Sub(started)
 			a.requests.WithLabelValues(rec.operation, strconv.Itoa(sw.status)).Observe(took.Seconds())
 			a.log.InfoContext(ctx, "request", slog.String("request_id", rec.requestID), slog.String("operation", rec.operation), slog.String("method", method(r)),
-				slog.Int("status", sw.status), slog.String("caller", rec.caller), slog.Duration("took", took.Round(time.Microsecond)))
+				slog.Int("status", sw.status), slog.String("caller", rec.callerID), slog.Duration("took", took.Round(time.Microsecond)))
 		}()
 		next.ServeHTTP(sw, r.WithContext(ctx))
 	})

@@ -14,10 +14,11 @@ import (
 
 // Change is the headers and query of every mutation.
 type Change struct {
-	DryRun         bool   `query:"dry_run" doc:"Check everything and answer with the plan; store nothing."`
-	IfMatch        string `header:"If-Match" maxLength:"100" doc:"The ETag you read; 412 if the object changed since."`
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Recorded with the audit entry."`
-	Prefer         string `header:"Prefer" maxLength:"100" doc:"wait=N waits up to N seconds (at most 30) until the change is in effect on every server."`
+	DryRun         bool     `query:"dry_run" doc:"Check everything and answer with the plan; store nothing."`
+	IfMatch        string   `header:"If-Match" maxLength:"100" doc:"The ETag you read; 412 if the object changed since."`
+	IdempotencyKey string   `header:"Idempotency-Key" maxLength:"255" doc:"Repeated within a day, the request is answered as before, without secrets, and not done again."`
+	Override       []string `query:"override" maxItems:"12" doc:"Guards that are not to hold the change up, comma separated: a refusal with code would_lock_out names the guard. Goes on record."`
+	Prefer         string   `header:"Prefer" maxLength:"100" doc:"wait=N waits up to N seconds (at most 30) until the change is in effect on every server."`
 }
 
 var etagRE = regexp.MustCompile(`^"r([1-9][0-9]{0,17})"$`)
@@ -26,7 +27,10 @@ func etag(version int64) string { return `"r` + strconv.FormatInt(version, 10) +
 
 // op returns the circumstances of the change.
 func (c Change) op(by call, reason string) (issuer.Op, error) {
-	op := issuer.Op{Caller: by.caller, RequestID: by.requestID, DryRun: c.DryRun, IdempotencyKey: claims.Redact(c.IdempotencyKey), Reason: reason}
+	op := issuer.Op{Caller: by.caller, RequestID: by.requestID, DryRun: c.DryRun, IdempotencyKey: claims.Redact(c.IdempotencyKey), Fingerprint: by.fingerprint[:], Reason: reason}
+	for _, g := range c.Override {
+		op.Override = append(op.Override, issuer.Guard(g))
+	}
 	switch m := etagRE.FindStringSubmatch(c.IfMatch); {
 	case c.IfMatch == "" || c.IfMatch == "*":
 	case m == nil:

@@ -27,6 +27,7 @@ type Problem struct {
 	RequestID string `json:"request_id" doc:"Leads to the entry in the server's log."`
 	Retryable bool   `json:"retryable" doc:"Whether the same request may succeed later."`
 	Hint      string `json:"hint,omitempty" doc:"The next step."`
+	Guard     string `json:"guard,omitempty" doc:"What held the change up, because it would lock somebody out. Named in ?override= it lets the change pass." example:"last_operator_key"`
 	// Errors lists every field that is wrong.
 	Errors []FieldError `json:"errors,omitempty"`
 }
@@ -70,7 +71,7 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 	e := issuer.AsError(err)
 	s := statuses[e.Kind]
 	p := newProblem(ctx, s.status, e.Code, e.Message)
-	p.Hint, p.Retryable = e.Hint, s.retryable
+	p.Hint, p.Retryable, p.Guard = e.Hint, s.retryable, string(e.Guard)
 	for _, x := range e.Problems {
 		if x.Blocking {
 			p.Errors = append(p.Errors, FieldError{Pointer: x.Pointer, Code: x.Code, Detail: x.Detail})

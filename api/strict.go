@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,6 +56,8 @@ func (a *API) strict(limit int64) func(huma.Context, func(huma.Context)) {
 			a.refuseProblem(hc, p)
 			return
 		}
+		rec := recordOf(hc.Context())
+		rec.fingerprint = sha256.Sum256(append(rec.fingerprint[:], raw...))
 		next(&bodyContext{humaContext: hc, body: bytes.NewReader(raw)})
 	}
 }

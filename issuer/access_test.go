@@ -158,7 +158,7 @@ func useCases() map[string]useCase {
 }
 
 // notUseCases say who somebody is, or tell of the process: they need no permission.
-var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Sealed"}
+var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Sealed", "Keep", "Upkeep"}
 
 // prepared is a furnished house in which every use case would do something.
 func prepared(t *testing.T, h *house) world {

@@ -31,7 +31,7 @@ func accountSigning(operatorID, accountID, templateID string) store.Key {
 // CreateAccount makes an account with a signing key for users of their own
 // permissions.
 func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Outcome[Account], error) {
-	return change(ctx, i, op, use{WriteAccounts, "create", "account", in.Name}, func(ctx context.Context, w *work) (planned[Account], error) {
+	return change(ctx, i, op, use{permission: WriteAccounts, action: "create", kind: "account", target: in.Name}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
 		in.Settings.Tags = claims.NormalizeTags(in.Settings.Tags)
 		if problems := claims.CheckAccount(claims.Account{Name: in.Name, Settings: in.Settings}); problems.Blocking() {
@@ -82,7 +82,7 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 // UpdateAccount changes an account's settings as edit says.
 func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit func(settings *jwt.Account)) (Outcome[Account], error) {
 	live := i.liveConnections(ctx, op, WriteAccounts, account)
-	return change(ctx, i, op, use{WriteAccounts, "update", "account", account}, func(ctx context.Context, w *work) (planned[Account], error) {
+	return change(ctx, i, op, use{permission: WriteAccounts, action: "update", kind: "account", target: account}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
 		a, err := lockAccount(ctx, w, account)
 		if err != nil {
@@ -148,7 +148,7 @@ func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account
 	if err != nil {
 		return a, err
 	}
-	signed, err := i.sign(ctx, signer, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
+	signed, err := i.sign(ctx, w, signer, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
 	if err != nil {
 		return a, err
 	}
@@ -279,14 +279,14 @@ func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 
 // GetAccount returns an account by name or public key.
 func (i *Issuer) GetAccount(ctx context.Context, caller Caller, account string) (Account, error) {
-	return read(ctx, i, caller, use{ReadAccounts, "read", "account", account}, func(ctx context.Context, t *store.Tx) (Account, error) {
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "read", kind: "account", target: account}, func(ctx context.Context, t *store.Tx) (Account, error) {
 		return findAccount(ctx, t, account)
 	})
 }
 
 // ListAccounts returns a page of accounts by name, of one operator or of all.
 func (i *Issuer) ListAccounts(ctx context.Context, caller Caller, operator string, page Page) ([]Account, error) {
-	return read(ctx, i, caller, use{ReadAccounts, "list", "account", operator}, func(ctx context.Context, t *store.Tx) ([]Account, error) {
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "list", kind: "account", target: operator}, func(ctx context.Context, t *store.Tx) ([]Account, error) {
 		if operator != "" {
 			o, err := t.GetOperator(ctx, operator)
 			if err != nil {

@@ -62,12 +62,15 @@ type use struct {
 	permission Permission
 	// action is the verb, kind the noun, target what the caller called it.
 	action, kind, target string
+	// protective uses take rights away: the signing switch does not hold them up.
+	protective bool
 }
 
 // work is a change in progress. It is used by one goroutine.
 type work struct {
 	*store.Tx
-	op Op
+	op  Op
+	use use
 }
 
 // planned is a change that was checked and not yet made.
@@ -93,7 +96,10 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 		return out, invalid(problems)
 	}
 	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
-		w := &work{Tx: t, op: op}
+		w := &work{Tx: t, op: op, use: u}
+		if known, err := replayed(ctx, w, &out); known || err != nil {
+			return err
+		}
 		p, err := plan(ctx, w)
 		if err != nil {
 			return err
@@ -108,7 +114,10 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 		if p.target != "" {
 			u.target = p.target
 		}
-		return w.audit(ctx, u, p.plan)
+		if err := w.audit(ctx, u, p.plan); err != nil {
+			return err
+		}
+		return remember(ctx, w, out.Value)
 	})
 	switch {
 	case errors.Is(err, errDryRun):
@@ -163,7 +172,8 @@ func (w *work) audit(ctx context.Context, u use, p Plan) error {
 	detail := struct {
 		Changes        []Change `json:"changes,omitempty"`
 		IdempotencyKey string   `json:"idempotency_key,omitempty"`
-	}{p.Changes, w.op.IdempotencyKey}
+		Override       []Guard  `json:"override,omitempty"`
+	}{p.Changes, w.op.IdempotencyKey, w.op.Override}
 	raw, err := json.Marshal(detail)
 	if err != nil {
 		return fmt.Errorf("encoding an audit entry: %w", err)

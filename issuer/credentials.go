@@ -50,7 +50,7 @@ type Issued struct {
 // Issue issues a credential to a user: again after a revocation, for a new key, or
 // with a new lifetime. What is issued after a revocation outlives it.
 func (i *Issuer) Issue(ctx context.Context, op Op, account, user string, in IssueInput) (Outcome[Issued], error) {
-	u := use{IssueCredentials, "issue", "credential", account + "/" + user}
+	u := use{permission: IssueCredentials, action: "issue", kind: "credential", target: account + "/" + user}
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[Issued], error) {
 		var none planned[Issued]
 		a, err := lockAccount(ctx, w, account)
@@ -165,7 +165,7 @@ func (i *Issuer) issue(ctx context.Context, w *work, a Account, u User, in Issue
 	if err != nil {
 		return out, err
 	}
-	signed, err := i.sign(ctx, c.signer, c.checked, c.issuedAt)
+	signed, err := i.sign(ctx, w, c.signer, c.checked, c.issuedAt)
 	if err != nil {
 		return out, err
 	}
@@ -179,7 +179,7 @@ func (i *Issuer) issue(ctx context.Context, w *work, a Account, u User, in Issue
 	sum := sha256.Sum256([]byte(signed.Token))
 	out.Credential = Credential{
 		ID: id, UserID: u.ID, AccountID: u.AccountID, PublicKey: c.public, JTI: signed.ID, IssuedAt: signed.IssuedAt, Expires: signed.Expires,
-		Signer: signed.Issuer, SHA256: sum[:], Bearer: bearer(u, c.template), KeyOrigin: c.origin, Delivery: "inline", DeliveredTo: in.DeliveredTo,
+		Signer: signed.Issuer, SHA256: sum[:], Bearer: bearer(u, c.template), KeyOrigin: c.origin, Occasion: "issue", TemplateID: u.TemplateID, Delivery: "inline", DeliveredTo: in.DeliveredTo,
 		Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Reason: w.op.Reason, Created: w.Now(),
 	}
 	if err := w.CreateCredential(ctx, out.Credential); err != nil {
@@ -261,7 +261,7 @@ type CredentialWithStatus struct {
 // ListCredentials returns up to limit issuances of a user, newest first, before
 // the one with identity before ("" from the newest).
 func (i *Issuer) ListCredentials(ctx context.Context, caller Caller, account, user string, page LedgerPage) ([]CredentialWithStatus, error) {
-	u := use{ReadCredentials, "list", "credential", account + "/" + user}
+	u := use{permission: ReadCredentials, action: "list", kind: "credential", target: account + "/" + user}
 	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) ([]CredentialWithStatus, error) {
 		a, x, err := findUser(ctx, t, account, user)
 		if err != nil {

@@ -46,7 +46,9 @@ type Error struct {
 	// Hint tells the next step; may be empty.
 	Hint     string
 	Problems claims.Problems
-	cause    error
+	// Guard is what held the change up, and what to override; empty for other errors.
+	Guard Guard
+	cause error
 }
 
 // Error implements error, for the log.

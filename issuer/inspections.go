@@ -39,7 +39,7 @@ func (x Inspection) Problems(at time.Time) claims.Problems {
 // and follows its signatures. Nothing of it is stored or logged: a bearer user's JWT
 // is a credential.
 func (i *Issuer) Inspect(ctx context.Context, caller Caller, document claims.Secret) (Inspection, error) {
-	return read(ctx, i, caller, use{ReadAccounts, "inspect", "jwt", ""}, func(ctx context.Context, t *store.Tx) (Inspection, error) {
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "inspect", kind: "jwt", target: ""}, func(ctx context.Context, t *store.Tx) (Inspection, error) {
 		token, err := readToken("/jwt", document)
 		if err != nil {
 			return Inspection{}, err
@@ -190,7 +190,7 @@ type AttemptInput struct {
 // operator as they are here now.
 func (i *Issuer) Explain(ctx context.Context, caller Caller, in AttemptInput) (claims.Explanation, error) {
 	var accountID string
-	view, err := read(ctx, i, caller, use{ReadAccounts, "explain", "connection", ""}, func(ctx context.Context, t *store.Tx) (claims.ServerView, error) {
+	view, err := read(ctx, i, caller, use{permission: ReadAccounts, action: "explain", kind: "connection", target: ""}, func(ctx context.Context, t *store.Tx) (claims.ServerView, error) {
 		view := claims.ServerView{Connections: -1, LeafNodes: -1}
 		problems := claims.CheckAttempt(in.Host, in.Type)
 		if in.SignedBy != "" {

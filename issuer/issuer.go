@@ -65,7 +65,10 @@ type Issuer struct {
 	sealed      string
 	systemPerms jwt.Permissions
 	connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
-	wake        func()
+	// tell wakes the resolver.
+	tell func()
+	// changed tells Keep that something was committed.
+	changed chan struct{}
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:
@@ -74,12 +77,12 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 	if cfg.Store == nil || cfg.Now == nil || cfg.Logger == nil {
 		return nil, errors.New("opening issuer: store, clock and logger are required")
 	}
-	i := &Issuer{store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, systemPerms: cfg.SystemPermissions, connections: cfg.Connections, wake: cfg.Wake}
+	i := &Issuer{store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, systemPerms: cfg.SystemPermissions, connections: cfg.Connections, changed: make(chan struct{}, 1)}
 	if i.rand == nil {
 		i.rand = rand.Reader
 	}
-	if i.wake == nil {
-		i.wake = func() {}
+	if i.tell = cfg.Wake; i.tell == nil {
+		i.tell = func() {}
 	}
 	var err error
 	if i.seeds, i.sealed, err = unseal(ctx, cfg.Store, cfg.KEK); err != nil {

@@ -42,8 +42,13 @@ type Op struct {
 	ExpectedVersion int64
 	// DryRun stops after the plan: everything is checked, nothing is stored.
 	DryRun bool
-	// IdempotencyKey is recorded with the audit entry.
+	// IdempotencyKey names the request: repeated within a day it is not done again but
+	// answered as it was, without secrets. Fingerprint is a hash of what was asked, so
+	// that another request with the key is refused.
 	IdempotencyKey string
+	Fingerprint    []byte
+	// Override names the guards that are not to hold this change up.
+	Override []Guard
 	// Reason is free text for the audit log.
 	Reason string
 }
@@ -53,6 +58,11 @@ const maxNote = 1024
 
 // check returns the problems of what goes on record as it was sent.
 func (o Op) check() claims.Problems {
+	for _, g := range o.Override {
+		if _, ok := guardText[g]; !ok {
+			return claims.Problems{{Code: "unknown_guard", Detail: "A guard to override is one that a refusal named.", Blocking: true}}
+		}
+	}
 	return append(claims.CheckText("/reason", o.Reason, maxNote), claims.CheckText("", o.IdempotencyKey, maxNote)...)
 }
 
@@ -61,6 +71,9 @@ type Outcome[T any] struct {
 	// Value is the object after the change; of a dry run, as it would be.
 	Value T
 	Plan  Plan
+	// Replayed tells that the request was answered before: Value is what it was then,
+	// without secrets, and there is no plan.
+	Replayed bool
 }
 
 // Plan says what a change does and to whom.

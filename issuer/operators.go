@@ -27,8 +27,8 @@ type OperatorInput struct {
 // account that can be served before any nats-server boots: without one the server
 // refuses to start.
 func (i *Issuer) CreateOperator(ctx context.Context, op Op, in OperatorInput) (Outcome[Operator], error) {
-	return change(ctx, i, op, use{WriteOperators, "create", "operator", in.Name}, func(ctx context.Context, w *work) (planned[Operator], error) {
-		o := Operator{Name: in.Name, State: "active", Custody: "sealed", Version: 1, Created: w.Now(), Updated: w.Now()}
+	return change(ctx, i, op, use{permission: WriteOperators, action: "create", kind: "operator", target: in.Name}, func(ctx context.Context, w *work) (planned[Operator], error) {
+		o := Operator{Name: in.Name, State: "active", Custody: "sealed", Signing: true, Version: 1, Created: w.Now(), Updated: w.Now()}
 		o.Settings.StrictSigningKeyUsage = !in.Lax
 		o.Settings.OperatorServiceURLs = in.ServiceURLs
 		o.Settings.Tags = claims.NormalizeTags(in.Tags)
@@ -117,7 +117,7 @@ func (i *Issuer) resignOperator(ctx context.Context, w *work, id string) error {
 	if problems.Blocking() {
 		return invalid(problems)
 	}
-	signed, err := i.sign(ctx, identityKey, checked, claims.NextIssuedAt(w.Now(), o.IssuedAt))
+	signed, err := i.sign(ctx, w, identityKey, checked, claims.NextIssuedAt(w.Now(), o.IssuedAt))
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func trusted(keys []store.Key) []string {
 
 // SetServiceURLs replaces the addresses of the operator's nats-servers.
 func (i *Issuer) SetServiceURLs(ctx context.Context, op Op, operator string, urls []string) (Outcome[Operator], error) {
-	return change(ctx, i, op, use{WriteOperators, "update", "operator", operator}, func(ctx context.Context, w *work) (planned[Operator], error) {
+	return change(ctx, i, op, use{permission: WriteOperators, action: "update", kind: "operator", target: operator}, func(ctx context.Context, w *work) (planned[Operator], error) {
 		var none planned[Operator]
 		o, err := w.GetOperator(ctx, operator)
 		if err == nil {
@@ -180,7 +180,7 @@ func (i *Issuer) SetServiceURLs(ctx context.Context, op Op, operator string, url
 
 // GetOperator returns an operator by name or public key.
 func (i *Issuer) GetOperator(ctx context.Context, caller Caller, operator string) (Operator, error) {
-	return read(ctx, i, caller, use{ReadOperators, "read", "operator", operator}, func(ctx context.Context, t *store.Tx) (Operator, error) {
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "operator", target: operator}, func(ctx context.Context, t *store.Tx) (Operator, error) {
 		o, err := t.GetOperator(ctx, operator)
 		return o, orMissing(err, "operator")
 	})
@@ -188,14 +188,14 @@ func (i *Issuer) GetOperator(ctx context.Context, caller Caller, operator string
 
 // ListOperators returns a page of operators by name.
 func (i *Issuer) ListOperators(ctx context.Context, caller Caller, page Page) ([]Operator, error) {
-	return read(ctx, i, caller, use{ReadOperators, "list", "operator", ""}, func(ctx context.Context, t *store.Tx) ([]Operator, error) {
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "list", kind: "operator", target: ""}, func(ctx context.Context, t *store.Tx) ([]Operator, error) {
 		return t.ListOperators(ctx, page)
 	})
 }
 
 // OperatorKeys returns the operator's own keys, without seeds, oldest first.
 func (i *Issuer) OperatorKeys(ctx context.Context, caller Caller, operator string) ([]Key, error) {
-	return read(ctx, i, caller, use{ReadOperators, "list", "key", operator}, func(ctx context.Context, t *store.Tx) ([]Key, error) {
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "list", kind: "key", target: operator}, func(ctx context.Context, t *store.Tx) ([]Key, error) {
 		o, err := t.GetOperator(ctx, operator)
 		if err != nil {
 			return nil, orMissing(err, "operator")
@@ -215,7 +215,7 @@ func keysWithoutSeeds(keys []store.Key, err error) ([]Key, error) {
 // trust the operator and fetch accounts from baseURL, the public address of the
 // resolver without a path.
 func (i *Issuer) ServerConfig(ctx context.Context, caller Caller, operator, baseURL string) (string, error) {
-	return read(ctx, i, caller, use{ReadOperators, "read", "server_config", operator}, func(ctx context.Context, t *store.Tx) (string, error) {
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "server_config", target: operator}, func(ctx context.Context, t *store.Tx) (string, error) {
 		o, err := t.GetOperator(ctx, operator)
 		if err != nil {
 			return "", orMissing(err, "operator")

@@ -28,7 +28,7 @@ const (
 // SignInLink makes a one-time link for a person, who is made an owner if new. It
 // is what `chancery dev` prints; links made before stop working.
 func (i *Issuer) SignInLink(ctx context.Context, op Op, name string) (claims.Secret, error) {
-	out, err := change(ctx, i, op, use{WritePeople, "create", "sign_in_link", name}, func(ctx context.Context, w *work) (planned[claims.Secret], error) {
+	out, err := change(ctx, i, op, use{permission: WritePeople, action: "create", kind: "sign_in_link", target: name}, func(ctx context.Context, w *work) (planned[claims.Secret], error) {
 		var none planned[claims.Secret]
 		if problems := claims.CheckName("/name", name); problems.Blocking() {
 			return none, invalid(problems)
@@ -83,7 +83,7 @@ func (i *Issuer) NeedsSetup(ctx context.Context) (bool, error) {
 // SetupLink makes the one-time link with which the first owner comes in. It is an
 // error once there is an owner.
 func (i *Issuer) SetupLink(ctx context.Context, op Op) (claims.Secret, error) {
-	out, err := change(ctx, i, op, use{WritePeople, "create", "setup_link", ""}, func(ctx context.Context, w *work) (planned[claims.Secret], error) {
+	out, err := change(ctx, i, op, use{permission: WritePeople, action: "create", kind: "setup_link", target: ""}, func(ctx context.Context, w *work) (planned[claims.Secret], error) {
 		var none planned[claims.Secret]
 		if err := stillNobody(ctx, w); err != nil {
 			return none, err
@@ -146,7 +146,7 @@ func (i *Issuer) UseLink(ctx context.Context, op Op, link claims.Secret, name st
 		if err != nil {
 			return err
 		}
-		w := &work{Tx: t, op: op}
+		w := &work{Tx: t, op: op, use: use{permission: WritePeople, action: "sign_in", kind: "person"}}
 		if l.Purpose == LinkSetup {
 			if problems := claims.CheckName("/name", name); problems.Blocking() {
 				return invalid(problems)
@@ -165,7 +165,7 @@ func (i *Issuer) UseLink(ctx context.Context, op Op, link claims.Secret, name st
 			return errLink
 		}
 		w.op.Caller = personCaller(person)
-		return w.audit(ctx, use{WritePeople, "sign_in", "person", person.ID}, Plan{})
+		return w.audit(ctx, use{permission: WritePeople, action: "sign_in", kind: "person", target: person.ID}, Plan{})
 	})
 	if err != nil {
 		return Caller{}, err

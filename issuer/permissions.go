@@ -35,7 +35,7 @@ type Standing struct {
 // its decision. It asks the claims, as a nats-server would; who is connected does
 // not matter.
 func (i *Issuer) Permitted(ctx context.Context, caller Caller, q PermissionQuery) ([]Standing, error) {
-	u := use{ReadUsers, "check", "permissions", q.Account + "/" + q.User}
+	u := use{permission: ReadUsers, action: "check", kind: "permissions", target: q.Account + "/" + q.User}
 	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) ([]Standing, error) {
 		// A subject that cannot be asked about is refused even where nobody is.
 		if _, problems := claims.Who(nil, q.Action, q.Subject, q.Queue); problems.Blocking() {

@@ -41,14 +41,14 @@ type Revoked struct {
 func (i *Issuer) Revoke(ctx context.Context, op Op, account string, in RevokeInput) (Outcome[Revoked], error) {
 	op.ExpectedVersion = 0
 	live := i.liveConnections(ctx, op, WriteRevocations, account)
-	return change(ctx, i, op, use{WriteRevocations, "revoke", "account", account + "/" + in.Subject}, func(ctx context.Context, w *work) (planned[Revoked], error) {
+	return change(ctx, i, op, use{permission: WriteRevocations, action: "revoke", kind: "account", target: account + "/" + in.Subject, protective: true}, func(ctx context.Context, w *work) (planned[Revoked], error) {
 		var none planned[Revoked]
 		// The lock comes first: whoever is issuing in this account has finished.
 		a, err := lockAccount(ctx, w, account)
 		if err != nil {
 			return none, err
 		}
-		subjects, err := revocationSubjects(ctx, w.Tx, a, in.Subject)
+		subjects, err := revocationSubjects(ctx, w, a, in.Subject)
 		if err != nil {
 			return none, err
 		}
@@ -115,12 +115,11 @@ func (i *Issuer) planRevocation(ctx context.Context, w *work, a Account, subject
 	}, err
 }
 
-func revocationSubjects(ctx context.Context, t *store.Tx, a Account, subject string) ([]string, error) {
+func revocationSubjects(ctx context.Context, w *work, a Account, subject string) ([]string, error) {
 	if subject == Everybody {
 		if a.System {
-			return nil, &Error{
-				Kind: KindConflict, Code: "would_lock_out", Message: "Revoking everybody on the system account would cut Chancery off from the servers.",
-				Hint: "Revoke single users of the system account instead.",
+			if err := w.guard(GuardSystemEverybody); err != nil {
+				return nil, err
 			}
 		}
 		return []string{Everybody}, nil
@@ -131,17 +130,16 @@ func revocationSubjects(ctx context.Context, t *store.Tx, a Account, subject str
 	if claims.LooksLikeSeed(subject) || claims.LooksLikeKey(subject) {
 		return nil, invalid(claims.CheckPublicKey("/subject", claims.KindUser, subject))
 	}
-	u, err := t.GetUser(ctx, a.ID, subject)
+	u, err := w.GetUser(ctx, a.ID, subject)
 	if err != nil {
 		return nil, orMissing(err, "user")
 	}
 	if a.System && u.Name == SystemUserName {
-		return nil, &Error{
-			Kind: KindConflict, Code: "would_lock_out", Message: "Revoking Chancery's own user would cut it off from the servers.",
-			Hint: "Revoke one of its keys; it connects with the newest.",
+		if err := w.guard(GuardSystemUser); err != nil {
+			return nil, err
 		}
 	}
-	keys, err := t.UserKeys(ctx, u.ID)
+	keys, err := w.UserKeys(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +151,7 @@ func revocationSubjects(ctx context.Context, t *store.Tx, a Account, subject str
 
 // ListRevocations returns a page of the revocations in force, newest first.
 func (i *Issuer) ListRevocations(ctx context.Context, caller Caller, account string, page LedgerPage) ([]Revocation, error) {
-	return read(ctx, i, caller, use{ReadRevocations, "list", "revocation", account}, func(ctx context.Context, t *store.Tx) ([]Revocation, error) {
+	return read(ctx, i, caller, use{permission: ReadRevocations, action: "list", kind: "revocation", target: account}, func(ctx context.Context, t *store.Tx) ([]Revocation, error) {
 		a, err := findAccount(ctx, t, account)
 		if err != nil {
 			return nil, err
@@ -165,7 +163,7 @@ func (i *Issuer) ListRevocations(ctx context.Context, caller Caller, account str
 // GetRevocation returns the revocation of a subject, a public key or Everybody,
 // that is in force.
 func (i *Issuer) GetRevocation(ctx context.Context, caller Caller, account, subject string) (Revocation, error) {
-	return read(ctx, i, caller, use{ReadRevocations, "read", "revocation", account + "/" + subject}, func(ctx context.Context, t *store.Tx) (Revocation, error) {
+	return read(ctx, i, caller, use{permission: ReadRevocations, action: "read", kind: "revocation", target: account + "/" + subject}, func(ctx context.Context, t *store.Tx) (Revocation, error) {
 		a, err := findAccount(ctx, t, account)
 		if err != nil {
 			return Revocation{}, err

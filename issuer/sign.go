@@ -13,7 +13,10 @@ import (
 // sign encodes checked claims and signs them with key: it opens the seed, makes
 // sure that it is the seed of that key, signs, wipes, and reads the result back.
 // Nothing else in Chancery opens a seed.
-func (i *Issuer) sign(_ context.Context, key store.Key, checked claims.Checked, issuedAt int64) (claims.Signed, error) {
+func (i *Issuer) sign(ctx context.Context, w *work, key store.Key, checked claims.Checked, issuedAt int64) (claims.Signed, error) {
+	if err := w.maySign(ctx, key.OperatorID); err != nil {
+		return claims.Signed{}, err
+	}
 	sealer, err := i.sealer()
 	if err != nil {
 		return claims.Signed{}, err

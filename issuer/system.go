@@ -20,7 +20,7 @@ const SystemCredentialTTL = 90 * 24 * time.Hour
 // and nothing else. The caller keeps the creds text where only it can read it: a
 // sealed process pushes with it.
 func (i *Issuer) SystemCredential(ctx context.Context, op Op, operator, deliveredTo string) (Issued, error) {
-	u := use{IssueCredentials, "issue", "credential", operator + "/" + SystemUserName}
+	u := use{permission: IssueCredentials, action: "issue", kind: "credential", target: operator + "/" + SystemUserName}
 	out, err := change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[Issued], error) {
 		var none planned[Issued]
 		o, err := w.GetOperator(ctx, operator)

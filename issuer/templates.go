@@ -27,7 +27,7 @@ type TemplateWithKeys struct {
 // CreateTemplate makes a template in an account, with a scoped signing key that
 // carries it in the account's JWT.
 func (i *Issuer) CreateTemplate(ctx context.Context, op Op, account string, in TemplateInput) (Outcome[TemplateWithKeys], error) {
-	return change(ctx, i, op, use{WriteTemplates, "create", "template", account + "/" + in.Body.Name}, func(ctx context.Context, w *work) (planned[TemplateWithKeys], error) {
+	return change(ctx, i, op, use{permission: WriteTemplates, action: "create", kind: "template", target: account + "/" + in.Body.Name}, func(ctx context.Context, w *work) (planned[TemplateWithKeys], error) {
 		var none planned[TemplateWithKeys]
 		problems := append(claims.CheckTemplate(in.Body), checkTTL("/max_ttl_seconds", in.MaxTTL)...)
 		if problems.Blocking() {
@@ -86,7 +86,7 @@ func (i *Issuer) CreateTemplate(ctx context.Context, op Op, account string, in T
 // users is closed by the servers, since their scoped key changes; they reconnect.
 func (i *Issuer) UpdateTemplate(ctx context.Context, op Op, account, template string, edit func(*TemplateInput)) (Outcome[TemplateWithKeys], error) {
 	live := i.liveConnections(ctx, op, WriteTemplates, account)
-	return change(ctx, i, op, use{WriteTemplates, "update", "template", account + "/" + template}, func(ctx context.Context, w *work) (planned[TemplateWithKeys], error) {
+	return change(ctx, i, op, use{permission: WriteTemplates, action: "update", kind: "template", target: account + "/" + template}, func(ctx context.Context, w *work) (planned[TemplateWithKeys], error) {
 		var none planned[TemplateWithKeys]
 		a, err := lockAccount(ctx, w, account)
 		if err != nil {
@@ -218,7 +218,7 @@ func withKeys(ctx context.Context, t *store.Tx, x Template) (TemplateWithKeys, e
 
 // GetTemplate returns a template by name or identity.
 func (i *Issuer) GetTemplate(ctx context.Context, caller Caller, account, template string) (TemplateWithKeys, error) {
-	return read(ctx, i, caller, use{ReadTemplates, "read", "template", account + "/" + template}, func(ctx context.Context, t *store.Tx) (TemplateWithKeys, error) {
+	return read(ctx, i, caller, use{permission: ReadTemplates, action: "read", kind: "template", target: account + "/" + template}, func(ctx context.Context, t *store.Tx) (TemplateWithKeys, error) {
 		a, err := findAccount(ctx, t, account)
 		if err != nil {
 			return TemplateWithKeys{}, err
@@ -233,7 +233,7 @@ func (i *Issuer) GetTemplate(ctx context.Context, caller Caller, account, templa
 
 // ListTemplates returns a page of an account's templates by name.
 func (i *Issuer) ListTemplates(ctx context.Context, caller Caller, account string, page Page) ([]Template, error) {
-	return read(ctx, i, caller, use{ReadTemplates, "list", "template", account}, func(ctx context.Context, t *store.Tx) ([]Template, error) {
+	return read(ctx, i, caller, use{permission: ReadTemplates, action: "list", kind: "template", target: account}, func(ctx context.Context, t *store.Tx) ([]Template, error) {
 		a, err := findAccount(ctx, t, account)
 		if err != nil {
 			return nil, err

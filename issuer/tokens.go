@@ -35,7 +35,7 @@ type TokenInput struct {
 
 // CreateToken makes an API token. Its text is returned once; the hash is kept.
 func (i *Issuer) CreateToken(ctx context.Context, op Op, in TokenInput) (claims.Secret, error) {
-	out, err := change(ctx, i, op, use{WriteTokens, "create", "token", in.Name}, func(ctx context.Context, w *work) (planned[claims.Secret], error) {
+	out, err := change(ctx, i, op, use{permission: WriteTokens, action: "create", kind: "token", target: in.Name}, func(ctx context.Context, w *work) (planned[claims.Secret], error) {
 		var none planned[claims.Secret]
 		problems := claims.CheckName("/name", in.Name)
 		if in.Role != RoleOwner && in.Role != RoleAuditor {
@@ -66,7 +66,7 @@ func (i *Issuer) CreateToken(ctx context.Context, op Op, in TokenInput) (claims.
 
 // RevokeTokens revokes every API token called name; there may be none.
 func (i *Issuer) RevokeTokens(ctx context.Context, op Op, name string) error {
-	_, err := change(ctx, i, op, use{WriteTokens, "revoke", "token", name}, func(_ context.Context, w *work) (planned[struct{}], error) {
+	_, err := change(ctx, i, op, use{permission: WriteTokens, action: "revoke", kind: "token", target: name}, func(_ context.Context, w *work) (planned[struct{}], error) {
 		if problems := claims.CheckName("/name", name); problems.Blocking() {
 			return planned[struct{}]{}, invalid(problems)
 		}

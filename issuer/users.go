@@ -28,7 +28,7 @@ type UserWithCredential struct {
 
 // CreateUser makes a user of an account.
 func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserInput) (Outcome[UserWithCredential], error) {
-	u := use{WriteUsers, "create", "user", account + "/" + in.Name}
+	u := use{permission: WriteUsers, action: "create", kind: "user", target: account + "/" + in.Name}
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[UserWithCredential], error) {
 		var none planned[UserWithCredential]
 		if in.Issue != nil && !op.Caller.Role.Allows(IssueCredentials) {
@@ -77,7 +77,7 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 				return out, err
 			}
 			out.Issued = &issued
-			return out, w.audit(ctx, use{IssueCredentials, "issue", "credential", issued.ID}, Plan{})
+			return out, w.audit(ctx, use{permission: IssueCredentials, action: "issue", kind: "credential", target: issued.ID}, Plan{})
 		}}, nil
 	})
 }
@@ -116,7 +116,7 @@ func checkUser(ctx context.Context, t *store.Tx, a Account, u User, templateRef 
 
 // GetUser returns a user by name or identity.
 func (i *Issuer) GetUser(ctx context.Context, caller Caller, account, user string) (User, error) {
-	return read(ctx, i, caller, use{ReadUsers, "read", "user", account + "/" + user}, func(ctx context.Context, t *store.Tx) (User, error) {
+	return read(ctx, i, caller, use{permission: ReadUsers, action: "read", kind: "user", target: account + "/" + user}, func(ctx context.Context, t *store.Tx) (User, error) {
 		_, u, err := findUser(ctx, t, account, user)
 		return u, err
 	})
@@ -133,7 +133,7 @@ func findUser(ctx context.Context, t *store.Tx, account, user string) (Account, 
 
 // ListUsers returns a page of an account's users by name.
 func (i *Issuer) ListUsers(ctx context.Context, caller Caller, account string, page Page) ([]User, error) {
-	return read(ctx, i, caller, use{ReadUsers, "list", "user", account}, func(ctx context.Context, t *store.Tx) ([]User, error) {
+	return read(ctx, i, caller, use{permission: ReadUsers, action: "list", kind: "user", target: account}, func(ctx context.Context, t *store.Tx) ([]User, error) {
 		a, err := findAccount(ctx, t, account)
 		if err != nil {
 			return nil, err

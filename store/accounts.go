@@ -27,23 +27,27 @@ type Account struct {
 	// IssuedAt is the last JWT's iat in Unix seconds.
 	IssuedAt int64
 	JTI, JWT string
+	// Signer is the operator's key that signed JWT. ResignOwed is since when a new
+	// signature is owed; zero when none is.
+	Signer     string
+	ResignOwed time.Time
 	// LastUserIAT is the highest iat of any user JWT issued in the account; a
 	// revocation of everybody must reach it.
 	LastUserIAT      int64
 	Created, Updated time.Time
 }
 
-const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, last_user_iat, created_us, updated_us`
+const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, signer, resign_us, last_user_iat, created_us, updated_us`
 
 func scanAccount(r row) (Account, error) {
 	var a Account
 	var settings string
-	var created, updated int64
+	var resign, created, updated int64
 	if err := r.Scan(&a.ID, &a.OperatorID, &a.Name, &a.State, &a.System, &settings, &a.Expires, &a.Version, &a.JWTVersion,
-		&a.IssuedAt, &a.JTI, &a.JWT, &a.LastUserIAT, &created, &updated); err != nil {
+		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &created, &updated); err != nil {
 		return a, err
 	}
-	a.Created, a.Updated = fromMicros(created), fromMicros(updated)
+	a.ResignOwed, a.Created, a.Updated = fromMicros(resign), fromMicros(created), fromMicros(updated)
 	return a, json.Unmarshal([]byte(settings), &a.Settings)
 }
 
@@ -105,4 +109,32 @@ func (t *Tx) ListAccounts(ctx context.Context, operatorID string, p Page) ([]Acc
 	return many(ctx, t, scanAccount, `SELECT `+accountColumns+` FROM accounts
 		WHERE (name, id) > ($1, $2) AND ($3 = '' OR operator_id = $3) AND lower(name) LIKE lower($4) ESCAPE '\' AND deleted_us = 0
 		ORDER BY name, id LIMIT $5`, p.AfterName, p.AfterID, operatorID, p.pattern(), p.Limit)
+}
+
+// OweResigning makes a new signature owed by all accounts of the operator, or by
+// those that have a key of the template if templateID is not empty. It returns how
+// many accounts that is.
+func (t *Tx) OweResigning(ctx context.Context, operatorID, templateID string) (int64, error) {
+	return t.exec(ctx, `UPDATE accounts SET resign_us = $3 WHERE operator_id = $1 AND jwt <> ''
+		AND ($2 = '' OR id IN (SELECT account_id FROM keys WHERE template_id = $2 AND state IN ('current', 'retiring', 'prepared')))`,
+		operatorID, templateID, micros(t.now))
+}
+
+// AccountsToResign returns up to limit identities of accounts that owe a new
+// signature, after afterID, in order.
+func (t *Tx) AccountsToResign(ctx context.Context, afterID string, limit int) ([]string, error) {
+	return many(ctx, t, scanOne[string], `SELECT id FROM accounts WHERE resign_us <> 0 AND id > $1 ORDER BY id LIMIT $2`, afterID, limit)
+}
+
+// CountSignedBy returns how many accounts of the operator, tombstones included, are
+// in their newest JWT signed by the key, and how many accounts owe a new signature.
+func (t *Tx) CountSignedBy(ctx context.Context, operatorID, signer string) (signed, owing int64, err error) {
+	type counts struct{ signed, owing int64 }
+	c, err := one(ctx, t, func(r row) (counts, error) {
+		var c counts
+		err := r.Scan(&c.signed, &c.owing)
+		return c, err
+	}, `SELECT coalesce(sum(CASE WHEN signer = $2 THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN resign_us <> 0 THEN 1 ELSE 0 END), 0)
+		FROM accounts WHERE operator_id = $1 AND jwt <> ''`, operatorID, signer)
+	return c.signed, c.owing, err
 }

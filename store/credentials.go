@@ -21,19 +21,21 @@ type Credential struct {
 	Bearer            bool
 	// KeyOrigin is generated (here) or client.
 	KeyOrigin string
-	// Delivery is inline or file, DeliveredTo who or where.
+	// Occasion is issue, renew or roll; TemplateID what it was issued with.
+	Occasion, TemplateID string
+	// Delivery is inline, file, one_time_link or sealed, DeliveredTo who or where.
 	Delivery, DeliveredTo    string
 	Actor, RequestID, Reason string
 	Created                  time.Time
 }
 
-const credentialColumns = `id, user_id, account_id, public_key, jti, iat, expires_s, signer, sha256, bearer, key_origin, delivery, delivered_to, actor, request_id, reason, created_us`
+const credentialColumns = `id, user_id, account_id, public_key, jti, iat, expires_s, signer, sha256, bearer, key_origin, occasion, template_id, delivery, delivered_to, actor, request_id, reason, created_us`
 
 func scanCredential(r row) (Credential, error) {
 	var c Credential
 	var created int64
 	err := r.Scan(&c.ID, &c.UserID, &c.AccountID, &c.PublicKey, &c.JTI, &c.IssuedAt, &c.Expires, &c.Signer, &c.SHA256, &c.Bearer,
-		&c.KeyOrigin, &c.Delivery, &c.DeliveredTo, &c.Actor, &c.RequestID, &c.Reason, &created)
+		&c.KeyOrigin, &c.Occasion, &c.TemplateID, &c.Delivery, &c.DeliveredTo, &c.Actor, &c.RequestID, &c.Reason, &created)
 	c.Created = fromMicros(created)
 	return c, err
 }
@@ -41,9 +43,9 @@ func scanCredential(r row) (Credential, error) {
 // CreateCredential adds c to the ledger.
 func (t *Tx) CreateCredential(ctx context.Context, c Credential) error {
 	_, err := t.exec(ctx, `INSERT INTO credentials (`+credentialColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
 		c.ID, c.UserID, c.AccountID, c.PublicKey, c.JTI, c.IssuedAt, c.Expires, c.Signer, c.SHA256, c.Bearer,
-		c.KeyOrigin, c.Delivery, c.DeliveredTo, c.Actor, c.RequestID, c.Reason, micros(t.now))
+		c.KeyOrigin, c.Occasion, c.TemplateID, c.Delivery, c.DeliveredTo, c.Actor, c.RequestID, c.Reason, micros(t.now))
 	return err
 }
 

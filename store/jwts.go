@@ -38,20 +38,29 @@ func (t *Tx) PutJWT(ctx context.Context, j JWT) error {
 	if _, err := t.exec(ctx, `UPDATE jwts SET jwt = '' WHERE subject = $1 AND jwt_version <= $2 AND jwt <> ''`, j.Subject, j.Version-KeptBodies); err != nil {
 		return err
 	}
-	table, account := `operators`, ""
-	if j.Kind == "account" {
-		table, account = `accounts`, j.Subject
+	change := Change{Kind: j.Kind, OperatorID: j.OperatorID, Subject: j.Subject, JWTVersion: j.Version}
+	if j.Kind == "operator" {
+		err = t.must(ctx, `UPDATE operators SET jwt = $2, iat = $3, jti = $4, updated_us = $5 WHERE id = $1 AND jwt_version = $6`,
+			j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version)
+	} else {
+		change.AccountID = j.Subject
+		err = t.putAccountJWT(ctx, j)
 	}
-	if err := t.must(ctx, `UPDATE `+table+` SET jwt = $2, iat = $3, jti = $4, updated_us = $5 WHERE id = $1 AND jwt_version = $6`,
-		j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version); err != nil {
+	if err != nil {
 		return err
 	}
-	if account != "" {
-		if err := t.oweDelivery(ctx, account, j.OperatorID, j.Version); err != nil {
-			return err
-		}
+	return t.logChange(ctx, change)
+}
+
+// putAccountJWT makes j the account's current JWT, which pays what was owed of
+// signatures, and owes its push.
+func (t *Tx) putAccountJWT(ctx context.Context, j JWT) error {
+	err := t.must(ctx, `UPDATE accounts SET jwt = $2, iat = $3, jti = $4, updated_us = $5, signer = $7, resign_us = 0 WHERE id = $1 AND jwt_version = $6`,
+		j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version, j.Signer)
+	if err != nil {
+		return err
 	}
-	return t.logChange(ctx, Change{Kind: j.Kind, OperatorID: j.OperatorID, AccountID: account, Subject: j.Subject, JWTVersion: j.Version})
+	return t.oweDelivery(ctx, j.Subject, j.OperatorID, j.Version)
 }
 
 // Served is what the resolver serves and pushes of an account.

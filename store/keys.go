@@ -14,30 +14,39 @@ type Key struct {
 	OperatorID string
 	// AccountID and TemplateID are empty where they do not apply.
 	AccountID, TemplateID string
-	// State is current, retiring, retired or disabled.
+	// State is prepared (trusted, not signing yet), current, retiring (trusted, not
+	// signing any more), retired or disabled; Since is when it came into it.
 	State string
+	Since time.Time
+	// RetireAt is when a retiring key is due to retire; zero for when somebody says so.
+	RetireAt time.Time
 	// Custody is sealed, external, shown_once or public_only.
 	Custody string
-	// Sealed is the sealed seed, nil where custody is elsewhere.
-	Sealed           []byte
+	// Sealed is the sealed seed, nil where custody is elsewhere; DataKey is the key of
+	// the keyset that sealed it.
+	Sealed  []byte
+	DataKey uint32
+	// Version counts intent and is the ETag.
+	Version          int64
 	Created, Updated time.Time
 }
 
-const keyColumns = `id, kind, role, operator_id, account_id, template_id, state, custody, sealed, created_us, updated_us`
+const keyColumns = `id, kind, role, operator_id, account_id, template_id, state, state_us, retire_at_us, custody, sealed, data_key, version, created_us, updated_us`
 
 func scanKey(r row) (Key, error) {
 	var k Key
-	var created, updated int64
-	err := r.Scan(&k.ID, &k.Kind, &k.Role, &k.OperatorID, &k.AccountID, &k.TemplateID, &k.State, &k.Custody, &k.Sealed, &created, &updated)
-	k.Created, k.Updated = fromMicros(created), fromMicros(updated)
+	var since, retireAt, created, updated int64
+	err := r.Scan(&k.ID, &k.Kind, &k.Role, &k.OperatorID, &k.AccountID, &k.TemplateID, &k.State, &since, &retireAt, &k.Custody,
+		&k.Sealed, &k.DataKey, &k.Version, &created, &updated)
+	k.Since, k.RetireAt, k.Created, k.Updated = fromMicros(since), fromMicros(retireAt), fromMicros(created), fromMicros(updated)
 	return k, err
 }
 
 // CreateKey inserts k.
 func (t *Tx) CreateKey(ctx context.Context, k Key) error {
-	_, err := t.exec(ctx, `INSERT INTO keys (id, kind, role, operator_id, account_id, template_id, state, custody, sealed, created_us, updated_us)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)`,
-		k.ID, k.Kind, k.Role, k.OperatorID, k.AccountID, k.TemplateID, k.State, k.Custody, k.Sealed, micros(t.now))
+	_, err := t.exec(ctx, `INSERT INTO keys (id, kind, role, operator_id, account_id, template_id, state, custody, sealed, data_key, state_us, created_us, updated_us)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $11)`,
+		k.ID, k.Kind, k.Role, k.OperatorID, k.AccountID, k.TemplateID, k.State, k.Custody, k.Sealed, int64(k.DataKey), micros(t.now))
 	return err
 }
 
@@ -50,6 +59,13 @@ func (t *Tx) GetKey(ctx context.Context, id string) (Key, error) {
 // its accounts, oldest first.
 func (t *Tx) ListKeys(ctx context.Context, operatorID, accountID string) ([]Key, error) {
 	return many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys WHERE operator_id = $1 AND account_id = $2 ORDER BY created_us, id`, operatorID, accountID)
+}
+
+// SetKeyState moves the key to state, due to retire at retireAt if that is not zero,
+// and counts the intent.
+func (t *Tx) SetKeyState(ctx context.Context, id, state string, retireAt time.Time) error {
+	return t.must(ctx, `UPDATE keys SET state_us = CASE WHEN state = $2 THEN state_us ELSE $4 END, state = $2, retire_at_us = $3,
+		version = version + 1, updated_us = $4 WHERE id = $1`, id, state, micros(retireAt), micros(t.now))
 }
 
 // HasSealedKeys tells whether any seed is sealed in this database.

@@ -19,7 +19,7 @@ var created = epoch.Truncate(time.Microsecond)
 func TestOperators(t *testing.T) {
 	each(t, func(t *testing.T, d *db) {
 		settings := jwt.Operator{StrictSigningKeyUsage: true, SystemAccount: "A", OperatorServiceURLs: jwt.StringList{"nats://a", "tls://ü"}}
-		first := store.Operator{ID: "O1", Name: "acme", State: "active", Custody: "sealed", Settings: settings}
+		first := store.Operator{ID: "O1", Name: "acme", State: "active", Custody: "sealed", Signing: true, Settings: settings}
 		second := store.Operator{ID: "O2", Name: "Beta's", State: "active", Custody: "offline"}
 		for _, o := range []store.Operator{first, second} {
 			d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.CreateOperator(ctx, o) })
@@ -196,7 +196,8 @@ func TestKeys(t *testing.T) {
 		}
 		for n := range keys {
 			d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.CreateKey(ctx, keys[n]) })
-			keys[n].Created, keys[n].Updated = d.time().Truncate(time.Microsecond), d.time().Truncate(time.Microsecond)
+			at := d.time().Truncate(time.Microsecond)
+			keys[n].Version, keys[n].Since, keys[n].Created, keys[n].Updated = 1, at, at, at
 			d.advance(time.Millisecond)
 			got := get(t, d, func(ctx context.Context, tx *store.Tx) (store.Key, error) { return tx.GetKey(ctx, keys[n].ID) })
 			if diff := cmp.Diff(keys[n], got); diff != "" {
@@ -209,6 +210,20 @@ func TestKeys(t *testing.T) {
 				t.Errorf("the keys of %q: %s", owner, diff)
 			}
 		}
+		retire := d.time().Add(time.Hour).Truncate(time.Microsecond)
+		for _, until := range []time.Time{retire, {}} {
+			d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.SetKeyState(ctx, "OS", "retiring", until) })
+			keys[1].State, keys[1].RetireAt, keys[1].Version, keys[1].Updated = "retiring", until, keys[1].Version+1, d.time().Truncate(time.Microsecond)
+			if until == retire {
+				keys[1].Since = keys[1].Updated
+			}
+			got := get(t, d, func(ctx context.Context, tx *store.Tx) (store.Key, error) { return tx.GetKey(ctx, "OS") })
+			if diff := cmp.Diff(keys[1], got); diff != "" {
+				t.Error(diff)
+			}
+			d.advance(time.Millisecond)
+		}
+		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error { return tx.SetKeyState(ctx, "O9", "retired", time.Time{}) })
 		d.fails(t, store.ErrExists, func(ctx context.Context, tx *store.Tx) error { return tx.CreateKey(ctx, keys[0]) })
 		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetKey(ctx, "O9"); return err })
 

@@ -3,10 +3,31 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 )
+
+// Policy is what an operator asks of all that is signed under it. Times are seconds.
+type Policy struct {
+	// DefaultTTL is the lifetime of a credential that asks for none, MaxTTL the
+	// longest one; 0 means 90 days, and no bound.
+	DefaultTTL int64 `json:"credential_ttl_seconds,omitempty"`
+	MaxTTL     int64 `json:"credential_max_ttl_seconds,omitempty"`
+	// NoBearer refuses bearer users and templates.
+	NoBearer bool `json:"no_bearer,omitempty"`
+	// OperatorKeyAge, AccountKeyAge and TemplateKeyAge are when a current key is
+	// rotated by itself; 0 never does.
+	OperatorKeyAge int64 `json:"operator_key_age_seconds,omitempty"`
+	AccountKeyAge  int64 `json:"account_key_age_seconds,omitempty"`
+	TemplateKeyAge int64 `json:"template_key_age_seconds,omitempty"`
+	// Overlap is how long the key before stays trusted after a rotation by policy.
+	Overlap int64 `json:"rotation_overlap_seconds,omitempty"`
+	// Renewal is the part of a credential's lifetime, in percent from its end, in
+	// which its holder may renew it without an administrator; 0 never allows it.
+	Renewal int64 `json:"renewal_percent,omitempty"`
+}
 
 // Operator is a root of trust.
 type Operator struct {
@@ -21,6 +42,9 @@ type Operator struct {
 	Custody string
 	// Settings is the body of the JWT without its signing keys.
 	Settings jwt.Operator
+	// Signing is the switch: off, nothing new is signed but what takes rights away.
+	Signing bool
+	Policy  Policy
 	// Version counts intent and is the ETag; JWTVersion counts signings.
 	Version, JWTVersion int64
 	// IssuedAt is the last JWT's iat in Unix seconds.
@@ -29,29 +53,29 @@ type Operator struct {
 	Created, Updated time.Time
 }
 
-const operatorColumns = `id, name, is_default, state, custody, settings, version, jwt_version, iat, jti, jwt, created_us, updated_us`
+const operatorColumns = `id, name, is_default, state, custody, settings, signing, policy, version, jwt_version, iat, jti, jwt, created_us, updated_us`
 
 func scanOperator(r row) (Operator, error) {
 	var o Operator
-	var settings string
+	var settings, policy string
 	var created, updated int64
-	if err := r.Scan(&o.ID, &o.Name, &o.Default, &o.State, &o.Custody, &settings, &o.Version, &o.JWTVersion,
+	if err := r.Scan(&o.ID, &o.Name, &o.Default, &o.State, &o.Custody, &settings, &o.Signing, &policy, &o.Version, &o.JWTVersion,
 		&o.IssuedAt, &o.JTI, &o.JWT, &created, &updated); err != nil {
 		return o, err
 	}
 	o.Created, o.Updated = fromMicros(created), fromMicros(updated)
-	return o, json.Unmarshal([]byte(settings), &o.Settings)
+	return o, errors.Join(json.Unmarshal([]byte(settings), &o.Settings), json.Unmarshal([]byte(policy), &o.Policy))
 }
 
 // CreateOperator inserts o; the first operator becomes the default one.
 func (t *Tx) CreateOperator(ctx context.Context, o Operator) error {
-	settings, err := toJSON(o.Settings)
+	settings, policy, err := operatorJSON(o)
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO operators (id, name, is_default, state, custody, settings, created_us, updated_us)
-		SELECT $1, $2, NOT EXISTS (SELECT 1 FROM operators), $3, $4, $5, CAST($6 AS BIGINT), CAST($6 AS BIGINT)`,
-		o.ID, o.Name, o.State, o.Custody, settings, micros(t.now))
+	_, err = t.exec(ctx, `INSERT INTO operators (id, name, is_default, state, custody, settings, signing, policy, created_us, updated_us)
+		SELECT $1, $2, NOT EXISTS (SELECT 1 FROM operators), $3, $4, $5, CAST($6 AS BOOLEAN), $7, CAST($8 AS BIGINT), CAST($8 AS BIGINT)`,
+		o.ID, o.Name, o.State, o.Custody, settings, o.Signing, policy, micros(t.now))
 	return err
 }
 
@@ -66,13 +90,22 @@ func (t *Tx) LockOperatorForEdit(ctx context.Context, id string) (Operator, erro
 	return one(ctx, t, scanOperator, `UPDATE operators SET version = version WHERE id = $1 RETURNING `+operatorColumns, id)
 }
 
-// UpdateOperator stores settings and counts the intent.
+// UpdateOperator stores settings, policy and the switch and counts the intent.
 func (t *Tx) UpdateOperator(ctx context.Context, o Operator) error {
-	settings, err := toJSON(o.Settings)
+	settings, policy, err := operatorJSON(o)
 	if err != nil {
 		return err
 	}
-	return t.must(ctx, `UPDATE operators SET settings = $2, version = version + 1, updated_us = $3 WHERE id = $1`, o.ID, settings, micros(t.now))
+	return t.must(ctx, `UPDATE operators SET settings = $2, policy = $3, signing = $4, version = version + 1, updated_us = $5 WHERE id = $1`,
+		o.ID, settings, policy, o.Signing, micros(t.now))
+}
+
+func operatorJSON(o Operator) (settings, policy string, err error) {
+	if settings, err = toJSON(o.Settings); err != nil {
+		return "", "", err
+	}
+	policy, err = toJSON(o.Policy)
+	return settings, policy, err
 }
 
 // GetOperator finds an operator by identity or name.
@@ -85,4 +118,18 @@ func (t *Tx) ListOperators(ctx context.Context, p Page) ([]Operator, error) {
 	return many(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators
 		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\' ORDER BY name, id LIMIT $4`,
 		p.AfterName, p.AfterID, p.pattern(), p.Limit)
+}
+
+// SigningOn tells whether the operator's signing switch is on. An operator that does
+// not exist yet has it on.
+func (t *Tx) SigningOn(ctx context.Context, id string) (bool, error) {
+	on, err := one(ctx, t, scanOne[bool], `SELECT signing FROM operators WHERE id = $1`, id)
+	return on || errors.Is(err, ErrNotFound), ignoreMissing(err)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }

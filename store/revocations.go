@@ -13,25 +13,27 @@ type Revocation struct {
 	// Subject is a user's public key U…, or * for every user of the account.
 	Subject string
 	// Before is Unix seconds.
-	Before                   int64
+	Before int64
+	// Cause is what it belongs to: empty, key:A…, template:tpl_…, user:usr_….
+	Cause                    string
 	Reason, Actor, RequestID string
 	Created                  time.Time
 }
 
-const revocationColumns = `id, account_id, subject, before_s, reason, actor, request_id, created_us`
+const revocationColumns = `id, account_id, subject, before_s, cause, reason, actor, request_id, created_us`
 
 func scanRevocation(r row) (Revocation, error) {
 	var v Revocation
 	var created int64
-	err := r.Scan(&v.ID, &v.AccountID, &v.Subject, &v.Before, &v.Reason, &v.Actor, &v.RequestID, &created)
+	err := r.Scan(&v.ID, &v.AccountID, &v.Subject, &v.Before, &v.Cause, &v.Reason, &v.Actor, &v.RequestID, &created)
 	v.Created = fromMicros(created)
 	return v, err
 }
 
 // CreateRevocation adds v; earlier ones of the subject stay on record.
 func (t *Tx) CreateRevocation(ctx context.Context, v Revocation) error {
-	_, err := t.exec(ctx, `INSERT INTO revocations (`+revocationColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		v.ID, v.AccountID, v.Subject, v.Before, v.Reason, v.Actor, v.RequestID, micros(t.now))
+	_, err := t.exec(ctx, `INSERT INTO revocations (`+revocationColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		v.ID, v.AccountID, v.Subject, v.Before, v.Cause, v.Reason, v.Actor, v.RequestID, micros(t.now))
 	return err
 }
 

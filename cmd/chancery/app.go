@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,6 +51,9 @@ type app struct {
 	metrics   *prometheus.Registry
 	http      *http.Server
 	served    chan error
+	// keep ends the upkeep; kept tells that it ended.
+	keep context.CancelFunc
+	kept sync.WaitGroup
 	// release gives the data folder free.
 	release func() error
 }
@@ -148,6 +152,9 @@ func (a *app) start(ctx context.Context) error {
 	if err := a.resolver.Start(ctx); err != nil {
 		return err
 	}
+	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
+	a.keep = stop
+	a.kept.Go(func() { a.issuer.Keep(keep) })
 	go func() {
 		var err error
 		if a.cfg.tls != nil {
@@ -174,6 +181,10 @@ func (a *app) stop() error {
 		err = errors.Join(fmt.Errorf("ending requests: %w", err), a.http.Close())
 	}
 	_ = a.cfg.listener.Close() // Shutdown closes it only once it was served from
+	if a.keep != nil {
+		a.keep()
+		a.kept.Wait()
+	}
 	a.resolver.Stop()
 	a.sequencer.Stop()
 	return errors.Join(err, a.close())

@@ -1,0 +1,60 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"chancery/store"
+)
+
+// repeatable tells whether the request can be recognized when it comes again.
+func (o Op) repeatable() bool { return o.IdempotencyKey != "" && len(o.Fingerprint) > 0 }
+
+// replayed fills out with what the caller's request with this idempotency key was
+// answered, and tells whether it was. It takes no part in dry runs.
+func replayed[T any](ctx context.Context, w *work, out *Outcome[T]) (bool, error) {
+	if !w.op.repeatable() || w.op.DryRun {
+		return false, nil
+	}
+	p, err := w.GetReplay(ctx, w.op.Caller.ID, w.op.IdempotencyKey)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if !bytes.Equal(p.Fingerprint, w.op.Fingerprint) {
+		return false, &Error{
+			Kind: KindInvalid, Code: "idempotency_key_reused", Message: "This Idempotency-Key was sent with another request before.",
+			Hint: "Make a new key for each request; repeat a key only to repeat the very same request.",
+		}
+	}
+	*out = Outcome[T]{Replayed: true, Plan: Plan{Connections: unknown}}
+	if err := json.Unmarshal([]byte(p.Answer), &out.Value); err != nil {
+		return false, fmt.Errorf("reading what was answered before: %w", err)
+	}
+	return true, nil
+}
+
+// remember keeps the answer for a repetition of the request. Secrets write
+// themselves as nothing, see claims.Secret.
+func remember(ctx context.Context, w *work, value any) error {
+	if !w.op.repeatable() {
+		return nil
+	}
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("keeping the answer: %w", err)
+	}
+	err = w.PutReplay(ctx, store.Replay{Caller: w.op.Caller.ID, Key: w.op.IdempotencyKey, Fingerprint: w.op.Fingerprint, Answer: string(raw)})
+	if errors.Is(err, store.ErrExists) {
+		return &Error{
+			Kind: KindConflict, Code: "request_in_progress", Message: "A request with this Idempotency-Key is being answered at this moment.",
+			Hint: "Send it again; it will get the same answer.", cause: err,
+		}
+	}
+	return err
+}
