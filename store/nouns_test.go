@@ -223,7 +223,9 @@ func TestKeys(t *testing.T) {
 			}
 			d.advance(time.Millisecond)
 		}
-		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error { return tx.SetKeyState(ctx, "O9", "retired", time.Time{}) })
+		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error {
+			return tx.SetKeyState(ctx, "O9", "retired", time.Time{})
+		})
 		d.fails(t, store.ErrExists, func(ctx context.Context, tx *store.Tx) error { return tx.CreateKey(ctx, keys[0]) })
 		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetKey(ctx, "O9"); return err })
 
