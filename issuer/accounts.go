@@ -48,11 +48,11 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 		if len(taken) > 0 {
 			return none, orTaken(store.ErrExists, "account")
 		}
-		idKey, err := i.newKey(accountIdentity(o.ID))
+		idKey, err := i.newKey(ctx, w, accountIdentity(o.ID))
 		if err != nil {
 			return none, err
 		}
-		signing, err := i.newKey(accountSigning(o.ID, idKey.ID, ""))
+		signing, err := i.newKey(ctx, w, accountSigning(o.ID, idKey.ID, ""))
 		if err != nil {
 			return none, err
 		}

@@ -10,6 +10,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -71,6 +73,8 @@ type work struct {
 	*store.Tx
 	op  Op
 	use use
+	// keys are the private keys that are open until the transaction ends.
+	keys map[string]*custody.Key
 }
 
 // planned is a change that was checked and not yet made.
@@ -204,7 +208,7 @@ func bounded(s string) string {
 			return r
 		}
 		return unicode.ReplacementChar
-	}, redact(s))
+	}, claims.Redact(s))
 	for len(s) > most {
 		_, last := utf8.DecodeLastRuneInString(s)
 		s = s[:len(s)-last]

@@ -38,7 +38,7 @@ func (i *Issuer) CreateOperator(ctx context.Context, op Op, in OperatorInput) (O
 		if _, err := w.GetOperator(ctx, in.Name); err == nil {
 			return planned[Operator]{}, orTaken(store.ErrExists, "operator")
 		}
-		keys, err := i.operatorKeys()
+		keys, err := i.operatorKeys(ctx, w)
 		if err != nil {
 			return planned[Operator]{}, err
 		}
@@ -60,19 +60,19 @@ type operatorKeySet struct {
 	system, systemSigning store.Key
 }
 
-func (i *Issuer) operatorKeys() (operatorKeySet, error) {
+func (i *Issuer) operatorKeys(ctx context.Context, w *work) (operatorKeySet, error) {
 	var s operatorKeySet
 	var err error
-	if s.identity, err = i.newKey(store.Key{Kind: "operator", Role: "identity", State: "current", Custody: "sealed"}); err != nil {
+	if s.identity, err = i.newKey(ctx, w, store.Key{Kind: "operator", Role: "identity", State: "current", Custody: "sealed"}); err != nil {
 		return s, err
 	}
-	if s.signing, err = i.newKey(store.Key{Kind: "operator", Role: "signing", OperatorID: s.identity.ID, State: "current", Custody: "sealed"}); err != nil {
+	if s.signing, err = i.newKey(ctx, w, store.Key{Kind: "operator", Role: "signing", OperatorID: s.identity.ID, State: "current", Custody: "sealed"}); err != nil {
 		return s, err
 	}
-	if s.system, err = i.newKey(accountIdentity(s.identity.ID)); err != nil {
+	if s.system, err = i.newKey(ctx, w, accountIdentity(s.identity.ID)); err != nil {
 		return s, err
 	}
-	s.systemSigning, err = i.newKey(accountSigning(s.identity.ID, s.system.ID, ""))
+	s.systemSigning, err = i.newKey(ctx, w, accountSigning(s.identity.ID, s.system.ID, ""))
 	return s, err
 }
 

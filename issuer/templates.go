@@ -48,7 +48,7 @@ func (i *Issuer) CreateTemplate(ctx context.Context, op Op, account string, in T
 			return none, err
 		}
 		x := Template{ID: id, OperatorID: a.OperatorID, AccountID: a.ID, Body: in.Body, MaxTTL: in.MaxTTL, Version: 1, Created: w.Now(), Updated: w.Now()}
-		key, err := i.newKey(accountSigning(a.OperatorID, a.ID, id))
+		key, err := i.newKey(ctx, w, accountSigning(a.OperatorID, a.ID, id))
 		if err != nil {
 			return none, err
 		}
