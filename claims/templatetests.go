@@ -86,7 +86,7 @@ func CheckTests(tests []TemplateTest, shared bool) Problems {
 	var out Problems
 	for n := range tests {
 		at := Point("", n)
-		out = append(out, checkTestUser(tests[n].As, shared).At(at+"/as")...)
+		out = append(out, CheckTestUser(tests[n].As, shared).At(at+"/as")...)
 		subjects := 0
 		for _, x := range tests[n].expectations() {
 			if subjects += len(x.list); subjects > MaxTestSubjects {
@@ -108,7 +108,9 @@ func CheckTests(tests []TemplateTest, shared bool) Problems {
 	return out
 }
 
-func checkTestUser(u TestUser, shared bool) Problems {
+// CheckTestUser returns what is wrong with an imagined user; shared tells whether the
+// template is no account's own.
+func CheckTestUser(u TestUser, shared bool) Problems {
 	out := append(CheckName("/name", u.Name), CheckTags("/tags", u.Tags)...)
 	if u.Key != "" {
 		out = append(out, CheckPublicKey("/key", KindUser, u.Key)...)
