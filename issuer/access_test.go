@@ -119,7 +119,55 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"UpdateTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.MaxTTL = time.Hour })
+			_, err := h.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Description = "x" })
+			return err
+		}),
+		"GetSharedTemplate": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetSharedTemplate(t.Context(), c, "acme", "service")
+			return err
+		}),
+		"ListSharedTemplates": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListSharedTemplates(t.Context(), c, "acme", page)
+			return err
+		}),
+		"ListAllTemplates": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListAllTemplates(t.Context(), c, page)
+			return err
+		}),
+		"PreviewTemplate": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.PreviewTemplate(t.Context(), c, issuer.PreviewInput{Ref: issuer.TemplateRef{TemplateHome: issuer.TemplateHome{Account: "ORDERS"}, Template: "device"}, User: "d1"})
+			return err
+		}),
+		"CompareTemplates": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			orders := issuer.TemplateHome{Account: "ORDERS"}
+			_, err := h.CompareTemplates(t.Context(), c, issuer.TemplateRef{TemplateHome: orders, Template: "device"}, issuer.TemplateRef{TemplateHome: orders, Template: "service"})
+			return err
+		}),
+		"CreateSharedTemplate": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			in := deviceTemplate()
+			in.Body.Name = "shared by all"
+			_, err := h.CreateSharedTemplate(t.Context(), op, "acme", in)
+			return err
+		}),
+		"UpdateSharedTemplate": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UpdateSharedTemplate(t.Context(), op, "acme", "service", func(in *issuer.TemplateInput) { in.Body.Description = "x" })
+			return err
+		}),
+		"DeleteSharedTemplate": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DeleteSharedTemplate(t.Context(), op, "acme", "unused")
+			return err
+		}),
+		"DeleteTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DeleteTemplate(t.Context(), op, "ORDERS", "idle")
+			return err
+		}),
+		"CloneTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			orders := issuer.TemplateHome{Account: "ORDERS"}
+			_, err := h.CloneTemplate(t.Context(), op, issuer.CloneInput{From: issuer.TemplateRef{TemplateHome: orders, Template: "device"}, To: orders, Name: "copy"})
+			return err
+		}),
+		"UseTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UseTemplate(t.Context(), op, "ORDERS", "service")
 			return err
 		}),
 		"CreateUser": writes(func(t *testing.T, h *house, op issuer.Op) error {
@@ -164,6 +212,14 @@ var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", 
 func prepared(t *testing.T, h *house) world {
 	t.Helper()
 	w := h.furnish(t)
+	for _, name := range []string{"service", "unused"} {
+		in := deviceTemplate()
+		in.Body.Name = name
+		did(h.CreateSharedTemplate(t.Context(), op(), "acme", in)).well(t)
+	}
+	idle := deviceTemplate()
+	idle.Body.Name = "idle"
+	did(h.CreateTemplate(t.Context(), op(), "ORDERS", idle)).well(t)
 	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Role: issuer.RoleAuditor, TTL: time.Hour}); err != nil {
 		t.Fatal(err)
 	}

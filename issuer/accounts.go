@@ -211,7 +211,7 @@ func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, 
 		}
 		sk := claims.SigningKey{ID: k.ID}
 		if k.TemplateID != "" {
-			x, err := t.GetTemplate(ctx, a.ID, k.TemplateID)
+			x, err := t.TemplateByID(ctx, k.TemplateID)
 			if err != nil {
 				return parts, err
 			}
