@@ -92,4 +92,3 @@ func signOperator(t testing.TB, c claims.Operator, pair nkeys.KeyPair, issuedAt 
 	}
 	return signed.Token
 }
-

@@ -210,7 +210,9 @@ func (r *roster) learned(id string, trust *claims.ServerTrust) {
 	defer r.mu.Unlock()
 	if m := r.members[id]; m != nil {
 		m.Trust, m.learning = trust, false
-		r.changed.tell()
+		if trust != nil {
+			r.changed.tell()
+		}
 	}
 }
 
