@@ -199,6 +199,17 @@ func (w *work) expect(current int64) error {
 	}
 }
 
+// expectNamed is expect for what cannot be taken back: the version must be named.
+func (w *work) expectNamed(current int64) error {
+	if w.op.ExpectedVersion == 0 && !w.op.DryRun {
+		return &Error{
+			Kind: KindUnconditional, Code: "version_required", Message: "This cannot be taken back: say which version of the object is meant.",
+			Hint: "Read the object and send its ETag as If-Match.",
+		}
+	}
+	return w.expect(current)
+}
+
 // bounded keeps what an audit entry quotes of a request short, printable and free
 // of seeds.
 func bounded(s string) string {

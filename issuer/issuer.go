@@ -54,6 +54,10 @@ type Config struct {
 	// Connections asks for an account's live connections; nil when there is
 	// nobody to ask.
 	Connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
+	// Trusts returns the names of the operator's running servers that would refuse
+	// accounts signed by key; known is false while not all of them have told. Nil when
+	// there is nobody to ask. It must not block.
+	Trusts func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
 	// Wake is called after each committed change and must return at once.
 	Wake func()
 }
