@@ -51,6 +51,10 @@ type Config struct {
 	// Connections asks for an account's live connections; nil when there is
 	// nobody to ask.
 	Connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
+	// Trusts tells which running servers of the operator do not trust the key, an
+	// operator's signing key; all of them where it is empty. It is not known when the
+	// servers cannot say. Nil knows nothing.
+	Trusts func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
 	// Wake is called after each committed change and must return at once.
 	Wake func()
 }
@@ -65,6 +69,9 @@ type Issuer struct {
 	sealed      string
 	systemPerms jwt.Permissions
 	connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
+	trusts      func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	// seldom is when the upkeep did last what it does once a minute.
+	seldom seldom
 	// tell wakes the resolver.
 	tell func()
 	// changed tells Keep that something was committed.
@@ -77,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 	if cfg.Store == nil || cfg.Now == nil || cfg.Logger == nil {
 		return nil, errors.New("opening issuer: store, clock and logger are required")
 	}
-	i := &Issuer{store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, systemPerms: cfg.SystemPermissions, connections: cfg.Connections, changed: make(chan struct{}, 1)}
+	i := &Issuer{store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, changed: make(chan struct{}, 1)}
 	if i.rand == nil {
 		i.rand = rand.Reader
 	}

@@ -237,3 +237,28 @@ func newUserKey(t testing.TB) string {
 	}
 	return key
 }
+
+// newAccountKey makes a key of an account that only its holder has.
+func newAccountKey(t testing.TB) string {
+	t.Helper()
+	kp, err := nkeys.CreateAccount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := kp.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func pointer[T any](v T) *T { return &v }
+
+// dryOf is op, stopped after the plan.
+func dryOf(o issuer.Op) issuer.Op {
+	o.DryRun = true
+	return o
+}
+
+// start is when the house's clock began, in Unix seconds.
+func (h *house) start() int64 { return time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC).Unix() }

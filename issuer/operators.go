@@ -127,12 +127,11 @@ func (i *Issuer) resignOperator(ctx context.Context, w *work, id string) error {
 	})
 }
 
-// trusted returns the signing keys that servers shall accept: a retiring key's
-// signatures still hold.
+// trusted returns the signing keys that servers shall accept.
 func trusted(keys []store.Key) []string {
 	var out []string
 	for _, k := range keys {
-		if k.Role == "signing" && (k.State == "current" || k.State == "retiring") {
+		if isTrusted(k) {
 			out = append(out, k.ID)
 		}
 	}
