@@ -96,6 +96,26 @@ func useCases() map[string]useCase {
 			_, err := h.Permitted(t.Context(), c, issuer.PermissionQuery{Action: claims.Publish, Subject: "orders.new", Limit: 10})
 			return err
 		}),
+		"ListKeys": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListKeys(t.Context(), c, issuer.KeyOwner{Account: "ORDERS"})
+			return err
+		}),
+		"GetKey": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetKey(t.Context(), c, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.keyOf(t, "current"))
+			return err
+		}),
+		"AddKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.AddKey(t.Context(), op, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, issuer.KeyInput{MakeCurrent: true})
+			return err
+		}),
+		"SetKeyState": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.SetKeyState(t.Context(), op, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.keyOf(t, "current"), issuer.KeyStateInput{State: issuer.KeyRetiring})
+			return err
+		}),
+		"CompromiseKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CompromiseKey(t.Context(), op, issuer.KeyOwner{Account: "ORDERS"}, h.plainKey(t, "ORDERS"))
+			return err
+		}),
 		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "another"})
 			return err

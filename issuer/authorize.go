@@ -188,6 +188,14 @@ func (w *work) audit(ctx context.Context, u use, p Plan) error {
 	})
 }
 
+// auditAll puts a change of Chancery's own on record that concerns many objects.
+func (w *work) auditAll(ctx context.Context, targets []string) error {
+	return w.AppendAudits(ctx, store.AuditEntry{
+		Actor: w.op.Caller.ID, ActorKind: string(w.op.Caller.Kind), Action: w.use.action, TargetKind: w.use.kind, Outcome: "done",
+		RequestID: w.op.RequestID, Reason: w.op.Reason, Detail: "{}",
+	}, targets)
+}
+
 // expect refuses a change of an object that is not at the version the caller saw.
 func (w *work) expect(current int64) error {
 	if w.op.ExpectedVersion == 0 || w.op.ExpectedVersion == current {

@@ -75,6 +75,9 @@ type Issuer struct {
 	sealed      string
 	systemPerms jwt.Permissions
 	connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
+	trusts      func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	// seldom is when the upkeep did last what it does once a minute.
+	seldom seldom
 	// tell wakes the resolver.
 	tell func()
 	// changed tells Keep that something was committed.
@@ -89,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 	}
 	i := &Issuer{
 		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, kek: cfg.KEK, external: cfg.External,
-		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, changed: make(chan struct{}, 1),
+		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, changed: make(chan struct{}, 1),
 	}
 	if i.rand == nil {
 		i.rand = rand.Reader
