@@ -77,7 +77,7 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"ListRevocations": read(func(t *testing.T, h *house, c issuer.Caller) error {
-			_, err := h.ListRevocations(t.Context(), c, "ORDERS", ledger)
+			_, err := h.ListRevocations(t.Context(), c, "ORDERS", issuer.RevocationQuery{LedgerPage: ledger})
 			return err
 		}),
 		"GetRevocation": read(func(t *testing.T, h *house, c issuer.Caller) error {
@@ -240,6 +240,21 @@ func useCases() map[string]useCase {
 			_, err := h.SystemCredential(t.Context(), op, "acme", "a file")
 			return err
 		}),
+		"AccountSize": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AccountSize(t.Context(), c, "ORDERS")
+			return err
+		}),
+		"Unrevoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			if op.Reason == "" {
+				op.Reason = "by mistake"
+			}
+			_, err := h.Unrevoke(t.Context(), op, "ORDERS", issuer.Everybody)
+			return err
+		}),
+		"Compact": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Compact(t.Context(), op, "ORDERS")
+			return err
+		}),
 		"Revoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.Revoke(t.Context(), op, "ORDERS", issuer.RevokeInput{Subject: "d1"})
 			return err
@@ -277,7 +292,9 @@ func prepared(t *testing.T, h *house) world {
 	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Role: issuer.RoleAuditor, TTL: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: issuer.Everybody})).well(t)
+	for _, subject := range []string{"d1", issuer.Everybody} { // the second makes the first moot
+		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: subject})).well(t)
+	}
 	for _, name := range []string{"IDLE", "HELD", "GONE"} {
 		did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: "acme", Name: name, Settings: claims.NewAccountSettings()})).well(t)
 	}

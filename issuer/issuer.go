@@ -82,6 +82,8 @@ type Issuer struct {
 	tell func()
 	// changed tells Keep that something was committed.
 	changed chan struct{}
+	// compacted is when the upkeep last looked for moot revocations, in microseconds.
+	compacted atomic.Int64
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:

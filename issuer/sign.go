@@ -25,6 +25,11 @@ func (i *Issuer) sign(ctx context.Context, w *work, key store.Key, checked claim
 	if err != nil {
 		return claims.Signed{}, err
 	}
+	return signWith(ctx, signer, key, checked, issuedAt)
+}
+
+// signWith is sign with the signer of signerFor. Several may use one at once.
+func signWith(ctx context.Context, signer custody.Signer, key store.Key, checked claims.Checked, issuedAt int64) (claims.Signed, error) {
 	unsigned, err := encode(key, checked, issuedAt)
 	if err != nil {
 		return claims.Signed{}, err

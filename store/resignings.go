@@ -100,10 +100,10 @@ func (t *Tx) fill(ctx context.Context, out *Resigning, mine map[string]bool, ope
 }
 
 // OwingOperators returns the identities of the operators that have accounts which owe
-// a new signature. Those whose signing switch is off wait.
+// a new signature.
 func (t *Tx) OwingOperators(ctx context.Context) ([]string, error) {
 	return many(ctx, t, scanOne[string], `SELECT id FROM operators o
-		WHERE o.signing AND o.state <> 'deleted' AND EXISTS (SELECT 1 FROM accounts a WHERE a.operator_id = o.id AND a.resign_us <> 0) ORDER BY id`)
+		WHERE o.state <> 'deleted' AND EXISTS (SELECT 1 FROM accounts a WHERE a.operator_id = o.id AND a.resign_us <> 0) ORDER BY id`)
 }
 
 // signedRow is a JWT as the bulk statements read it.
