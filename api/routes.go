@@ -38,6 +38,7 @@ const (
 func routes() []route {
 	const (
 		get, post, patch, put = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodPut
+		del                   = http.MethodDelete
 		op, acct              = "/operators/{operator}", "/accounts/{account}"
 		tpl, user             = acct + "/templates/{template}", acct + "/users/{user}"
 	)
@@ -46,6 +47,12 @@ func routes() []route {
 		{post, "/operators", "createOperator", "Create an operator with its system account", issuer.WriteOperators, 201, small, fast, handle((*API).createOperator)},
 		{get, op, "getOperator", "Read an operator", issuer.ReadOperators, 200, 0, fast, handle((*API).getOperator)},
 		{patch, op, "updateOperator", "Change an operator", issuer.WriteOperators, 200, small, fast, handle((*API).updateOperator)},
+		{del, op, "deleteOperator", "Delete an operator without accounts", issuer.WriteOperators, 200, 0, fast, handle((*API).deleteOperator)},
+		{get, op + "/jwt", "getOperatorJWT", "Read an operator's signed JWT", issuer.ReadOperators, 200, 0, fast, handle((*API).getOperatorJWT)},
+		{put, op + "/jwt", "uploadOperatorJWT", "Upload an operator's JWT that its identity key signed elsewhere", issuer.WriteOperators, 200, large, fast, handle((*API).uploadOperatorJWT)},
+		{get, op + "/unsigned-claims", "getUnsignedClaims", "Export what an offline identity key is to sign", issuer.ReadOperators, 200, 0, fast, handle((*API).getUnsignedClaims)},
+		{get, op + "/signing", "getSigning", "Read the signing switch", issuer.ReadOperators, 200, 0, fast, handle((*API).getSigning)},
+		{put, op + "/signing", "setSigning", "Switch signing on or off", issuer.WriteOperators, 200, small, fast, handle((*API).setSigning)},
 		{get, op + "/server-config", "getServerConfig", "What a nats-server needs to know", issuer.ReadOperators, 200, 0, fast, handle((*API).getServerConfig)},
 		{get, op + "/servers", "listServers", "List the nats-servers that answer", issuer.ReadOperators, 200, 0, fast, handle((*API).listServers)},
 
@@ -53,6 +60,9 @@ func routes() []route {
 		{post, "/accounts", "createAccount", "Create an account", issuer.WriteAccounts, 201, small, waiting, handle((*API).createAccount)},
 		{get, acct, "getAccount", "Read an account", issuer.ReadAccounts, 200, 0, fast, handle((*API).getAccount)},
 		{patch, acct, "updateAccount", "Change an account", issuer.WriteAccounts, 200, small, waiting, handle((*API).updateAccount)},
+		{del, acct, "deleteAccount", "Delete an account: a tombstone that admits nobody stays", issuer.WriteAccounts, 200, 0, waiting, handle((*API).deleteAccount)},
+		{put, acct + "/suspension", "suspendAccount", "Suspend an account: nobody is admitted", issuer.WriteAccounts, 200, small, waiting, handle((*API).suspendAccount)},
+		{del, acct + "/suspension", "resumeAccount", "End an account's suspension", issuer.WriteAccounts, 200, 0, waiting, handle((*API).resumeAccount)},
 		{get, acct + "/jwt", "getAccountJWT", "Read an account's signed JWT", issuer.ReadAccounts, 200, 0, fast, handle((*API).getAccountJWT)},
 		{get, acct + "/sync", "getSync", "How far the account's JWT got, by server", issuer.ReadAccounts, 200, 0, waiting, handle((*API).getSync)},
 		{get, acct + "/connections", "listConnections", "List live connections", issuer.ReadAccounts, 200, 0, fast, handle((*API).listConnections)},

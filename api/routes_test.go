@@ -12,6 +12,7 @@ import (
 var sample = map[string]string{
 	"createOperator": `{"name":"new"}`, "updateOperator": `{}`, "createAccount": `{"name":"new","operator":"acme"}`, "updateAccount": `{}`,
 	"createTemplate": `{"name":"new"}`, "updateTemplate": `{}`, "createUser": `{"name":"new","permissions":{}}`, "issueCredential": `{}`, "revoke": `{}`,
+	"uploadOperatorJWT": `{"jwt":"x"}`, "setSigning": `{"enabled":false,"reason":"a drill"}`, "suspendAccount": `{}`,
 	"inspect": `{"jwt":"` + someJWT + `"}`, "explain": `{"jwt":"` + someJWT + `"}`, "checkPermissions": `{"op":"publish","subject":"orders.new"}`,
 }
 
@@ -84,11 +85,16 @@ func reads(op *openapi3.Operation) bool {
 	return strings.HasSuffix(permission, ":read")
 }
 
-// ownerStatus is that of success; no server is connected here that could list its
-// connections.
+// ownerStatus is that of success, where that is possible here: no server is connected
+// that could list its connections.
 func ownerStatus(op *openapi3.Operation) int {
-	if op.OperationID == "listConnections" {
+	switch op.OperationID {
+	case "listConnections":
 		return 503
+	case "uploadOperatorJWT": // nonsense
+		return 422
+	case "deleteOperator": // it has an account
+		return 409
 	}
 	return 200
 }
@@ -101,7 +107,7 @@ func fill(path string) string {
 func TestUnknownPathsAndMethods(t *testing.T) {
 	t.Parallel()
 	eachHouse(t, func(h *house) {
-		a := h.send(request{method: "DELETE", path: accounts, token: h.owner})
+		a := h.send(request{method: del, path: accounts, token: h.owner})
 		if a.status != 405 || a.header.Get("Allow") != "GET, POST" {
 			h.t.Errorf("DELETE answered %d, Allow %q", a.status, a.header.Get("Allow"))
 		}

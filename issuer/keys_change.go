@@ -6,9 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/nats-io/nkeys"
-
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -97,7 +96,7 @@ func (i *Issuer) AddKey(ctx context.Context, op Op, owner KeyOwner, in KeyInput)
 	report := i.whoTrusts(ctx, op, owner, in.PublicKey, in.MakeCurrent)
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[KeyChange], error) {
 		var none planned[KeyChange]
-		p, err := lockKeys(ctx, w, owner)
+		p, err := i.lockKeys(ctx, w, owner)
 		if err != nil {
 			return none, err
 		}
@@ -107,7 +106,7 @@ func (i *Issuer) AddKey(ctx context.Context, op Op, owner KeyOwner, in KeyInput)
 		if err := p.overtaken(in); err != nil {
 			return none, err
 		}
-		key, seed, err := i.makeKey(p.blank(), in)
+		key, seed, err := i.makeKey(ctx, w, p.blank(), in)
 		if err != nil {
 			return none, err
 		}
@@ -139,7 +138,7 @@ func (i *Issuer) SetKeyState(ctx context.Context, op Op, owner KeyOwner, key str
 	report := i.whoTrusts(ctx, op, owner, key, in.State == KeyCurrent)
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[KeyChange], error) {
 		var none planned[KeyChange]
-		p, err := lockKeys(ctx, w, owner)
+		p, err := i.lockKeys(ctx, w, owner)
 		if err != nil {
 			return none, err
 		}
@@ -267,7 +266,7 @@ func (p *keyPlace) overtaken(in KeyInput) error {
 // prepared returns the newest prepared key that can sign here; nil for none.
 func (p *keyPlace) prepared() *store.Key {
 	for n := len(p.keys) - 1; n >= 0; n-- {
-		if k := p.keys[n]; k.State == KeyPrepared && signsHere(k) {
+		if k := p.keys[n]; k.State == KeyPrepared && p.signs(k) {
 			return &p.keys[n]
 		}
 	}
@@ -275,13 +274,13 @@ func (p *keyPlace) prepared() *store.Key {
 }
 
 // makeKey makes the key that is asked for, or takes the public one that is given.
-func (i *Issuer) makeKey(k store.Key, in KeyInput) (store.Key, claims.Secret, error) {
+func (i *Issuer) makeKey(ctx context.Context, w *work, k store.Key, in KeyInput) (store.Key, claims.Secret, error) {
 	k.Custody = in.Custody
 	if in.PublicKey != "" {
 		if k.Custody == "" {
 			k.Custody = CustodyPublicOnly
 		}
-		if k.Custody != CustodyPublicOnly && k.Custody != CustodyExternal {
+		if k.Custody != CustodyPublicOnly && k.Custody != custodyExternal {
 			return k, claims.Secret{}, invalidField("/custody", "not_allowed", "The seed of a key that was made elsewhere stays there: its custody is public_only or external.")
 		}
 		if problems := claims.CheckPublicKey("/public_key", claims.Kind(k.Kind), in.PublicKey); problems.Blocking() {
@@ -291,9 +290,9 @@ func (i *Issuer) makeKey(k store.Key, in KeyInput) (store.Key, claims.Secret, er
 		return k, claims.Secret{}, nil
 	}
 	switch k.Custody {
-	case "", CustodySealed:
-		k.Custody = CustodySealed
-		k, err := i.newKey(k)
+	case "", custodySealed:
+		k.Custody = custodySealed
+		k, err := i.newKey(ctx, w, k)
 		return k, claims.Secret{}, err
 	case CustodyShownOnce:
 		return i.showKey(k)
@@ -303,16 +302,16 @@ func (i *Issuer) makeKey(k store.Key, in KeyInput) (store.Key, claims.Secret, er
 
 // showKey makes a key whose seed is returned and kept nowhere.
 func (i *Issuer) showKey(k store.Key) (store.Key, claims.Secret, error) {
-	pair, err := nkeys.CreatePairWithRand(claims.Kind(k.Kind).Prefix(), i.rand)
+	pair, err := custody.NewKey(claims.Kind(k.Kind), i.rand)
 	if err != nil {
 		return k, claims.Secret{}, fmt.Errorf("making a key: %w", err)
 	}
 	defer pair.Wipe()
+	k.ID = pair.Public()
 	seed, err := pair.Seed()
 	if err != nil {
 		return k, claims.Secret{}, fmt.Errorf("making a key: %w", err)
 	}
 	defer clear(seed)
-	k.ID, err = pair.PublicKey()
-	return k, claims.NewSecret(string(seed)), err
+	return k, claims.NewSecret(string(seed)), nil
 }

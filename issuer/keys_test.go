@@ -252,6 +252,7 @@ func TestOperatorRotation(t *testing.T) {
 		if old.InUse.Accounts != 2 {
 			t.Errorf("%d accounts are signed by the key", old.InUse.Accounts)
 		}
+		h.advance(time.Minute)
 		next := did(h.AddKey(t.Context(), op(), ofOperator, issuer.KeyInput{})).well(t)
 		if next.State != issuer.KeyPrepared {
 			t.Errorf("the new key is %s", next.State)
@@ -525,4 +526,21 @@ func TestSystemKey(t *testing.T) {
 			t.Errorf("the last key: %+v", e)
 		}
 	})
+}
+
+// count returns the number that a query comes to, text the text.
+func (h *house) count(t testing.TB, query string, args ...any) (n int) {
+	t.Helper()
+	if err := h.raw.QueryRowContext(t.Context(), query, args...).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func (h *house) text(t testing.TB, query string, args ...any) (s string) {
+	t.Helper()
+	if err := h.raw.QueryRowContext(t.Context(), query, args...).Scan(&s); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return s
 }
