@@ -58,7 +58,7 @@ func (s *Keyset) Seal(k *Key, at Identity) (sealed []byte, err error) {
 	if err := at.check(); err != nil {
 		return nil, err
 	}
-	seed, err := k.seed()
+	seed, err := k.Seed()
 	if err != nil {
 		return nil, fmt.Errorf("sealing a seed: %w", err)
 	}

@@ -20,12 +20,12 @@ const (
 	KeyDisabled = "disabled"
 )
 
-// The custodies of a seed: sealed here, shown once to whoever made the key, with an
-// external signer, or with somebody else.
+// The custodies of a seed: sealed here, with an external signer, shown once to
+// whoever had the key made, or with somebody else.
 const (
 	CustodySealed     = "sealed"
-	CustodyShownOnce  = "shown_once"
 	CustodyExternal   = "external"
+	CustodyShownOnce  = "shown_once"
 	CustodyPublicOnly = "public_only"
 )
 
@@ -46,9 +46,6 @@ func trustedState(state string) bool {
 // isTrusted tells whether k is a signing key that servers shall accept: a retiring
 // key's signatures still hold, and a prepared key is known before it signs.
 func isTrusted(k store.Key) bool { return k.Role == "signing" && trustedState(k.State) }
-
-// signsHere tells whether Chancery can have the key sign.
-func signsHere(k store.Key) bool { return k.Custody == CustodySealed || k.Custody == CustodyExternal }
 
 // KeyOwner says whose signing keys are meant: those of an operator, the plain ones of
 // an account, or those in an account that carry a template. Each is a name or an
@@ -113,6 +110,23 @@ type keyPlace struct {
 	account   *Account
 	template  *Template
 	keys, all []store.Key
+	// external tells that there is a signer for keys that are not sealed here.
+	external bool
+}
+
+// signs tells whether Chancery can have the key sign.
+func (p *keyPlace) signs(k store.Key) bool {
+	return k.Custody == CustodySealed || (k.Custody == CustodyExternal && p.external)
+}
+
+// signer returns which of the keys signs, "" for none.
+func (p *keyPlace) signer(keys []store.Key) string {
+	for _, k := range slices.Backward(keys) {
+		if k.State == KeyCurrent && p.signs(k) {
+			return k.ID
+		}
+	}
+	return ""
 }
 
 // findKeys finds the owner's keys, oldest first.
@@ -133,15 +147,15 @@ func findKeys(ctx context.Context, t *store.Tx, owner KeyOwner) (keyPlace, error
 }
 
 // lockKeys is findKeys for a change: the owner is locked.
-func lockKeys(ctx context.Context, w *work, owner KeyOwner) (keyPlace, error) {
-	var p keyPlace
+func (i *Issuer) lockKeys(ctx context.Context, w *work, owner KeyOwner) (keyPlace, error) {
+	p := keyPlace{external: i.external != nil}
 	if owner.Operator != "" {
-		o, err := w.GetOperator(ctx, owner.Operator)
-		if err == nil {
-			p.operator, err = w.LockOperatorForEdit(ctx, o.ID)
+		var err error
+		if p.operator, err = lockOperator(ctx, w, owner.Operator); err != nil {
+			return p, err
 		}
-		if err != nil {
-			return p, orMissing(err, "operator")
+		if err := writable(p.operator); err != nil {
+			return p, err
 		}
 		return p, p.list(ctx, w.Tx)
 	}
@@ -149,7 +163,20 @@ func lockKeys(ctx context.Context, w *work, owner KeyOwner) (keyPlace, error) {
 	if err != nil {
 		return p, err
 	}
-	return p, p.enter(ctx, w.Tx, a, owner.Template)
+	if err := p.enter(ctx, w.Tx, a, owner.Template); err != nil {
+		return p, err
+	}
+	if err := writable(p.operator); err != nil {
+		return p, err
+	}
+	if p.template != nil && p.template.Shared() {
+		x, err := w.LockTemplate(ctx, p.template.ID)
+		if err != nil {
+			return p, orMissing(err, "template")
+		}
+		p.template = &x
+	}
+	return p, nil
 }
 
 // enter makes the account, or its template, the place.

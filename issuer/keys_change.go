@@ -6,9 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/nats-io/nkeys"
-
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -97,7 +96,7 @@ func (i *Issuer) AddKey(ctx context.Context, op Op, owner KeyOwner, in KeyInput)
 	report := i.whoTrusts(ctx, op, owner, in.PublicKey, in.MakeCurrent)
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[KeyChange], error) {
 		var none planned[KeyChange]
-		p, err := lockKeys(ctx, w, owner)
+		p, err := i.lockKeys(ctx, w, owner)
 		if err != nil {
 			return none, err
 		}
@@ -139,7 +138,7 @@ func (i *Issuer) SetKeyState(ctx context.Context, op Op, owner KeyOwner, key str
 	report := i.whoTrusts(ctx, op, owner, key, in.State == KeyCurrent)
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[KeyChange], error) {
 		var none planned[KeyChange]
-		p, err := lockKeys(ctx, w, owner)
+		p, err := i.lockKeys(ctx, w, owner)
 		if err != nil {
 			return none, err
 		}
@@ -267,7 +266,7 @@ func (p *keyPlace) overtaken(in KeyInput) error {
 // prepared returns the newest prepared key that can sign here; nil for none.
 func (p *keyPlace) prepared() *store.Key {
 	for n := len(p.keys) - 1; n >= 0; n-- {
-		if k := p.keys[n]; k.State == KeyPrepared && signsHere(k) {
+		if k := p.keys[n]; k.State == KeyPrepared && p.signs(k) {
 			return &p.keys[n]
 		}
 	}
@@ -303,16 +302,16 @@ func (i *Issuer) makeKey(ctx context.Context, w *work, k store.Key, in KeyInput)
 
 // showKey makes a key whose seed is returned and kept nowhere.
 func (i *Issuer) showKey(k store.Key) (store.Key, claims.Secret, error) {
-	pair, err := nkeys.CreatePairWithRand(claims.Kind(k.Kind).Prefix(), i.rand)
+	pair, err := custody.NewKey(claims.Kind(k.Kind), i.rand)
 	if err != nil {
 		return k, claims.Secret{}, fmt.Errorf("making a key: %w", err)
 	}
 	defer pair.Wipe()
+	k.ID = pair.Public()
 	seed, err := pair.Seed()
 	if err != nil {
 		return k, claims.Secret{}, fmt.Errorf("making a key: %w", err)
 	}
 	defer clear(seed)
-	k.ID, err = pair.PublicKey()
-	return k, claims.NewSecret(string(seed)), err
+	return k, claims.NewSecret(string(seed)), nil
 }

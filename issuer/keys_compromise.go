@@ -34,7 +34,7 @@ func (i *Issuer) CompromiseKey(ctx context.Context, op Op, owner KeyOwner, key s
 	report := i.whoTrusts(ctx, op, owner, next, true)
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[KeyChange], error) {
 		var none planned[KeyChange]
-		p, err := lockKeys(ctx, w, owner)
+		p, err := i.lockKeys(ctx, w, owner)
 		if err != nil {
 			return none, err
 		}
@@ -43,7 +43,7 @@ func (i *Issuer) CompromiseKey(ctx context.Context, op Op, owner KeyOwner, key s
 			return none, err
 		}
 		x := &keyPlan{place: &p, live: live, untrusted: report, compromise: true, moves: []keyMove{{key: k, to: KeyRetired}}}
-		if err := x.replace(ctx, w, i, k); err != nil {
+		if err := x.replace(ctx, i, w, k); err != nil {
 			return none, err
 		}
 		if p.account == nil {
@@ -63,6 +63,7 @@ func (i *Issuer) successor(ctx context.Context, owner KeyOwner) string {
 	id := ""
 	_ = i.store.Read(ctx, func(ctx context.Context, t *store.Tx) error { // the plan says what is wrong
 		p, err := findKeys(ctx, t, owner)
+		p.external = i.external != nil
 		if k := p.prepared(); err == nil && k != nil {
 			id = k.ID
 		}
@@ -73,8 +74,8 @@ func (i *Issuer) successor(ctx context.Context, owner KeyOwner) string {
 
 // replace has another key sign in k's place, if k is what signs: one that is prepared,
 // or else a new one.
-func (x *keyPlan) replace(ctx context.Context, w *work, i *Issuer, k store.Key) error {
-	if k.State != KeyCurrent || (signer(x.place.keys) != k.ID && signer(x.after()) != "") {
+func (x *keyPlan) replace(ctx context.Context, i *Issuer, w *work, k store.Key) error {
+	if k.State != KeyCurrent || (x.place.signer(x.place.keys) != k.ID && x.place.signer(x.after()) != "") {
 		return nil
 	}
 	if next := x.place.prepared(); next != nil {

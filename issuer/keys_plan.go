@@ -115,16 +115,6 @@ func (x *keyPlan) edit(parts *claims.Account) {
 	}
 }
 
-// signer returns the key that signs, "" for none.
-func signer(keys []store.Key) string {
-	for n := len(keys) - 1; n >= 0; n-- {
-		if k := keys[n]; k.Role == "signing" && k.State == KeyCurrent && signsHere(k) {
-			return k.ID
-		}
-	}
-	return ""
-}
-
 // guard refuses what would lock somebody out, unless the caller overrides it.
 func (x *keyPlan) guard(ctx context.Context, w *work, out KeyChange) error {
 	if x.place.account == nil {
@@ -140,7 +130,7 @@ func (x *keyPlan) guard(ctx context.Context, w *work, out KeyChange) error {
 			if err != nil {
 				return err
 			}
-			if own || (x.place.template == nil && signer(x.after()) == "") {
+			if own || (x.place.template == nil && x.place.signer(x.after()) == "") {
 				if err := w.guard(GuardSystemKey); err != nil {
 					return err
 				}
@@ -174,7 +164,7 @@ func inUseText(u KeyInUse) string {
 }
 
 func (x *keyPlan) guardOperator(w *work, out KeyChange) error {
-	if signer(x.place.keys) != "" && signer(x.after()) == "" {
+	if x.place.signer(x.place.keys) != "" && x.place.signer(x.after()) == "" {
 		if err := w.guard(GuardLastOperatorKey); err != nil {
 			return err
 		}
@@ -238,14 +228,14 @@ func (x *keyPlan) describe(out KeyChange) Plan {
 			plan.Credentials += uses[n].InUse.UnexpiredCredentials
 		}
 		restart = restart || (x.place.account == nil && (m.gains() || m.drops()))
-		if m.to == KeyCurrent && !signsHere(m.key) {
+		if m.to == KeyCurrent && !x.place.signs(m.key) {
 			warn("signs_elsewhere", "The seed of this key is not held here: Chancery cannot sign with it.")
 		}
 	}
 	if restart {
 		warn("restart_servers", "A nats-server heeds an operator's JWT only when it starts: give the servers the new one and restart them one after the other.")
 	}
-	if x.place.account != nil && signer(x.place.keys) != "" && signer(x.after()) == "" {
+	if x.place.account != nil && x.place.signer(x.place.keys) != "" && x.place.signer(x.after()) == "" {
 		warn("no_signing_key", "No key is left here that could sign new credentials.")
 	}
 	plan.Warnings = append(plan.Warnings, x.warnings...)
@@ -316,7 +306,7 @@ func (x *keyPlan) applyOperator(ctx context.Context, i *Issuer, w *work, out Key
 			return out, err
 		}
 	}
-	before, after := signer(x.place.keys), signer(x.after())
+	before, after := x.place.signer(x.place.keys), x.place.signer(x.after())
 	owes := before != after && after != ""
 	for _, k := range append([]KeyWithUse{out.KeyWithUse}, out.Previous...) {
 		owes = owes || (!trustedState(k.State) && k.InUse.Accounts > 0)

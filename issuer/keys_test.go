@@ -527,3 +527,20 @@ func TestSystemKey(t *testing.T) {
 		}
 	})
 }
+
+// count returns the number that a query comes to, text the text.
+func (h *house) count(t testing.TB, query string, args ...any) (n int) {
+	t.Helper()
+	if err := h.raw.QueryRowContext(t.Context(), query, args...).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func (h *house) text(t testing.TB, query string, args ...any) (s string) {
+	t.Helper()
+	if err := h.raw.QueryRowContext(t.Context(), query, args...).Scan(&s); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return s
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"chancery/claims"
@@ -15,7 +16,7 @@ import (
 // A batch of accounts is signed in one transaction: resignBatch accounts at most, and
 // about resignBytes of JWTs, so that the memory it takes is bounded.
 const (
-	resignBatch = 200
+	resignBatch = 100
 	resignBytes = 16 << 20
 )
 
@@ -44,14 +45,11 @@ func (i *Issuer) resignOperatorAccounts(ctx context.Context, operatorID string) 
 	after, whole, limit := "", "", resignBatch
 	for {
 		last, failed, err := i.resignSome(ctx, operatorID, after, limit)
-		errs = append(errs, failed...)
-		switch {
-		case err != nil && (limit > 1 && last != "" && ctx.Err() == nil):
+		if err != nil && limit > 1 && last != "" && ctx.Err() == nil {
 			whole, limit = last, 1
 			continue
-		case err != nil:
-			errs = append(errs, err)
 		}
+		errs = append(append(errs, failed...), err)
 		if last == "" || ctx.Err() != nil {
 			break
 		}
@@ -60,6 +58,7 @@ func (i *Issuer) resignOperatorAccounts(ctx context.Context, operatorID string) 
 			limit = resignBatch
 		}
 	}
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	if more := len(errs) - maxErrors; more > 0 {
 		errs = append(errs[:maxErrors], fmt.Errorf("and %d more", more))
 	}
@@ -82,8 +81,8 @@ func (i *Issuer) resignSome(ctx context.Context, operatorID, after string, limit
 		if err != nil {
 			return err
 		}
-		// What was accepted is signed anew: that gives nobody a right, so the signing
-		// switch does not hold it up.
+		// Which operators' accounts are signed while their signing switch is off says
+		// OwingOperators.
 		w := &work{Tx: t, op: Op{Caller: System("upkeep")}, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}}
 		signer, err := i.signerFor(ctx, w, key)
 		if err != nil {

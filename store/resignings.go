@@ -100,10 +100,13 @@ func (t *Tx) fill(ctx context.Context, out *Resigning, mine map[string]bool, ope
 }
 
 // OwingOperators returns the identities of the operators that have accounts which owe
-// a new signature.
+// a new signature. With the signing switch off they wait, unless a key that signed some
+// is due to retire: one that is in wrong hands must not stay for the sake of the switch.
 func (t *Tx) OwingOperators(ctx context.Context) ([]string, error) {
 	return many(ctx, t, scanOne[string], `SELECT id FROM operators o
-		WHERE o.state <> 'deleted' AND EXISTS (SELECT 1 FROM accounts a WHERE a.operator_id = o.id AND a.resign_us <> 0) ORDER BY id`)
+		WHERE state <> 'deleted' AND EXISTS (SELECT 1 FROM accounts a WHERE a.operator_id = o.id AND a.resign_us <> 0)
+		AND (signing OR EXISTS (SELECT 1 FROM keys k WHERE k.operator_id = o.id AND k.account_id = '' AND k.role = 'signing'
+			AND k.state = 'retiring' AND k.retire_at_us <> 0 AND k.retire_at_us <= $1)) ORDER BY id`, micros(t.now))
 }
 
 // signedRow is a JWT as the bulk statements read it.
@@ -198,6 +201,9 @@ func (t *Tx) putAll(ctx context.Context, rows []signedRow, places, old []placeRo
 
 // AppendAudits inserts entries that differ in their target alone, unnumbered.
 func (t *Tx) AppendAudits(ctx context.Context, e AuditEntry, targets []string) error {
+	if len(targets) == 0 {
+		return nil
+	}
 	type entry struct {
 		ID     string `json:"id"`
 		Target string `json:"target"`
