@@ -116,6 +116,18 @@ func useCases() map[string]useCase {
 			_, err := h.CompromiseKey(t.Context(), op, issuer.KeyOwner{Account: "ORDERS"}, h.plainKey(t, "ORDERS"))
 			return err
 		}),
+		"KeysetStatus": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.KeysetStatus(t.Context(), c)
+			return err
+		}),
+		"RewrapKeyset": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RewrapKeyset(t.Context(), op, anotherKEK(t))
+			return err
+		}),
+		"RotateDataKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RotateDataKey(t.Context(), op, nil)
+			return err
+		}),
 		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "another"})
 			return err
@@ -432,6 +444,9 @@ func TestOwnerMay(t *testing.T) {
 			want := 1
 			if strings.HasSuffix(name, "credential") {
 				want = 2 // the user and the credential
+			}
+			if name == "RotateDataKey" {
+				want = 2 // the new data key, and the end of the old one
 			}
 			if len(news) != want || h.woken.Load() != woken+1 {
 				t.Errorf("%s: %d entries, woken %d times", name, len(news), h.woken.Load()-woken)
