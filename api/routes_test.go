@@ -12,6 +12,8 @@ import (
 var sample = map[string]string{
 	"createOperator": `{"name":"new"}`, "updateOperator": `{}`, "createAccount": `{"name":"new","operator":"acme"}`, "updateAccount": `{}`,
 	"createTemplate": `{"name":"new"}`, "updateTemplate": `{}`, "createUser": `{"name":"new","permissions":{}}`, "issueCredential": `{}`, "revoke": `{}`,
+	"createSharedTemplate": `{"name":"new"}`, "updateSharedTemplate": `{}`, "cloneTemplate": `{"name":"copy"}`, "cloneSharedTemplate": `{"name":"copy"}`,
+	"previewTemplate": `{"user":"d1"}`, "previewNewTemplate": `{"template":{"name":"new"}}`, "previewSharedTemplate": `{"as":{"name":"x"}}`, "previewNewSharedTemplate": `{"template":{"name":"new"}}`,
 	"inspect": `{"jwt":"` + someJWT + `"}`, "explain": `{"jwt":"` + someJWT + `"}`, "checkPermissions": `{"op":"publish","subject":"orders.new"}`,
 }
 
@@ -84,18 +86,22 @@ func reads(op *openapi3.Operation) bool {
 	return strings.HasSuffix(permission, ":read")
 }
 
-// ownerStatus is that of success; no server is connected here that could list its
+// ownerStatus is that of success, or of what the furnished house refuses; no server is connected here that could list its
 // connections.
 func ownerStatus(op *openapi3.Operation) int {
-	if op.OperationID == "listConnections" {
+	switch op.OperationID {
+	case "listConnections":
 		return 503
+	case "deleteTemplate": // it has a user
+		return 409
 	}
 	return 200
 }
 
 func fill(path string) string {
 	path = strings.TrimPrefix(path, "/api/v1")
-	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{user}", "d1", "{subject}", "*").Replace(path)
+	path = strings.Replace(path, "{operator}/templates/{template}", "{operator}/templates/service", 1)
+	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{other}", "service", "{user}", "d1", "{subject}", "*").Replace(path)
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {
