@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"chancery/api"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/resolver"
 	"chancery/store"
@@ -72,7 +73,7 @@ func newHouse(t *testing.T, url string) *house {
 	s, err := store.Open(t.Context(), store.Config{URL: url, Now: time.Now, Logger: log})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
-	kek, err := issuer.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
+	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
 	must(t, err)
 	h.issuer, err = issuer.Open(t.Context(), issuer.Config{Store: s, Now: time.Now, Logger: log, KEK: kek})
 	must(t, err)

@@ -10,6 +10,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -71,6 +73,8 @@ type work struct {
 	*store.Tx
 	op  Op
 	use use
+	// keys are the private keys that are open until the transaction ends.
+	keys map[string]*custody.Key
 }
 
 // planned is a change that was checked and not yet made.
@@ -195,6 +199,17 @@ func (w *work) expect(current int64) error {
 	}
 }
 
+// expectNamed is expect for what cannot be taken back: the version must be named.
+func (w *work) expectNamed(current int64) error {
+	if w.op.ExpectedVersion == 0 && !w.op.DryRun {
+		return &Error{
+			Kind: KindUnconditional, Code: "version_required", Message: "This cannot be taken back: say which version of the object is meant.",
+			Hint: "Read the object and send its ETag as If-Match.",
+		}
+	}
+	return w.expect(current)
+}
+
 // bounded keeps what an audit entry quotes of a request short, printable and free
 // of seeds.
 func bounded(s string) string {
@@ -204,7 +219,7 @@ func bounded(s string) string {
 			return r
 		}
 		return unicode.ReplacementChar
-	}, redact(s))
+	}, claims.Redact(s))
 	for len(s) > most {
 		_, last := utf8.DecodeLastRuneInString(s)
 		s = s[:len(s)-last]

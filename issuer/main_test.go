@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/store"
 	"chancery/store/storetest"
@@ -29,7 +30,7 @@ type house struct {
 	store *store.Store
 	raw   *storetest.Raw
 	url   string
-	kek   issuer.KEK
+	kek   custody.KEK
 	// woken counts the calls of Wake.
 	woken atomic.Int64
 }
@@ -73,7 +74,7 @@ func eachWorld(t *testing.T, f func(t *testing.T, h *house, w world)) {
 
 func newHouse(t testing.TB, dialect string) *house {
 	t.Helper()
-	kek, err := issuer.NewKEK(rand.Reader)
+	kek, err := custody.NewKEK(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,7 @@ func (h *house) openStore(t testing.TB, c *clock) *store.Store {
 }
 
 // open returns a further issuer on the store.
-func (h *house) open(t testing.TB, s *store.Store, kek issuer.KEK) *issuer.Issuer {
+func (h *house) open(t testing.TB, s *store.Store, kek custody.KEK) *issuer.Issuer {
 	t.Helper()
 	i, err := issuer.Open(t.Context(), h.config(s, kek))
 	if err != nil {
@@ -108,7 +109,7 @@ func (h *house) open(t testing.TB, s *store.Store, kek issuer.KEK) *issuer.Issue
 	return i
 }
 
-func (h *house) config(s *store.Store, kek issuer.KEK) issuer.Config {
+func (h *house) config(s *store.Store, kek custody.KEK) issuer.Config {
 	return issuer.Config{
 		Store: s, Now: h.time, Logger: slog.New(slog.DiscardHandler), KEK: kek, Wake: func() { h.woken.Add(1) },
 		SystemPermissions: jwt.Permissions{

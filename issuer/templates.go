@@ -91,7 +91,7 @@ func (i *Issuer) createTemplate(ctx context.Context, op Op, u use, at TemplateHo
 				return out, orTaken(w.CreateTemplate(ctx, x), "template")
 			}}, nil
 		}
-		key, err := i.newKey(accountSigning(x.OperatorID, x.AccountID, id))
+		key, err := i.newKey(ctx, w, accountSigning(x.OperatorID, x.AccountID, id))
 		if err != nil {
 			return none, err
 		}

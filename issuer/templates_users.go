@@ -125,7 +125,7 @@ func (i *Issuer) carry(ctx context.Context, w *work, a Account, x Template) (add
 	if problems := h.checkPolicy(TemplateInput{Body: x.Body}); problems.Blocking() {
 		return false, invalid(problems)
 	}
-	key, err := i.newKey(accountSigning(a.OperatorID, a.ID, x.ID))
+	key, err := i.newKey(ctx, w, accountSigning(a.OperatorID, a.ID, x.ID))
 	if err != nil {
 		return false, err
 	}

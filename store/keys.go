@@ -72,27 +72,3 @@ func (t *Tx) SetKeyState(ctx context.Context, id, state string, retireAt time.Ti
 func (t *Tx) HasSealedKeys(ctx context.Context) (bool, error) {
 	return one(ctx, t, scanOne[bool], `SELECT EXISTS (SELECT 1 FROM keys WHERE sealed IS NOT NULL)`)
 }
-
-// Keyset is the wrapped data keys that seal seeds.
-type Keyset struct {
-	ID string
-	// KEKID names the key-encryption key that wrapped it.
-	KEKID   string
-	Wrapped []byte
-}
-
-// PutKeyset inserts the first keyset.
-func (t *Tx) PutKeyset(ctx context.Context, k Keyset) error {
-	_, err := t.exec(ctx, `INSERT INTO keysets (id, kek_id, wrapped, created_us, updated_us) VALUES ($1, $2, $3, $4, $4)`,
-		k.ID, k.KEKID, k.Wrapped, micros(t.now))
-	return err
-}
-
-// GetKeyset returns the keyset called id.
-func (t *Tx) GetKeyset(ctx context.Context, id string) (Keyset, error) {
-	return one(ctx, t, func(r row) (Keyset, error) {
-		var k Keyset
-		err := r.Scan(&k.ID, &k.KEKID, &k.Wrapped)
-		return k, err
-	}, `SELECT id, kek_id, wrapped FROM keysets WHERE id = $1`, id)
-}

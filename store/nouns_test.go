@@ -229,15 +229,6 @@ func TestKeys(t *testing.T) {
 		})
 		d.fails(t, store.ErrExists, func(ctx context.Context, tx *store.Tx) error { return tx.CreateKey(ctx, keys[0]) })
 		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetKey(ctx, "O9"); return err })
-
-		set := store.Keyset{ID: "seeds", KEKID: "abc", Wrapped: []byte{0, 0xfe}}
-		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetKeyset(ctx, "seeds"); return err })
-		d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.PutKeyset(ctx, set) })
-		got := get(t, d, func(ctx context.Context, tx *store.Tx) (store.Keyset, error) { return tx.GetKeyset(ctx, "seeds") })
-		if diff := cmp.Diff(set, got); diff != "" {
-			t.Error(diff)
-		}
-		d.fails(t, store.ErrExists, func(ctx context.Context, tx *store.Tx) error { return tx.PutKeyset(ctx, set) })
 	})
 }
 
