@@ -25,6 +25,7 @@ type badCase struct {
 
 const (
 	post, patch, put, get = http.MethodPost, http.MethodPatch, http.MethodPut, http.MethodGet
+	del                   = http.MethodDelete
 	accounts, orders      = "/accounts", "/accounts/ORDERS"
 	users, templates      = orders + "/users", orders + "/templates"
 	credentials           = users + "/d1/credentials"

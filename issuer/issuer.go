@@ -68,7 +68,9 @@ type Issuer struct {
 	// tell wakes the resolver.
 	tell func()
 	// changed tells Keep that something was committed.
-	changed chan struct{}
+	changed    chan struct{}
+	challenges challengeKey
+	renewals   pace
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:

@@ -41,14 +41,14 @@ func (i *Issuer) Keep(ctx context.Context) {
 }
 
 // Upkeep does everything that is due now, once: accounts that owe a new signature
-// get it. What it does is derived from the rows, so that after a crash the next call
+// get it, and the revocations that were scheduled are made. What it does is derived from the rows, so that after a crash the next call
 // goes on where the last one was. A sealed issuer does nothing.
 func (i *Issuer) Upkeep(ctx context.Context) error {
 	if i.sealed != "" {
 		return nil
 	}
 	var errs []error
-	for _, task := range []func(context.Context) error{i.resignOwed} {
+	for _, task := range []func(context.Context) error{i.resignOwed, i.revokeDue} {
 		errs = append(errs, task(ctx))
 	}
 	return errors.Join(errs...)

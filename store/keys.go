@@ -96,3 +96,9 @@ func (t *Tx) GetKeyset(ctx context.Context, id string) (Keyset, error) {
 		return k, err
 	}, `SELECT id, kek_id, wrapped FROM keysets WHERE id = $1`, id)
 }
+
+// ReplaceKeyset stores what k wraps now, in place of what it wrapped before.
+func (t *Tx) ReplaceKeyset(ctx context.Context, k Keyset) error {
+	return t.must(ctx, `UPDATE keysets SET kek_id = $2, wrapped = $3, version = version + 1, updated_us = $4 WHERE id = $1`,
+		k.ID, k.KEKID, k.Wrapped, micros(t.now))
+}
