@@ -20,7 +20,7 @@ var templateFiles embed.FS
 
 // pageNames are the templates that answers name. Each lies in a file of its name
 // and defines "content"; everything else under templates is shared by all.
-var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect"}
+var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "templates", "template", "template_form", "template_compare"}
 
 // layoutView is what the layout shows around a page.
 type layoutView struct {
@@ -49,7 +49,7 @@ type operatorView struct {
 func (c *Console) parsePages() (map[string]*template.Template, error) {
 	shared := template.New("").Funcs(template.FuncMap{
 		"asset": c.assets.path, "short": claims.ShortKey, "count": formatCount, "size": formatSize, "plural": plural, "lower": strings.ToLower,
-		"stamp": stamp, "unix": unixStamp, "exact": exact, "clip": newClip, "subject": breakable, "search": newSearch, "initial": initial, "ruleset": newRuleset,
+		"stamp": stamp, "unix": unixStamp, "exact": exact, "clip": newClip, "subject": breakable, "search": newSearch, "initial": initial, "ruleset": newRuleset, "subjects": allRules, "many": many,
 	}).Option("missingkey=error")
 	files, err := fs.Glob(templateFiles, "templates/shared/*.html")
 	if err != nil || len(files) == 0 {
