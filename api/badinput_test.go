@@ -27,6 +27,7 @@ const (
 	post, patch, put, get, del = http.MethodPost, http.MethodPatch, http.MethodPut, http.MethodGet, http.MethodDelete
 	accounts, orders           = "/accounts", "/accounts/ORDERS"
 	users, templates           = orders + "/users", orders + "/templates"
+	shared                     = "/operators/acme/templates"
 	credentials                = users + "/d1/credentials"
 	revocations                = orders + "/revocations"
 )

@@ -12,6 +12,8 @@ import (
 var sample = map[string]string{
 	"createOperator": `{"name":"new"}`, "updateOperator": `{}`, "createAccount": `{"name":"new","operator":"acme"}`, "updateAccount": `{}`,
 	"createTemplate": `{"name":"new"}`, "updateTemplate": `{}`, "createUser": `{"name":"new","permissions":{}}`, "issueCredential": `{}`, "revoke": `{}`,
+	"createSharedTemplate": `{"name":"new"}`, "updateSharedTemplate": `{}`, "cloneTemplate": `{"name":"copy"}`, "cloneSharedTemplate": `{"name":"copy"}`,
+	"previewTemplate": `{"user":"d1"}`, "previewNewTemplate": `{"template":{"name":"new"}}`, "previewSharedTemplate": `{"as":{"name":"x"}}`, "previewNewSharedTemplate": `{"template":{"name":"new"}}`,
 	"uploadOperatorJWT": `{"jwt":"x"}`, "setSigning": `{"enabled":false,"reason":"a drill"}`, "suspendAccount": `{}`,
 	"inspect": `{"jwt":"` + someJWT + `"}`, "explain": `{"jwt":"` + someJWT + `"}`, "checkPermissions": `{"op":"publish","subject":"orders.new"}`,
 }
@@ -43,6 +45,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 					r := request{method: method, path: fill(path), body: sample[op.OperationID], token: who.token}
 					if method != http.MethodGet && !reads(op) {
 						r.path += "?dry_run=true"
+					}
+					if op.Parameters.GetByInAndName("query", "reason") != nil {
+						r.path += "&reason=because"
 					}
 					a := h.send(r)
 					cells++
@@ -93,7 +98,7 @@ func ownerStatus(op *openapi3.Operation) int {
 		return 503
 	case "uploadOperatorJWT": // nonsense
 		return 422
-	case "deleteOperator": // it has an account
+	case "deleteOperator", "deleteTemplate": // the one has an account, the other a user
 		return 409
 	}
 	return 200
@@ -101,7 +106,8 @@ func ownerStatus(op *openapi3.Operation) int {
 
 func fill(path string) string {
 	path = strings.TrimPrefix(path, "/api/v1")
-	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{user}", "d1", "{subject}", "*").Replace(path)
+	path = strings.Replace(path, "{operator}/templates/{template}", "{operator}/templates/service", 1)
+	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{other}", "service", "{user}", "d1", "{subject}", "*").Replace(path)
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {

@@ -77,7 +77,7 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"ListRevocations": read(func(t *testing.T, h *house, c issuer.Caller) error {
-			_, err := h.ListRevocations(t.Context(), c, "ORDERS", ledger)
+			_, err := h.ListRevocations(t.Context(), c, "ORDERS", issuer.RevocationQuery{LedgerPage: ledger})
 			return err
 		}),
 		"GetRevocation": read(func(t *testing.T, h *house, c issuer.Caller) error {
@@ -94,6 +94,38 @@ func useCases() map[string]useCase {
 		}),
 		"Permitted": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.Permitted(t.Context(), c, issuer.PermissionQuery{Action: claims.Publish, Subject: "orders.new", Limit: 10})
+			return err
+		}),
+		"ListKeys": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListKeys(t.Context(), c, issuer.KeyOwner{Account: "ORDERS"})
+			return err
+		}),
+		"GetKey": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetKey(t.Context(), c, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.keyOf(t, "current"))
+			return err
+		}),
+		"AddKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.AddKey(t.Context(), op, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, issuer.KeyInput{MakeCurrent: true})
+			return err
+		}),
+		"SetKeyState": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.SetKeyState(t.Context(), op, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.keyOf(t, "current"), issuer.KeyStateInput{State: issuer.KeyRetiring})
+			return err
+		}),
+		"CompromiseKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CompromiseKey(t.Context(), op, issuer.KeyOwner{Account: "ORDERS"}, h.plainKey(t, "ORDERS"))
+			return err
+		}),
+		"KeysetStatus": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.KeysetStatus(t.Context(), c)
+			return err
+		}),
+		"RewrapKeyset": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RewrapKeyset(t.Context(), op, anotherKEK(t))
+			return err
+		}),
+		"RotateDataKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RotateDataKey(t.Context(), op, nil)
 			return err
 		}),
 		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -153,7 +185,55 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"UpdateTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.MaxTTL = time.Hour })
+			_, err := h.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Description = "x" })
+			return err
+		}),
+		"GetSharedTemplate": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetSharedTemplate(t.Context(), c, "acme", "service")
+			return err
+		}),
+		"ListSharedTemplates": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListSharedTemplates(t.Context(), c, "acme", page)
+			return err
+		}),
+		"ListAllTemplates": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListAllTemplates(t.Context(), c, page)
+			return err
+		}),
+		"PreviewTemplate": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.PreviewTemplate(t.Context(), c, issuer.PreviewInput{Ref: issuer.TemplateRef{TemplateHome: issuer.TemplateHome{Account: "ORDERS"}, Template: "device"}, User: "d1"})
+			return err
+		}),
+		"CompareTemplates": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			orders := issuer.TemplateHome{Account: "ORDERS"}
+			_, err := h.CompareTemplates(t.Context(), c, issuer.TemplateRef{TemplateHome: orders, Template: "device"}, issuer.TemplateRef{TemplateHome: orders, Template: "service"})
+			return err
+		}),
+		"CreateSharedTemplate": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			in := deviceTemplate()
+			in.Body.Name = "shared by all"
+			_, err := h.CreateSharedTemplate(t.Context(), op, "acme", in)
+			return err
+		}),
+		"UpdateSharedTemplate": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UpdateSharedTemplate(t.Context(), op, "acme", "service", func(in *issuer.TemplateInput) { in.Body.Description = "x" })
+			return err
+		}),
+		"DeleteSharedTemplate": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DeleteSharedTemplate(t.Context(), op, "acme", "unused")
+			return err
+		}),
+		"DeleteTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DeleteTemplate(t.Context(), op, "ORDERS", "idle")
+			return err
+		}),
+		"CloneTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			orders := issuer.TemplateHome{Account: "ORDERS"}
+			_, err := h.CloneTemplate(t.Context(), op, issuer.CloneInput{From: issuer.TemplateRef{TemplateHome: orders, Template: "device"}, To: orders, Name: "copy"})
+			return err
+		}),
+		"UseTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UseTemplate(t.Context(), op, "ORDERS", "service")
 			return err
 		}),
 		"CreateUser": writes(func(t *testing.T, h *house, op issuer.Op) error {
@@ -170,6 +250,21 @@ func useCases() map[string]useCase {
 		}),
 		"SystemCredential": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.SystemCredential(t.Context(), op, "acme", "a file")
+			return err
+		}),
+		"AccountSize": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AccountSize(t.Context(), c, "ORDERS")
+			return err
+		}),
+		"Unrevoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			if op.Reason == "" {
+				op.Reason = "by mistake"
+			}
+			_, err := h.Unrevoke(t.Context(), op, "ORDERS", issuer.Everybody)
+			return err
+		}),
+		"Compact": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Compact(t.Context(), op, "ORDERS")
 			return err
 		}),
 		"Revoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -198,10 +293,20 @@ var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", 
 func prepared(t *testing.T, h *house) world {
 	t.Helper()
 	w := h.furnish(t)
+	for _, name := range []string{"service", "unused"} {
+		in := deviceTemplate()
+		in.Body.Name = name
+		did(h.CreateSharedTemplate(t.Context(), op(), "acme", in)).well(t)
+	}
+	idle := deviceTemplate()
+	idle.Body.Name = "idle"
+	did(h.CreateTemplate(t.Context(), op(), "ORDERS", idle)).well(t)
 	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Role: issuer.RoleAuditor, TTL: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: issuer.Everybody})).well(t)
+	for _, subject := range []string{"d1", issuer.Everybody} { // the second makes the first moot
+		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: subject})).well(t)
+	}
 	for _, name := range []string{"IDLE", "HELD", "GONE"} {
 		did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: "acme", Name: name, Settings: claims.NewAccountSettings()})).well(t)
 	}
@@ -339,6 +444,9 @@ func TestOwnerMay(t *testing.T) {
 			want := 1
 			if strings.HasSuffix(name, "credential") {
 				want = 2 // the user and the credential
+			}
+			if name == "RotateDataKey" {
+				want = 2 // the new data key, and the end of the old one
 			}
 			if len(news) != want || h.woken.Load() != woken+1 {
 				t.Errorf("%s: %d entries, woken %d times", name, len(news), h.woken.Load()-woken)

@@ -90,7 +90,7 @@ func templateOf(ctx context.Context, t *store.Tx, u User) (*Template, error) {
 	if u.TemplateID == "" {
 		return nil, nil //nolint:nilnil // a user without a template is no error
 	}
-	x, err := t.GetTemplate(ctx, u.AccountID, u.TemplateID)
+	x, err := t.TemplateByID(ctx, u.TemplateID)
 	if err != nil {
 		return nil, err
 	}

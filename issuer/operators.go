@@ -11,11 +11,9 @@ import (
 // SystemAccountName is the name of the system account of operators made here.
 const SystemAccountName = "SYS"
 
-// The custodies of an operator's identity key, and an operator's states.
+// The custodies of an operator's identity key besides CustodySealed, with which
+// operator changes are signed at once, and an operator's states.
 const (
-	// CustodySealed keeps the identity seed here, sealed: operator changes are signed
-	// at once.
-	CustodySealed = "sealed"
 	// CustodyOffline has the identity key elsewhere: operator changes wait until its
 	// holder has signed them. Signing keys are here.
 	CustodyOffline = "offline"
@@ -90,7 +88,7 @@ func (i *Issuer) planOperator(ctx context.Context, w *work, in OperatorInput) (p
 	if err := free(ctx, w, in.Name, in.PublicKey); err != nil {
 		return none, err
 	}
-	keys, err := i.operatorKeys(o)
+	keys, err := i.operatorKeys(ctx, w, o)
 	if err != nil {
 		return none, err
 	}
@@ -130,21 +128,21 @@ type operatorKeySet struct {
 	system, systemSigning store.Key
 }
 
-func (i *Issuer) operatorKeys(o Operator) (operatorKeySet, error) {
+func (i *Issuer) operatorKeys(ctx context.Context, w *work, o Operator) (operatorKeySet, error) {
 	s := operatorKeySet{identity: store.Key{Kind: "operator", Role: "identity", State: "current", Custody: "sealed"}}
 	var err error
 	if o.Custody == CustodyOffline {
 		s.identity.ID, s.identity.OperatorID, s.identity.Custody = o.ID, o.ID, "public_only"
-	} else if s.identity, err = i.newKey(s.identity); err != nil {
+	} else if s.identity, err = i.newKey(ctx, w, s.identity); err != nil {
 		return s, err
 	}
-	if s.signing, err = i.newKey(store.Key{Kind: "operator", Role: "signing", OperatorID: s.identity.ID, State: "current", Custody: "sealed"}); err != nil {
+	if s.signing, err = i.newKey(ctx, w, store.Key{Kind: "operator", Role: "signing", OperatorID: s.identity.ID, State: "current", Custody: "sealed"}); err != nil {
 		return s, err
 	}
-	if s.system, err = i.newKey(accountIdentity(s.identity.ID)); err != nil {
+	if s.system, err = i.newKey(ctx, w, accountIdentity(s.identity.ID)); err != nil {
 		return s, err
 	}
-	s.systemSigning, err = i.newKey(accountSigning(s.identity.ID, s.system.ID, ""))
+	s.systemSigning, err = i.newKey(ctx, w, accountSigning(s.identity.ID, s.system.ID, ""))
 	return s, err
 }
 
@@ -234,12 +232,11 @@ func writable(o Operator) error {
 	}
 }
 
-// trusted returns the signing keys that servers shall accept: a retiring key's
-// signatures still hold.
+// trusted returns the signing keys that servers shall accept.
 func trusted(keys []store.Key) []string {
 	var out []string
 	for _, k := range keys {
-		if k.Role == "signing" && (k.State == "current" || k.State == "retiring") {
+		if isTrusted(k) {
 			out = append(out, k.ID)
 		}
 	}

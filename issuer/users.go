@@ -52,6 +52,12 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 		if user.ID, err = w.NewID("usr_"); err != nil {
 			return none, err
 		}
+		added := false
+		if template != nil {
+			if added, err = i.carry(ctx, w, a, *template); err != nil {
+				return none, err
+			}
+		}
 		if in.Issue != nil {
 			if problems := in.Issue.check(template); problems.Blocking() {
 				return none, invalid(problems)
@@ -68,6 +74,11 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 			out := UserWithCredential{User: user}
 			if err := w.CreateUser(ctx, user); err != nil {
 				return out, orTaken(err, "user")
+			}
+			if added {
+				if _, err := i.resign(ctx, w, a.ID); err != nil {
+					return out, err
+				}
 			}
 			if in.Issue == nil {
 				return out, nil
@@ -100,7 +111,7 @@ func checkUser(ctx context.Context, t *store.Tx, a Account, u User, templateRef 
 	if templateRef == "" {
 		return problems, nil, nil
 	}
-	x, err := t.GetTemplate(ctx, a.ID, templateRef)
+	x, err := usableTemplate(ctx, t, a, templateRef)
 	if err != nil {
 		if err := orMissing(err, "template"); AsError(err).Kind != KindNotFound {
 			return nil, nil, err

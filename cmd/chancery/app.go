@@ -19,6 +19,7 @@ import (
 
 	"chancery/api"
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/resolver"
 	"chancery/store"
@@ -29,7 +30,7 @@ import (
 type appConfig struct {
 	databaseURL string
 	dataDir     string
-	kek         issuer.KEK
+	kek         custody.KEK
 	publicURL   string
 	listener    net.Listener
 	tls         *tls.Config

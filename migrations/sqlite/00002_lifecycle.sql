@@ -28,6 +28,7 @@ ALTER TABLE keys ADD COLUMN state_us BIGINT NOT NULL DEFAULT 0;
 UPDATE keys SET state_us = created_us;
 CREATE INDEX keys_retire ON keys (retire_at_us) WHERE retire_at_us <> 0;
 CREATE INDEX keys_template ON keys (template_id) WHERE template_id <> '';
+CREATE INDEX users_template ON users (template_id, id) WHERE template_id IS NOT NULL;
 
 -- occasion is why it was issued (issue, renew, roll), template_id what it was
 -- issued with.
