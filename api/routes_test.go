@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,6 +14,9 @@ var sample = map[string]string{
 	"createOperator": `{"name":"new"}`, "updateOperator": `{}`, "createAccount": `{"name":"new","operator":"acme"}`, "updateAccount": `{}`,
 	"createTemplate": `{"name":"new"}`, "updateTemplate": `{}`, "createUser": `{"name":"new","permissions":{}}`, "issueCredential": `{}`, "revoke": `{}`,
 	"uploadOperatorJWT": `{"jwt":"x"}`, "setSigning": `{"enabled":false,"reason":"a drill"}`, "suspendAccount": `{}`,
+	"addOperatorKey": `{}`, "setOperatorKey": `{"state":"disabled"}`, "compromiseOperatorKey": `{}`,
+	"addAccountKey": `{}`, "setAccountKey": `{"state":"disabled"}`, "compromiseAccountKey": `{}`,
+	"addTemplateKey": `{}`, "setTemplateKey": `{"state":"disabled"}`, "compromiseTemplateKey": `{}`,
 	"inspect": `{"jwt":"` + someJWT + `"}`, "explain": `{"jwt":"` + someJWT + `"}`, "checkPermissions": `{"op":"publish","subject":"orders.new"}`,
 }
 
@@ -26,6 +30,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		h.want(post, credentials, `{}`, 201)
 		h.want(put, revocations+"/*", `{}`, 200)
 		h.want(post, credentials, `{}`, 201)
+		keys := h.spareKeys()
 		before := storedObjects(h)
 		cells := 0
 		for path, item := range doc.Paths.Map() {
@@ -40,7 +45,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 					{"an auditor", h.auditor, auditorStatus(op)},
 					{"an owner", h.owner, ownerStatus(op)},
 				} {
-					r := request{method: method, path: fill(path), body: sample[op.OperationID], token: who.token}
+					r := request{method: method, path: fill(keys.Replace(path)), body: sample[op.OperationID], token: who.token}
 					if method != http.MethodGet && !reads(op) {
 						r.path += "?dry_run=true"
 					}
@@ -125,3 +130,21 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 
 // someJWT is a user's JWT of an account that nobody here knows.
 const someJWT = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.eyJqdGkiOiI1RkJXRlgzRkpDRTRGSUJVVVhTVTVTNVpNUE1NVlJXTlRYV1pOQUVaR1RNM0c1SlRBQkFRIiwiaWF0IjoxNzk1MjI2NjI4LCJpc3MiOiJBQ0NPRjJNVENVMzdCNUVLQjJURE5MNjRURkQ1UzJIQjdSWkROS1pBRkJNWVVMSkRYQVI0V0tVWiIsIm5hbWUiOiJkMSIsInN1YiI6IlVBQkI0VFpZUkJISUFYTkNRWjJFS1VRQ1pZQkJKWDJHMlVSTEpaN00yQUZaVEZZS1ZCTEpHTDRYIiwibmF0cyI6eyJwdWIiOnt9LCJzdWIiOnt9LCJpc3N1ZXJfYWNjb3VudCI6IkFBTzc3S0NLNzJaSlhaTVlMUjY1TUNHWE1QWUJNVkRGUUlETkpCWTJJSkkzWk5YRFVLMllNUU5KIiwidGFncyI6WyJyZWdpb246ZXUiXSwidHlwZSI6InVzZXIiLCJ2ZXJzaW9uIjoyfX0.hFqgChW0w33WUHTg-m7CJiBPWMSMnMP9BZnklrJ0NM0jOkW_b7I9i99a388MVKDUOOIHoJf-ecs3BzxxXQZnCw"
+
+// spareKeys makes a prepared signing key of each owner and returns what puts them into
+// paths.
+func (h *house) spareKeys() *strings.Replacer {
+	h.t.Helper()
+	var pairs []string
+	for _, owner := range []string{"/operators/{operator}/signing-keys", "/accounts/{account}/signing-keys", "/accounts/{account}/templates/{template}/keys"} {
+		var k struct {
+			ID string `json:"id"`
+		}
+		a := h.send(request{method: post, path: fill(owner), body: `{"make_current":false}`, token: h.owner})
+		if err := json.Unmarshal(a.body, &k); err != nil || a.status != 201 {
+			h.t.Fatalf("%d %s %v", a.status, a.body, err)
+		}
+		pairs = append(pairs, owner+"/{key}", owner+"/"+k.ID)
+	}
+	return strings.NewReplacer(pairs...)
+}
