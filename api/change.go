@@ -98,6 +98,7 @@ type PlanReason struct {
 type PlanAffected struct {
 	LiveConnections *int  `json:"live_connections" nullable:"true" doc:"Connections that are closed, at least; null when the servers were not asked: only a dry run asks."`
 	Credentials     int64 `json:"credentials" doc:"Unexpired credentials that stop working."`
+	Revived         int64 `json:"revived,omitempty" doc:"Unexpired credentials that are accepted again."`
 }
 
 // plan is the view of a plan; only a dry run answers with it.
@@ -128,7 +129,7 @@ func effect(p issuer.Plan) *PlanEffect {
 }
 
 func affected(p issuer.Plan) PlanAffected {
-	a := PlanAffected{Credentials: p.Credentials}
+	a := PlanAffected{Credentials: p.Credentials, Revived: p.Revived}
 	if p.Connections >= 0 {
 		a.LiveConnections = &p.Connections
 	}

@@ -81,6 +81,8 @@ func routes() []route {
 		{get, acct + "/revocations", "listRevocations", "List revocations in force", issuer.ReadRevocations, 200, 0, fast, handle((*API).listRevocations)},
 		{get, acct + "/revocations/{subject}", "getRevocation", "Read a revocation, with its proof", issuer.ReadRevocations, 200, 0, fast, handle((*API).getRevocation)},
 		{put, acct + "/revocations/{subject}", "revoke", "Revoke what was issued to a user, a key or everybody", issuer.WriteRevocations, 200, small, waiting, handle((*API).revoke)},
+		{del, acct + "/revocations/{subject}", "unrevoke", "Take revocations back: old credentials are accepted again", issuer.WriteRevocations, 200, 0, waiting, handle((*API).unrevoke)},
+		{post, acct + "/revocations/compaction", "compactRevocations", "Drop revocations that revoke nothing any more", issuer.WriteRevocations, 200, 0, waiting, handle((*API).compactRevocations)},
 
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},

@@ -49,6 +49,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 					if method != http.MethodGet && !reads(op) {
 						r.path += "?dry_run=true"
 					}
+					if op.Parameters.GetByInAndName("query", "reason") != nil {
+						r.path += "&reason=because"
+					}
 					a := h.send(r)
 					cells++
 					if a.status != who.status {

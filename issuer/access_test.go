@@ -78,7 +78,7 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"ListRevocations": read(func(t *testing.T, h *house, c issuer.Caller) error {
-			_, err := h.ListRevocations(t.Context(), c, "ORDERS", ledger)
+			_, err := h.ListRevocations(t.Context(), c, "ORDERS", issuer.RevocationQuery{LedgerPage: ledger})
 			return err
 		}),
 		"GetRevocation": read(func(t *testing.T, h *house, c issuer.Caller) error {
@@ -123,6 +123,18 @@ func useCases() map[string]useCase {
 		}),
 		"CompromiseKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.CompromiseKey(t.Context(), op, issuer.KeyOwner{Account: "ORDERS"}, h.plainKey(t, "ORDERS"))
+			return err
+		}),
+		"KeysetStatus": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.KeysetStatus(t.Context(), c)
+			return err
+		}),
+		"RewrapKeyset": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RewrapKeyset(t.Context(), op, anotherKEK(t))
+			return err
+		}),
+		"RotateDataKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RotateDataKey(t.Context(), op, nil)
 			return err
 		}),
 		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -249,6 +261,21 @@ func useCases() map[string]useCase {
 			_, err := h.SystemCredential(t.Context(), op, "acme", "a file")
 			return err
 		}),
+		"AccountSize": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AccountSize(t.Context(), c, "ORDERS")
+			return err
+		}),
+		"Unrevoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			if op.Reason == "" {
+				op.Reason = "by mistake"
+			}
+			_, err := h.Unrevoke(t.Context(), op, "ORDERS", issuer.Everybody)
+			return err
+		}),
+		"Compact": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Compact(t.Context(), op, "ORDERS")
+			return err
+		}),
 		"Revoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.Revoke(t.Context(), op, "ORDERS", issuer.RevokeInput{Subject: "d1"})
 			return err
@@ -286,7 +313,9 @@ func prepared(t *testing.T, h *house) world {
 	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Role: issuer.RoleAuditor, TTL: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: issuer.Everybody})).well(t)
+	for _, subject := range []string{"d1", issuer.Everybody} { // the second makes the first moot
+		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: subject})).well(t)
+	}
 	for _, name := range []string{"IDLE", "HELD", "GONE"} {
 		did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: "acme", Name: name, Settings: claims.NewAccountSettings()})).well(t)
 	}
@@ -424,6 +453,9 @@ func TestOwnerMay(t *testing.T) {
 			want := 1
 			if strings.HasSuffix(name, "credential") {
 				want = 2 // the user and the credential
+			}
+			if name == "RotateDataKey" {
+				want = 2 // the new data key, and the end of the old one
 			}
 			if len(news) != want || h.woken.Load() != woken+1 {
 				t.Errorf("%s: %d entries, woken %d times", name, len(news), h.woken.Load()-woken)

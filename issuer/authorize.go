@@ -34,6 +34,8 @@ const (
 	ReadRevocations  Permission = "revocations:read"
 	WriteTokens      Permission = "tokens:write"
 	WritePeople      Permission = "people:write"
+	ReadKeysets      Permission = "keysets:read"
+	WriteKeysets     Permission = "keysets:write"
 )
 
 // Role is a set of permissions.
@@ -52,7 +54,7 @@ func (r Role) Allows(p Permission) bool {
 		return true
 	case RoleAuditor:
 		switch p {
-		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations:
+		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations, ReadKeysets:
 			return true
 		}
 	}

@@ -82,6 +82,8 @@ type Issuer struct {
 	tell func()
 	// changed tells Keep that something was committed.
 	changed chan struct{}
+	// compacted is when the upkeep last looked for moot revocations, in microseconds.
+	compacted atomic.Int64
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:
@@ -91,7 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 		return nil, errors.New("opening issuer: store, clock and logger are required")
 	}
 	i := &Issuer{
-		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, kek: cfg.KEK, external: cfg.External,
+		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, external: cfg.External,
 		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, changed: make(chan struct{}, 1),
 	}
 	if i.rand == nil {

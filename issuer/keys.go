@@ -20,9 +20,11 @@ const (
 	KeyDisabled = "disabled"
 )
 
-// The custodies of a signing key's seed beside sealed and external: shown once to
-// whoever had the key made, and with somebody else.
+// The custodies of a seed: sealed here, with an external signer, shown once to
+// whoever had the key made, or with somebody else.
 const (
+	CustodySealed     = "sealed"
+	CustodyExternal   = "external"
 	CustodyShownOnce  = "shown_once"
 	CustodyPublicOnly = "public_only"
 )
@@ -114,7 +116,7 @@ type keyPlace struct {
 
 // signs tells whether Chancery can have the key sign.
 func (p *keyPlace) signs(k store.Key) bool {
-	return k.Custody == custodySealed || (k.Custody == custodyExternal && p.external)
+	return k.Custody == CustodySealed || (k.Custody == CustodyExternal && p.external)
 }
 
 // signer returns which of the keys signs, "" for none.

@@ -280,7 +280,7 @@ func (i *Issuer) makeKey(ctx context.Context, w *work, k store.Key, in KeyInput)
 		if k.Custody == "" {
 			k.Custody = CustodyPublicOnly
 		}
-		if k.Custody != CustodyPublicOnly && k.Custody != custodyExternal {
+		if k.Custody != CustodyPublicOnly && k.Custody != CustodyExternal {
 			return k, claims.Secret{}, invalidField("/custody", "not_allowed", "The seed of a key that was made elsewhere stays there: its custody is public_only or external.")
 		}
 		if problems := claims.CheckPublicKey("/public_key", claims.Kind(k.Kind), in.PublicKey); problems.Blocking() {
@@ -290,8 +290,8 @@ func (i *Issuer) makeKey(ctx context.Context, w *work, k store.Key, in KeyInput)
 		return k, claims.Secret{}, nil
 	}
 	switch k.Custody {
-	case "", custodySealed:
-		k.Custody = custodySealed
+	case "", CustodySealed:
+		k.Custody = CustodySealed
 		k, err := i.newKey(ctx, w, k)
 		return k, claims.Secret{}, err
 	case CustodyShownOnce:

@@ -83,7 +83,7 @@ func (x *keyPlan) replace(ctx context.Context, i *Issuer, w *work, k store.Key) 
 		return nil
 	}
 	next := x.place.blank()
-	next.Custody = custodySealed
+	next.Custody = CustodySealed
 	next, err := i.newKey(ctx, w, next)
 	x.moves = append(x.moves, keyMove{key: next, to: KeyCurrent, made: true})
 	return err

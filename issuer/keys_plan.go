@@ -271,10 +271,8 @@ func (i *Issuer) applyKeys(ctx context.Context, w *work, x *keyPlan, out KeyChan
 			return out, err
 		}
 	}
-	for _, v := range x.revoked {
-		if err := w.CreateRevocation(ctx, v); err != nil {
-			return out, err
-		}
+	if err := w.CreateRevocations(ctx, x.revoked); err != nil {
+		return out, err
 	}
 	if x.place.account == nil {
 		return x.applyOperator(ctx, i, w, out, carried)

@@ -252,7 +252,7 @@ func TestOperatorRotation(t *testing.T) {
 		if old.InUse.Accounts != 2 {
 			t.Errorf("%d accounts are signed by the key", old.InUse.Accounts)
 		}
-		h.advance(time.Minute)
+		h.advance(time.Minute) // keys are listed by age
 		next := did(h.AddKey(t.Context(), op(), ofOperator, issuer.KeyInput{})).well(t)
 		if next.State != issuer.KeyPrepared {
 			t.Errorf("the new key is %s", next.State)

@@ -88,7 +88,9 @@ type Plan struct {
 	// Credentials is how many unexpired credentials stop working.
 	Credentials int64
 	// Reach is whom the edit of a template concerns; nil for other changes.
-	Reach    *Reach
+	Reach *Reach
+	// Revived is how many unexpired credentials are accepted again.
+	Revived  int64
 	Warnings claims.Problems
 }
 

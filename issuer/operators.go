@@ -11,11 +11,9 @@ import (
 // SystemAccountName is the name of the system account of operators made here.
 const SystemAccountName = "SYS"
 
-// The custodies of an operator's identity key, and an operator's states.
+// The custodies of an operator's identity key besides CustodySealed, with which
+// operator changes are signed at once, and an operator's states.
 const (
-	// CustodySealed keeps the identity seed here, sealed: operator changes are signed
-	// at once.
-	CustodySealed = "sealed"
 	// CustodyOffline has the identity key elsewhere: operator changes wait until its
 	// holder has signed them. Signing keys are here.
 	CustodyOffline = "offline"

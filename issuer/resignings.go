@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -76,18 +77,19 @@ func (i *Issuer) resignSome(ctx context.Context, operatorID, after string, limit
 		if err != nil {
 			return err
 		}
-		signer, err := current(keys, "")
+		key, err := current(keys, "")
 		if err != nil {
 			return err
 		}
 		// Which operators' accounts are signed while their signing switch is off says
 		// OwingOperators.
 		w := &work{Tx: t, op: Op{Caller: System("upkeep")}, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}}
-		if _, err := i.signerFor(ctx, w, signer); err != nil { // opened before it is shared
+		signer, err := i.signerFor(ctx, w, key)
+		if err != nil {
 			return err
 		}
 		var signed []store.JWT
-		signed, failed = i.signBatch(ctx, w, signer, batch)
+		signed, failed = signBatch(batch, func(a Account) (store.JWT, error) { return signOwed(ctx, w, signer, key, batch, a) })
 		if err := t.PutAccountJWTs(ctx, signed); err != nil {
 			return err
 		}
@@ -102,14 +104,14 @@ func (i *Issuer) resignSome(ctx context.Context, operatorID, after string, limit
 
 // signBatch signs the accounts of a batch on all processors. Its order is that of the
 // batch, without those that failed.
-func (i *Issuer) signBatch(ctx context.Context, w *work, signer store.Key, batch store.Resigning) (signed []store.JWT, failed []error) {
+func signBatch(batch store.Resigning, sign func(Account) (store.JWT, error)) (signed []store.JWT, failed []error) {
 	all, errs := make([]store.JWT, len(batch.Accounts)), make([]error, len(batch.Accounts))
 	var wait sync.WaitGroup
 	workers := runtime.GOMAXPROCS(0)
 	for first := range workers {
 		wait.Go(func() {
 			for n := first; n < len(all); n += workers {
-				all[n], errs[n] = i.signOwed(ctx, w, signer, batch, batch.Accounts[n])
+				all[n], errs[n] = sign(batch.Accounts[n])
 			}
 		})
 	}
@@ -124,12 +126,12 @@ func (i *Issuer) signBatch(ctx context.Context, w *work, signer store.Key, batch
 	return signed, failed
 }
 
-func (i *Issuer) signOwed(ctx context.Context, w *work, signer store.Key, batch store.Resigning, a Account) (store.JWT, error) {
+func signOwed(ctx context.Context, w *work, signer custody.Signer, key store.Key, batch store.Resigning, a Account) (store.JWT, error) {
 	checked, problems := claims.BuildAccount(assemble(a, batch.Keys[a.ID], batch.Templates, batch.Revocations[a.ID]))
 	if problems.Blocking() {
 		return store.JWT{}, invalid(problems)
 	}
-	signed, err := i.sign(ctx, w, signer, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
+	signed, err := signWith(ctx, signer, key, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
 	return store.JWT{
 		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion + 1, IssuedAt: signed.IssuedAt, JTI: signed.ID,
 		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token,

@@ -394,3 +394,13 @@ func TestSwappedSeeds(t *testing.T) {
 		}
 	})
 }
+
+// anotherKEK is a key-encryption key, always the same, that no house begins with.
+func anotherKEK(t testing.TB) custody.KEK {
+	t.Helper()
+	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("r", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kek
+}
