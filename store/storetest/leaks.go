@@ -51,7 +51,7 @@ func NewSearch(secrets ...string) *Search {
 // add adds a secret in the forms of text.
 func (s *Search) add(what, secret string) {
 	forms := map[string]string{
-		"plain": secret, "in hexadecimal": hex.EncodeToString([]byte(secret)), "in HEXADECIMAL": strings.ToUpper(hex.EncodeToString([]byte(secret))),
+		"in hexadecimal": hex.EncodeToString([]byte(secret)), "in HEXADECIMAL": strings.ToUpper(hex.EncodeToString([]byte(secret))),
 		"in an address": url.QueryEscape(secret), "in a path": url.PathEscape(secret), "with slashes escaped": strings.ReplaceAll(secret, "/", `\/`),
 	}
 	if quoted, err := json.Marshal(secret); err == nil {
@@ -70,6 +70,8 @@ func (s *Search) add(what, secret string) {
 		}
 	}
 	seen := map[string]bool{}
+	seen[secret] = true
+	s.needles = append(s.needles, needle{what, []byte(secret)})
 	for form, text := range forms {
 		if !seen[text] {
 			s.needles = append(s.needles, needle{what + " " + form, []byte(text)})
