@@ -81,8 +81,8 @@ func (k *Key) Wipe() {
 	k.private = nil
 }
 
-// seed returns the seed, for sealing; the caller clears it.
-func (k *Key) seed() ([]byte, error) {
+// Seed returns the seed, to be sealed or shown once; the caller clears it.
+func (k *Key) Seed() ([]byte, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	if k.private == nil {

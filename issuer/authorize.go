@@ -190,6 +190,14 @@ func (w *work) audit(ctx context.Context, u use, p Plan) error {
 	})
 }
 
+// auditAll puts a change of Chancery's own on record that concerns many objects.
+func (w *work) auditAll(ctx context.Context, targets []string) error {
+	return w.AppendAudits(ctx, store.AuditEntry{
+		Actor: w.op.Caller.ID, ActorKind: string(w.op.Caller.Kind), Action: w.use.action, TargetKind: w.use.kind, Outcome: "done",
+		RequestID: w.op.RequestID, Reason: w.op.Reason, Detail: "{}",
+	}, targets)
+}
+
 // expect refuses a change of an object that is not at the version the caller saw.
 func (w *work) expect(current int64) error {
 	if w.op.ExpectedVersion == 0 || w.op.ExpectedVersion == current {
@@ -199,6 +207,17 @@ func (w *work) expect(current int64) error {
 		Kind: KindStale, Code: "stale", Message: "The object changed since you read it.",
 		Hint: "Read it again, then repeat the change with its current ETag.",
 	}
+}
+
+// expectNamed is expect for what cannot be taken back: the version must be named.
+func (w *work) expectNamed(current int64) error {
+	if w.op.ExpectedVersion == 0 && !w.op.DryRun {
+		return &Error{
+			Kind: KindUnconditional, Code: "version_required", Message: "This cannot be taken back: say which version of the object is meant.",
+			Hint: "Read the object and send its ETag as If-Match.",
+		}
+	}
+	return w.expect(current)
 }
 
 // bounded keeps what an audit entry quotes of a request short, printable and free

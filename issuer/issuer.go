@@ -54,6 +54,10 @@ type Config struct {
 	// Connections asks for an account's live connections; nil when there is
 	// nobody to ask.
 	Connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
+	// Trusts returns the names of the operator's running servers that would refuse
+	// accounts signed by key; known is false while not all of them have told. Nil when
+	// there is nobody to ask. It must not block.
+	Trusts func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
 	// Wake is called after each committed change and must return at once.
 	Wake func()
 }
@@ -71,10 +75,17 @@ type Issuer struct {
 	sealed      string
 	systemPerms jwt.Permissions
 	connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
+	trusts      func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	// seldom is when the upkeep did last what it does once a minute.
+	seldom seldom
 	// tell wakes the resolver.
 	tell func()
 	// changed tells Keep that something was committed.
 	changed chan struct{}
+	// compacted is when the upkeep last looked for moot revocations, in microseconds.
+	compacted  atomic.Int64
+	challenges challengeKey
+	renewals   pace
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:
@@ -85,7 +96,7 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 	}
 	i := &Issuer{
 		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, external: cfg.External,
-		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, changed: make(chan struct{}, 1),
+		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, changed: make(chan struct{}, 1),
 	}
 	if i.rand == nil {
 		i.rand = rand.Reader

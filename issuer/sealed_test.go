@@ -207,7 +207,7 @@ func TestSwappedSeeds(t *testing.T) {
 					case k.Kind == "operator" && k.Role == "identity":
 						uses[k.ID] = func() error {
 							n++
-							return second(h.SetServiceURLs(t.Context(), op(), operator, []string{fmt.Sprint("nats://h", n)}))
+							return second(h.UpdateOperator(t.Context(), op(), operator, setURLs([]string{fmt.Sprint("nats://h", n)})))
 						}
 					case k.Kind == "operator":
 						uses[k.ID] = func() error {
