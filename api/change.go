@@ -98,6 +98,7 @@ type PlanReason struct {
 type PlanAffected struct {
 	LiveConnections *int  `json:"live_connections" nullable:"true" doc:"Connections that are closed, at least; null when the servers were not asked: only a dry run asks."`
 	Credentials     int64 `json:"credentials" doc:"Unexpired credentials that stop working."`
+	Revived         int64 `json:"revived,omitempty" doc:"Unexpired credentials that are accepted again."`
 	// Template is there when a template changes.
 	Template *TemplateReach `json:"template,omitempty" doc:"Of a change to a template: who uses it."`
 }
@@ -138,7 +139,7 @@ func effect(p issuer.Plan) *PlanEffect {
 }
 
 func affected(p issuer.Plan) PlanAffected {
-	a := PlanAffected{Credentials: p.Credentials}
+	a := PlanAffected{Credentials: p.Credentials, Revived: p.Revived}
 	if r := p.Reach; r != nil {
 		a.Template = &TemplateReach{Accounts: r.Accounts, AccountsAsked: r.Asked, Users: r.Users, Credentials: r.Credentials}
 	}

@@ -15,9 +15,14 @@ import (
 	"chancery/claims"
 )
 
-// KEK is a key-encryption key: 256 bits that wrap the keyset which seals seeds. It
-// is kept outside the database. The zero value is no key.
-type KEK struct{ key claims.Secret }
+// KEK is a key-encryption key: 256 bits that wrap the keyset which seals seeds, or a
+// passphrase from which they are derived. It is kept outside the database. The zero
+// value is no key.
+type KEK struct {
+	// key is the key's bytes, or the passphrase.
+	key        claims.Secret
+	passphrase bool
+}
 
 // kekSize is the size of a KEK in bytes.
 const kekSize = 32
@@ -43,15 +48,41 @@ func ParseKEK(text string) (KEK, error) {
 // Empty tells whether this is no key.
 func (k KEK) Empty() bool { return k.key.Empty() }
 
-// Text returns the key as ParseKEK reads it.
+// Text returns the key as ParseKEK reads it. It is for keys that NewKEK made.
 func (k KEK) Text() claims.Secret {
 	return claims.NewSecret(base64.StdEncoding.EncodeToString([]byte(k.key.Reveal())))
 }
 
-// ID names the key without giving it away: it is stored beside what it wraps.
+// ID names the key without giving it away: it is stored beside what it wraps. The
+// keys derived from a passphrase have names of their own; its own is "passphrase".
 func (k KEK) ID() string {
+	if k.passphrase {
+		return "passphrase"
+	}
 	sum := sha256.Sum256([]byte("chancery key-encryption key id\x00" + k.key.Reveal()))
 	return hex.EncodeToString(sum[:8])
 }
 
-func (k KEK) aead() (tink.AEAD, error) { return subtle.NewAESGCM([]byte(k.key.Reveal())) }
+// wrapper is a key ready to wrap a keyset or to unwrap it.
+type wrapper struct {
+	tink.AEAD
+	// id names the key, header is what stands in front of what it wraps; it is part of
+	// the associated data.
+	id, header string
+}
+
+func (w wrapper) associated() []byte { return []byte(wrapping + w.header) }
+
+// wrapper returns the key for wrapping: derived with d if it is a passphrase.
+func (k KEK) wrapper(d *derivation) (wrapper, error) {
+	w, key := wrapper{id: k.ID()}, k.key
+	if k.passphrase {
+		w.header = d.header()
+		key, w.id = d.derive(k.key)
+	}
+	var err error
+	if w.AEAD, err = subtle.NewAESGCM([]byte(key.Reveal())); err != nil {
+		return w, fmt.Errorf("preparing the key-encryption key: %w", err)
+	}
+	return w, nil
+}

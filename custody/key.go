@@ -21,8 +21,8 @@ type Key struct {
 
 	mu sync.RWMutex
 	// private is kept expanded, so that signing much with one key expands it once; nil
-	// once wiped.
-	private ed25519.PrivateKey
+	// once wiped. It stands behind a pointer, which fmt does not follow.
+	private *ed25519.PrivateKey
 }
 
 // NewKey makes a key of the kind from 32 bytes of randomness.
@@ -51,7 +51,7 @@ func newKey(prefix nkeys.PrefixByte, raw []byte) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("naming a key: %w", err)
 	}
-	return &Key{prefix: prefix, public: string(public), private: private}, nil
+	return &Key{prefix: prefix, public: string(public), private: &private}, nil
 }
 
 // Public returns the public key.
@@ -67,7 +67,7 @@ func (k *Key) Sign(ctx context.Context, public string, message []byte) ([]byte, 
 	if public != k.public || k.private == nil {
 		return nil, ErrNoKey
 	}
-	return ed25519.Sign(k.private, message), nil
+	return ed25519.Sign(*k.private, message), nil
 }
 
 // Wipe forgets the private key: from then on nothing is signed. It is safe to call
@@ -75,18 +75,20 @@ func (k *Key) Sign(ctx context.Context, public string, message []byte) ([]byte, 
 func (k *Key) Wipe() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	clear(k.private)
+	if k.private != nil {
+		clear(*k.private)
+	}
 	k.private = nil
 }
 
-// seed returns the seed, for sealing; the caller clears it.
-func (k *Key) seed() ([]byte, error) {
+// Seed returns the seed, to be sealed or shown once; the caller clears it.
+func (k *Key) Seed() ([]byte, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	if k.private == nil {
 		return nil, ErrNoKey
 	}
-	return nkeys.EncodeSeed(k.prefix, k.private[:ed25519.SeedSize])
+	return nkeys.EncodeSeed(k.prefix, (*k.private)[:ed25519.SeedSize])
 }
 
 // Format implements fmt.Formatter, for all verbs.

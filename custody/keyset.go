@@ -10,6 +10,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"github.com/tink-crypto/tink-go/v2/tink"
+	"google.golang.org/protobuf/proto"
 )
 
 // Keyset is the open data keys: the primary one seals, all of them open. It does not
@@ -18,6 +19,8 @@ type Keyset struct {
 	handle    *keyset.Handle
 	primitive tink.AEAD
 	info      KeysetInfo
+	// from is what it was opened with; nil if it is new.
+	from *wrapper
 }
 
 // KeysetInfo is what can be known of a keyset without opening it. Of a wrapped keyset
@@ -51,15 +54,15 @@ func NewKeyset() (*Keyset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a keyset: %w", err)
 	}
-	return newKeyset(handle)
+	return newKeyset(handle, nil)
 }
 
-func newKeyset(handle *keyset.Handle) (*Keyset, error) {
+func newKeyset(handle *keyset.Handle, from *wrapper) (*Keyset, error) {
 	primitive, err := aead.New(handle)
 	if err != nil {
 		return nil, fmt.Errorf("preparing a keyset: %w", err)
 	}
-	return &Keyset{handle: handle, primitive: primitive, info: infoOf(handle.KeysetInfo())}, nil
+	return &Keyset{handle: handle, primitive: primitive, info: infoOf(handle.KeysetInfo()), from: from}, nil
 }
 
 func infoOf(info *tinkpb.KeysetInfo) KeysetInfo {
@@ -83,16 +86,16 @@ func (s *Keyset) Add() (*Keyset, error) {
 	if err == nil {
 		err = m.SetPrimary(id)
 	}
-	return manage(m, err)
+	return s.changed(m, err)
 }
 
 // Drop returns the keyset without the data key, which must not be the primary one.
 func (s *Keyset) Drop(dataKey uint32) (*Keyset, error) {
 	m := keyset.NewManagerFromHandle(s.handle)
-	return manage(m, m.Delete(dataKey))
+	return s.changed(m, m.Delete(dataKey))
 }
 
-func manage(m *keyset.Manager, err error) (*Keyset, error) {
+func (s *Keyset) changed(m *keyset.Manager, err error) (*Keyset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("changing a keyset: %w", err)
 	}
@@ -100,43 +103,77 @@ func manage(m *keyset.Manager, err error) (*Keyset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("changing a keyset: %w", err)
 	}
-	return newKeyset(handle)
+	return newKeyset(handle, s.from)
 }
 
 // Wrap wraps the keyset with kek.
 func (s *Keyset) Wrap(kek KEK) (Wrapped, error) {
-	wrapper, err := kek.aead()
+	d, err := newDerivation()
 	if err != nil {
-		return Wrapped{}, fmt.Errorf("preparing the key-encryption key: %w", err)
+		return Wrapped{}, err
 	}
-	var b bytes.Buffer
-	if err := s.handle.WriteWithAssociatedData(keyset.NewBinaryWriter(&b), wrapper, []byte(wrapping)); err != nil {
+	w, err := kek.wrapper(&d)
+	if err != nil {
+		return Wrapped{}, err
+	}
+	return s.wrap(w)
+}
+
+// WrapAgain wraps the keyset, which was opened and then changed, with the key that
+// opened it.
+func (s *Keyset) WrapAgain() (Wrapped, error) {
+	if s.from == nil {
+		return Wrapped{}, errors.New("wrapping a new keyset again")
+	}
+	return s.wrap(*s.from)
+}
+
+func (s *Keyset) wrap(w wrapper) (Wrapped, error) {
+	m := &keyset.MemReaderWriter{}
+	if err := s.handle.WriteWithAssociatedData(m, w, w.associated()); err != nil {
 		return Wrapped{}, fmt.Errorf("wrapping a keyset: %w", err)
 	}
-	return Wrapped{KEKID: kek.ID(), Bytes: b.Bytes()}, nil
+	// Tink's own writer leaves out what Info tells.
+	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte(w.header), m.EncryptedKeyset)
+	if err != nil {
+		return Wrapped{}, fmt.Errorf("wrapping a keyset: %w", err)
+	}
+	return Wrapped{KEKID: w.id, Bytes: b}, nil
 }
 
 // Open opens the keyset with the key that wrapped it. Errors are ErrWrongKEK and
 // ErrDamaged.
 func (w Wrapped) Open(kek KEK) (*Keyset, error) {
-	if w.KEKID != kek.ID() {
+	d, rest, err := cutDerivation(w.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	if kek.Empty() || kek.passphrase != (d != nil) {
 		return nil, ErrWrongKEK
 	}
-	wrapper, err := kek.aead()
+	with, err := kek.wrapper(d)
 	if err != nil {
-		return nil, fmt.Errorf("preparing the key-encryption key: %w", err)
+		return nil, err
 	}
-	handle, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(w.Bytes)), wrapper, []byte(wrapping))
+	if with.id != w.KEKID {
+		return nil, ErrWrongKEK
+	}
+	handle, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(rest)), with, with.associated())
 	if err != nil {
 		return nil, ErrDamaged
 	}
-	return newKeyset(handle)
+	return newKeyset(handle, &with)
 }
 
-// Info names the data keys without opening the keyset; ErrDamaged if it cannot be read.
+// Info names the data keys without opening the keyset, as far as it tells them: one
+// that was wrapped by an early version does not. ErrDamaged if it cannot be read.
 func (w Wrapped) Info() (KeysetInfo, error) {
-	encrypted, err := keyset.NewBinaryReader(bytes.NewReader(w.Bytes)).ReadEncrypted()
-	if err != nil || encrypted.GetKeysetInfo() == nil {
+	_, rest, err := cutDerivation(w.Bytes)
+	if err != nil {
+		return KeysetInfo{}, err
+	}
+	encrypted, err := keyset.NewBinaryReader(bytes.NewReader(rest)).ReadEncrypted()
+	if err != nil || len(encrypted.GetEncryptedKeyset()) == 0 {
 		return KeysetInfo{}, ErrDamaged
 	}
 	return infoOf(encrypted.GetKeysetInfo()), nil

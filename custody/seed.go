@@ -43,12 +43,20 @@ var ErrUnknownDataKey = errors.New("the keyset does not have the data key that s
 // DataKey returns the identity of the data key that sealed a seed, as the sealed
 // bytes themselves tell; 0 if they are not the form of a sealed seed.
 func DataKey(sealed []byte) uint32 {
-	// Tink's prefix: a version byte of 1, then the key's identity, big-endian.
-	if len(sealed) < 5 || sealed[0] != 1 {
+	if len(sealed) < markSize || sealed[0] != markVersion {
 		return 0
 	}
-	return binary.BigEndian.Uint32(sealed[1:5])
+	return binary.BigEndian.Uint32(sealed[1:markSize])
 }
+
+// Mark returns how everything begins that the data key seals, see DataKey.
+func Mark(dataKey uint32) []byte { return binary.BigEndian.AppendUint32([]byte{markVersion}, dataKey) }
+
+// Tink's prefix: a version byte of 1, then the key's identity, big-endian.
+const (
+	markVersion = 1
+	markSize    = 5
+)
 
 // Seal seals the key's seed for its place. The key stays open.
 func (s *Keyset) Seal(k *Key, at Identity) (sealed []byte, err error) {
@@ -58,7 +66,7 @@ func (s *Keyset) Seal(k *Key, at Identity) (sealed []byte, err error) {
 	if err := at.check(); err != nil {
 		return nil, err
 	}
-	seed, err := k.seed()
+	seed, err := k.Seed()
 	if err != nil {
 		return nil, fmt.Errorf("sealing a seed: %w", err)
 	}
@@ -91,7 +99,7 @@ func (s *Keyset) Open(sealed []byte, at Identity) (*Key, error) {
 	return k, nil
 }
 
-// Reseal seals an open place's seed anew with the primary data key.
+// Reseal seals the seed of a place anew with the primary data key.
 func (s *Keyset) Reseal(sealed []byte, at Identity) ([]byte, error) {
 	k, err := s.Open(sealed, at)
 	if err != nil {
@@ -99,4 +107,24 @@ func (s *Keyset) Reseal(sealed []byte, at Identity) ([]byte, error) {
 	}
 	defer k.Wipe()
 	return s.Seal(k, at)
+}
+
+// secretPurpose sets secrets that are no seeds apart from these.
+const secretPurpose = "chancery/v1/secret"
+
+// SealSecret seals a secret that is no seed. It is bound to its name.
+func (s *Keyset) SealSecret(secret []byte, name string) (sealed []byte, err error) {
+	if sealed, err = s.primitive.Encrypt(secret, []byte(secretPurpose+separator+name)); err != nil {
+		return nil, fmt.Errorf("sealing a secret: %w", err)
+	}
+	return sealed, nil
+}
+
+// OpenSecret opens what was sealed under the name.
+func (s *Keyset) OpenSecret(sealed []byte, name string) ([]byte, error) {
+	secret, err := s.primitive.Decrypt(sealed, []byte(secretPurpose+separator+name))
+	if err != nil {
+		return nil, errors.New("it is damaged, or was sealed under another name")
+	}
+	return secret, nil
 }

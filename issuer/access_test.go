@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -77,7 +78,7 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"ListRevocations": read(func(t *testing.T, h *house, c issuer.Caller) error {
-			_, err := h.ListRevocations(t.Context(), c, "ORDERS", ledger)
+			_, err := h.ListRevocations(t.Context(), c, "ORDERS", issuer.RevocationQuery{LedgerPage: ledger})
 			return err
 		}),
 		"GetRevocation": read(func(t *testing.T, h *house, c issuer.Caller) error {
@@ -94,6 +95,81 @@ func useCases() map[string]useCase {
 		}),
 		"Permitted": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.Permitted(t.Context(), c, issuer.PermissionQuery{Action: claims.Publish, Subject: "orders.new", Limit: 10})
+			return err
+		}),
+		"ListKeys": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListKeys(t.Context(), c, issuer.KeyOwner{Account: "ORDERS"})
+			return err
+		}),
+		"GetKey": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetKey(t.Context(), c, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.keyOf(t, "current"))
+			return err
+		}),
+		"AddKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.AddKey(t.Context(), op, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, issuer.KeyInput{MakeCurrent: true})
+			return err
+		}),
+		"SetKeyState": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.SetKeyState(t.Context(), op, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.keyOf(t, "current"), issuer.KeyStateInput{State: issuer.KeyRetiring})
+			return err
+		}),
+		"CompromiseKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CompromiseKey(t.Context(), op, issuer.KeyOwner{Account: "IDLE"}, h.plainKey(t, "IDLE"))
+			return err
+		}),
+		"KeysetStatus": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.KeysetStatus(t.Context(), c)
+			return err
+		}),
+		"RewrapKeyset": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RewrapKeyset(t.Context(), op, anotherKEK(t))
+			return err
+		}),
+		"RotateDataKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RotateDataKey(t.Context(), op, nil)
+			return err
+		}),
+		"FindUsers": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.FindUsers(t.Context(), c, issuer.UserFilter{Account: "ORDERS"}, page)
+			return err
+		}),
+		"FindCredentials": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.FindCredentials(t.Context(), c, "ORDERS", issuer.LedgerFilter{}, ledger)
+			return err
+		}),
+		"CreateUsers": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			list, err := h.CreateUsers(t.Context(), op, "ORDERS", []issuer.UserInput{{Name: "one of many", Permissions: ownPermissions(), Issue: &issuer.IssueInput{}}})
+			for _, r := range list {
+				err = errors.Join(err, r.Err)
+			}
+			return err
+		}),
+		"UpdateUser": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UpdateUser(t.Context(), op, "ORDERS", "to update", func(e *issuer.UserEdit) { e.Tags = []string{"region:us"} })
+			return err
+		}),
+		"DisableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DisableUser(t.Context(), op, "ORDERS", "to disable")
+			return err
+		}),
+		"EnableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.EnableUser(t.Context(), op, "ORDERS", "to enable")
+			return err
+		}),
+		"DeleteUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DeleteUser(t.Context(), op, "ORDERS", "to delete")
+			return err
+		}),
+		"Renew": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Renew(t.Context(), op, "ORDERS", "to renew", issuer.RenewInput{})
+			return err
+		}),
+		"Roll": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Roll(t.Context(), op, "ORDERS", "to roll", issuer.RollInput{Grace: time.Hour})
+			return err
+		}),
+		"Reissue": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Reissue(t.Context(), op, "ORDERS", "to reissue", issuer.IssueInput{})
 			return err
 		}),
 		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -220,6 +296,21 @@ func useCases() map[string]useCase {
 			_, err := h.SystemCredential(t.Context(), op, "acme", "a file")
 			return err
 		}),
+		"AccountSize": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AccountSize(t.Context(), c, "ORDERS")
+			return err
+		}),
+		"Unrevoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			if op.Reason == "" {
+				op.Reason = "by mistake"
+			}
+			_, err := h.Unrevoke(t.Context(), op, "ORDERS", issuer.Everybody)
+			return err
+		}),
+		"Compact": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Compact(t.Context(), op, "ORDERS")
+			return err
+		}),
 		"Revoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.Revoke(t.Context(), op, "ORDERS", issuer.RevokeInput{Subject: "d1"})
 			return err
@@ -240,7 +331,7 @@ func useCases() map[string]useCase {
 }
 
 // notUseCases say who somebody is, or tell of the process: they need no permission.
-var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Sealed", "Keep", "Upkeep"}
+var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink"}
 
 // prepared is a furnished house in which every use case would do something.
 func prepared(t *testing.T, h *house) world {
@@ -257,7 +348,9 @@ func prepared(t *testing.T, h *house) world {
 	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Role: issuer.RoleAuditor, TTL: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: issuer.Everybody})).well(t)
+	for _, subject := range []string{"d1", issuer.Everybody} { // the second makes the first moot
+		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: subject})).well(t)
+	}
 	for _, name := range []string{"IDLE", "HELD", "GONE"} {
 		did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: "acme", Name: name, Settings: claims.NewAccountSettings()})).well(t)
 	}
@@ -265,6 +358,10 @@ func prepared(t *testing.T, h *house) world {
 	did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Name: "spare"})).well(t)
 	did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Custody: issuer.CustodyObserved, JWT: away(t, h.unix()-60)})).well(t)
 	h.advance(time.Minute)
+	for _, name := range []string{"to update", "to disable", "to enable", "to delete", "to renew", "to roll", "to reissue"} {
+		did(h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: name, Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
+	}
+	did(h.DisableUser(t.Context(), op(), "ORDERS", "to enable")).well(t)
 	return w
 }
 
@@ -395,6 +492,9 @@ func TestOwnerMay(t *testing.T) {
 			want := 1
 			if strings.HasSuffix(name, "credential") {
 				want = 2 // the user and the credential
+			}
+			if name == "RotateDataKey" {
+				want = 2 // the new data key, and the end of the old one
 			}
 			if len(news) != want || h.woken.Load() != woken+1 {
 				t.Errorf("%s: %d entries, woken %d times", name, len(news), h.woken.Load()-woken)

@@ -209,30 +209,42 @@ func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account
 }
 
 func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, error) {
-	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires}
 	keys, err := t.ListKeys(ctx, a.OperatorID, a.ID)
 	if err != nil {
-		return parts, err
+		return claims.Account{}, err
 	}
+	templates := map[string]Template{}
+	for _, k := range keys {
+		if _, known := templates[k.TemplateID]; known || k.TemplateID == "" || !isTrusted(k) {
+			continue
+		}
+		if templates[k.TemplateID], err = t.TemplateByID(ctx, k.TemplateID); err != nil {
+			return claims.Account{}, err
+		}
+	}
+	revoked, err := t.EffectiveRevocations(ctx, a.ID)
+	return assemble(a, keys, templates, revoked), err
+}
+
+// assemble puts together what an account's JWT is built from: the account, its keys,
+// the templates of those by identity, and what is revoked.
+func assemble(a Account, keys []store.Key, templates map[string]Template, revoked map[string]int64) claims.Account {
+	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked}
 	if a.State == accountDeleted {
 		keys = nil // nobody is to sign users of a tombstone
 	}
 	for _, k := range keys {
-		if k.Role != "signing" || (k.State != "current" && k.State != "retiring") {
+		if !isTrusted(k) {
 			continue
 		}
 		sk := claims.SigningKey{ID: k.ID}
 		if k.TemplateID != "" {
-			x, err := t.TemplateByID(ctx, k.TemplateID)
-			if err != nil {
-				return parts, err
-			}
+			x := templates[k.TemplateID]
 			sk.Template = &x.Body
 		}
 		parts.Keys = append(parts.Keys, sk)
 	}
-	parts.Revocations, err = t.EffectiveRevocations(ctx, a.ID)
-	return parts, err
+	return parts
 }
 
 // onlyOperator finds an operator by name or key; without either it returns the

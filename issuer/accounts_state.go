@@ -3,7 +3,6 @@ package issuer
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -119,7 +118,7 @@ func (i *Issuer) DeleteAccount(ctx context.Context, op Op, account string) (Outc
 				return none, err
 			}
 		}
-		everybody, err := i.planRevocation(ctx, w, a, Everybody, time.Time{})
+		everybody, err := revokeIssued(ctx, w, a, subject{key: Everybody})
 		if err != nil {
 			return none, err
 		}
@@ -129,16 +128,14 @@ func (i *Issuer) DeleteAccount(ctx context.Context, op Op, account string) (Outc
 		if err != nil {
 			return none, err
 		}
-		plan.Changes = append(plan.Changes, Change{Path: "/revocations/*", To: everybody.Before})
-		if plan.Credentials, err = w.CountIssued(ctx, a.ID, Everybody, everybody.Before); err != nil {
-			return none, err
-		}
-		revoked := func(parts *claims.Account) { parts.Revocations[Everybody] = everybody.Before }
+		plan.Changes = append(plan.Changes, Change{Path: "/revocations/*", To: everybody.rows[0].Before})
+		plan.Credentials = everybody.credentials
+		revoked := func(parts *claims.Account) { parts.Revocations[Everybody] = everybody.rows[0].Before }
 		if err := foresee(ctx, w, after, revoked, live, &plan); err != nil {
 			return none, err
 		}
 		return planned[Account]{preview: after, target: a.ID, plan: plan, apply: func(ctx context.Context) (Account, error) {
-			if err := w.CreateRevocation(ctx, everybody); err != nil {
+			if err := everybody.apply(ctx, w); err != nil {
 				return a, err
 			}
 			if err := w.DeleteAccount(ctx, a.ID); err != nil {

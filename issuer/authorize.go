@@ -34,6 +34,8 @@ const (
 	ReadRevocations  Permission = "revocations:read"
 	WriteTokens      Permission = "tokens:write"
 	WritePeople      Permission = "people:write"
+	ReadKeysets      Permission = "keysets:read"
+	WriteKeysets     Permission = "keysets:write"
 )
 
 // Role is a set of permissions.
@@ -52,7 +54,7 @@ func (r Role) Allows(p Permission) bool {
 		return true
 	case RoleAuditor:
 		switch p {
-		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations:
+		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations, ReadKeysets:
 			return true
 		}
 	}
@@ -186,6 +188,14 @@ func (w *work) audit(ctx context.Context, u use, p Plan) error {
 		Actor: w.op.Caller.ID, ActorKind: string(w.op.Caller.Kind), Action: u.action, TargetKind: u.kind, Target: bounded(u.target),
 		Outcome: "done", RequestID: w.op.RequestID, Reason: w.op.Reason, Detail: string(raw),
 	})
+}
+
+// auditAll puts a change of Chancery's own on record that concerns many objects.
+func (w *work) auditAll(ctx context.Context, targets []string) error {
+	return w.AppendAudits(ctx, store.AuditEntry{
+		Actor: w.op.Caller.ID, ActorKind: string(w.op.Caller.Kind), Action: w.use.action, TargetKind: w.use.kind, Outcome: "done",
+		RequestID: w.op.RequestID, Reason: w.op.Reason, Detail: "{}",
+	}, targets)
 }
 
 // expect refuses a change of an object that is not at the version the caller saw.

@@ -220,7 +220,7 @@ func TestNotFound(t *testing.T) {
 					"issue":                second(h.Issue(ctx, op(), "ORDERS", ref, issuer.IssueInput{})),
 					"issue elsewhere":      second(h.Issue(ctx, op(), ref, "d1", issuer.IssueInput{})),
 					"revocation":           second(h.GetRevocation(ctx, c, "ORDERS", ref)),
-					"revocations":          second(h.ListRevocations(ctx, c, ref, ledger)),
+					"revocations":          second(h.ListRevocations(ctx, c, ref, issuer.RevocationQuery{LedgerPage: ledger})),
 					"revocation elsewhere": second(h.Revoke(ctx, op(), ref, issuer.RevokeInput{Subject: "d1"})),
 					"person":               errors401(second(h.Person(ctx, ref))),
 				} {

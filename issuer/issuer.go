@@ -75,10 +75,17 @@ type Issuer struct {
 	sealed      string
 	systemPerms jwt.Permissions
 	connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
+	trusts      func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	// seldom is when the upkeep did last what it does once a minute.
+	seldom seldom
 	// tell wakes the resolver.
 	tell func()
 	// changed tells Keep that something was committed.
 	changed chan struct{}
+	// compacted is when the upkeep last looked for moot revocations, in microseconds.
+	compacted  atomic.Int64
+	challenges challengeKey
+	renewals   pace
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:
@@ -88,8 +95,8 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 		return nil, errors.New("opening issuer: store, clock and logger are required")
 	}
 	i := &Issuer{
-		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, kek: cfg.KEK, external: cfg.External,
-		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, changed: make(chan struct{}, 1),
+		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, external: cfg.External,
+		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, changed: make(chan struct{}, 1),
 	}
 	if i.rand == nil {
 		i.rand = rand.Reader

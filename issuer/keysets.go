@@ -13,10 +13,13 @@ import (
 // seedKeyset is the row of the keyset that seals seeds.
 const seedKeyset = "seeds"
 
-// openKeyset is a keyset and the version of its row.
+// openKeyset is a keyset, the version of its row, and what opens it.
 type openKeyset struct {
 	*custody.Keyset
 	version int64
+	kek     custody.KEK
+	// foreign is the version that kek did not open; 0 for none.
+	foreign int64
 }
 
 // unseal opens the keyset of the database, making one in a database that has none.
@@ -50,13 +53,13 @@ func unseal(ctx context.Context, s *store.Store, kek custody.KEK) (open *openKey
 	keys, err := wrapped(row).Open(kek)
 	switch {
 	case errors.Is(err, custody.ErrWrongKEK):
-		return nil, fmt.Sprintf("the key-encryption key has id %s, the database was sealed with %s", kek.ID(), row.KEKID), nil
+		return nil, fmt.Sprintf("the key-encryption key given is %s, the database was sealed with %s", kek.ID(), row.KEKID), nil
 	case errors.Is(err, custody.ErrDamaged):
 		return nil, "the keyset in the database cannot be opened: it is damaged", nil
 	case err != nil:
 		return nil, "", err
 	}
-	return &openKeyset{keys, row.Version}, "", nil
+	return &openKeyset{Keyset: keys, version: row.Version, kek: kek}, "", nil
 }
 
 func wrapped(row store.Keyset) custody.Wrapped {
@@ -109,55 +112,56 @@ func (i *Issuer) toSeal(ctx context.Context, w *work) (*custody.Keyset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the keyset: %w", err)
 	}
-	if row.Version == open.version {
-		return open.Keyset, nil
-	}
-	now, err := i.reload(ctx, row)
-	if !errors.Is(err, custody.ErrWrongKEK) {
-		return now, err
-	}
-	// Another process wrapped the keyset with another key. What is open here goes on
-	// sealing as long as it seals with the same data key.
-	if info, err := wrapped(row).Info(); err == nil && info.Primary == open.Info().Primary {
-		return open.Keyset, nil
-	}
-	return nil, rewrapped(row)
+	return i.follow(ctx, open, row)
 }
 
-// toOpen returns the keyset that has the data key.
+// toOpen returns the keyset that has the data key, if there is one.
 func (i *Issuer) toOpen(ctx context.Context, w *work, dataKey uint32) (*custody.Keyset, error) {
 	open, err := i.sealer()
-	if err != nil || open.Has(dataKey) {
-		return open.Keyset, err
+	if err != nil {
+		return nil, err
+	}
+	if open.Has(dataKey) {
+		return open.Keyset, nil
 	}
 	row, err := w.GetKeyset(ctx, seedKeyset)
 	if err != nil {
 		return nil, fmt.Errorf("reading the keyset: %w", err)
 	}
-	if row.Version == open.version {
-		return open.Keyset, nil
-	}
-	now, err := i.reload(ctx, row)
-	if errors.Is(err, custody.ErrWrongKEK) {
-		return nil, rewrapped(row)
-	}
-	return now, err
+	return i.follow(ctx, open, row)
 }
 
-// reload opens the keyset anew that another process changed.
-func (i *Issuer) reload(ctx context.Context, row store.Keyset) (*custody.Keyset, error) {
-	keys, err := wrapped(row).Open(i.kek)
-	if err != nil {
+// follow returns the keyset of the row, which another process may have changed since
+// it was opened here.
+func (i *Issuer) follow(ctx context.Context, open *openKeyset, row store.Keyset) (*custody.Keyset, error) {
+	switch row.Version {
+	case open.version:
+		return open.Keyset, nil
+	case open.foreign:
+		return nil, rewrapped(row)
+	}
+	keys, err := wrapped(row).Open(open.kek)
+	switch {
+	case err == nil:
+		i.log.InfoContext(ctx, "took over a changed keyset", slog.Int64("version", row.Version))
+		i.seeds.Store(&openKeyset{Keyset: keys, version: row.Version, kek: open.kek})
+		return keys, nil
+	case !errors.Is(err, custody.ErrWrongKEK):
 		return nil, fmt.Errorf("opening the changed keyset: %w", err)
 	}
-	i.seeds.Store(&openKeyset{keys, row.Version})
-	i.log.InfoContext(ctx, "took over a changed keyset", slog.Int64("version", row.Version))
-	return keys, nil
+	i.log.WarnContext(ctx, "the keyset was wrapped with another key-encryption key: the next start needs that one", slog.String("kek_id", row.KEKID))
+	// What is open here stays good for as long as the data key that seals is the same.
+	if info, err := wrapped(row).Info(); err == nil && info.Primary == open.Info().Primary {
+		i.seeds.Store(&openKeyset{Keyset: open.Keyset, version: row.Version, kek: open.kek})
+		return open.Keyset, nil
+	}
+	i.seeds.Store(&openKeyset{Keyset: open.Keyset, version: open.version, kek: open.kek, foreign: row.Version})
+	return nil, rewrapped(row)
 }
 
 func rewrapped(row store.Keyset) error {
 	return &Error{
-		Kind: KindSealed, Code: "sealed", Message: "The keyset of this database was wrapped with another key-encryption key and changed since this server was started.",
-		Hint: "Restart the server with the key-encryption key " + row.KEKID + ".",
+		Kind: KindSealed, Code: "sealed", Message: "The keyset of this database is wrapped with another key-encryption key than this process was started with.",
+		Hint: "Start it with the key-encryption key " + row.KEKID + ".",
 	}
 }

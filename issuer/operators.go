@@ -11,11 +11,9 @@ import (
 // SystemAccountName is the name of the system account of operators made here.
 const SystemAccountName = "SYS"
 
-// The custodies of an operator's identity key, and an operator's states.
+// The custodies of an operator's identity key besides CustodySealed, with which
+// operator changes are signed at once, and an operator's states.
 const (
-	// CustodySealed keeps the identity seed here, sealed: operator changes are signed
-	// at once.
-	CustodySealed = "sealed"
 	// CustodyOffline has the identity key elsewhere: operator changes wait until its
 	// holder has signed them. Signing keys are here.
 	CustodyOffline = "offline"
@@ -234,12 +232,11 @@ func writable(o Operator) error {
 	}
 }
 
-// trusted returns the signing keys that servers shall accept: a retiring key's
-// signatures still hold.
+// trusted returns the signing keys that servers shall accept.
 func trusted(keys []store.Key) []string {
 	var out []string
 	for _, k := range keys {
-		if k.Role == "signing" && (k.State == "current" || k.State == "retiring") {
+		if isTrusted(k) {
 			out = append(out, k.ID)
 		}
 	}

@@ -19,7 +19,8 @@ func (h *house) alive(t testing.TB, w world, c issuer.Issued) bool {
 
 func (h *house) issue(t testing.TB, w world, user string, in issuer.IssueInput) issuer.Issued {
 	t.Helper()
-	return did(h.Issue(t.Context(), op(), w.account.ID, user, in)).well(t)
+	in.Waive = in.PublicKey != ""
+	return did(h.Issue(t.Context(), because(), w.account.ID, user, in)).well(t)
 }
 
 func (h *house) revoke(t testing.TB, w world, subject string) issuer.Outcome[issuer.Revoked] {
@@ -276,11 +277,11 @@ func TestListRevocations(t *testing.T) {
 		did(h.Revoke(t.Context(), why, w.account.ID, issuer.RevokeInput{Subject: "d1"})).well(t)
 		h.advance(time.Second)
 		h.revoke(t, w, issuer.Everybody)
-		list, err := h.ListRevocations(t.Context(), auditor, w.account.ID, issuer.LedgerPage{Limit: 10})
+		list, err := h.ListRevocations(t.Context(), auditor, w.account.ID, issuer.RevocationQuery{LedgerPage: issuer.LedgerPage{Limit: 10}})
 		if err != nil || len(list) != 2 || list[0].Subject != issuer.Everybody || list[1].Subject != w.device.Issued.PublicKey || list[1].Reason != "laptop lost" || list[1].Actor != owner.ID || list[1].RequestID != "req_9" {
 			t.Errorf("%+v, %v", list, err)
 		}
-		rest, err := h.ListRevocations(t.Context(), auditor, w.account.ID, issuer.LedgerPage{Before: list[0].ID, Limit: 10})
+		rest, err := h.ListRevocations(t.Context(), auditor, w.account.ID, issuer.RevocationQuery{LedgerPage: issuer.LedgerPage{Before: list[0].ID, Limit: 10}})
 		if err != nil || len(rest) != 1 || rest[0].ID != list[1].ID {
 			t.Errorf("%+v, %v", rest, err)
 		}
@@ -308,7 +309,7 @@ func TestKeyOfAnotherUser(t *testing.T) {
 		})
 		h.issue(t, w, "d1", issuer.IssueInput{PublicKey: key})
 		other := h.furnishAs(t, "zeta", "PAYMENTS")
-		did(h.Issue(t.Context(), op(), other.account.ID, "ada@example.com", issuer.IssueInput{PublicKey: key})).well(t)
+		h.issue(t, other, "ada@example.com", issuer.IssueInput{PublicKey: key})
 	})
 }
 

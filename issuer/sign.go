@@ -11,12 +11,6 @@ import (
 	"chancery/store"
 )
 
-// The custodies of a key: where its private key is.
-const (
-	custodySealed   = "sealed"
-	custodyExternal = "external"
-)
-
 // externalTime is how long an external signer may take: the rows of the change are
 // locked meanwhile.
 const externalTime = 5 * time.Second
@@ -31,6 +25,11 @@ func (i *Issuer) sign(ctx context.Context, w *work, key store.Key, checked claim
 	if err != nil {
 		return claims.Signed{}, err
 	}
+	return signWith(ctx, signer, key, checked, issuedAt)
+}
+
+// signWith is sign with the signer of signerFor. Several may use one at once.
+func signWith(ctx context.Context, signer custody.Signer, key store.Key, checked claims.Checked, issuedAt int64) (claims.Signed, error) {
 	unsigned, err := encode(key, checked, issuedAt)
 	if err != nil {
 		return claims.Signed{}, err
@@ -53,9 +52,9 @@ func (i *Issuer) sign(ctx context.Context, w *work, key store.Key, checked claim
 // the whole transaction, and wiped when it ends.
 func (i *Issuer) signerFor(ctx context.Context, w *work, key store.Key) (custody.Signer, error) {
 	switch {
-	case key.Custody == custodyExternal && i.external != nil:
+	case key.Custody == CustodyExternal && i.external != nil:
 		return i.external, nil
-	case key.Custody == custodyExternal:
+	case key.Custody == CustodyExternal:
 		return nil, &Error{
 			Kind: KindConflict, Code: "no_signer", Message: "The signing key is held by an external signer, and this server has none.",
 			Hint: "Start the server with the signer that holds the key.",
@@ -102,7 +101,7 @@ func (i *Issuer) open(ctx context.Context, w *work, key store.Key) (*custody.Key
 
 // ask has the signer sign, and says what became of one that is elsewhere.
 func ask(ctx context.Context, signer custody.Signer, key store.Key, message []byte) ([]byte, error) {
-	if key.Custody != custodyExternal {
+	if key.Custody != CustodyExternal {
 		signature, err := signer.Sign(ctx, key.ID, message)
 		if err != nil {
 			return nil, fmt.Errorf("signing with %s: %w", key.ID, err)
@@ -136,7 +135,7 @@ func identity(k store.Key) custody.Identity {
 }
 
 // held tells whether the key's seed is sealed here.
-func held(k store.Key) bool { return k.Custody == custodySealed && len(k.Sealed) > 0 }
+func held(k store.Key) bool { return k.Custody == CustodySealed && len(k.Sealed) > 0 }
 
 func notHeld() error {
 	return &Error{Kind: KindConflict, Code: "no_signing_key", Message: "The seed of the signing key is not held here."}
@@ -160,7 +159,7 @@ func (i *Issuer) newKey(ctx context.Context, w *work, k store.Key) (store.Key, e
 	if k.Kind == "account" && k.Role == "identity" {
 		k.AccountID = k.ID
 	}
-	if k.Custody != custodySealed {
+	if k.Custody != CustodySealed {
 		return k, nil
 	}
 	keys, err := i.toSeal(ctx, w)
@@ -176,7 +175,7 @@ func (i *Issuer) newKey(ctx context.Context, w *work, k store.Key) (store.Key, e
 
 // encode returns what is to be signed with key. A dry run comes as far as this.
 func encode(key store.Key, checked claims.Checked, issuedAt int64) (claims.Unsigned, error) {
-	if key.Custody != custodyExternal && !held(key) {
+	if key.Custody != CustodyExternal && !held(key) {
 		return claims.Unsigned{}, notHeld()
 	}
 	unsigned, err := claims.Encode(checked, claims.Stamp{Issuer: key.ID, IssuedAt: issuedAt})

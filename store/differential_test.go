@@ -92,7 +92,7 @@ func draw(r *rapid.T) operation {
 		},
 		"revoked": func(ctx context.Context, tx *store.Tx) (any, error) { return tx.EffectiveRevocations(ctx, a) },
 		"revocations": func(ctx context.Context, tx *store.Tx) (any, error) {
-			return tx.ListRevocations(ctx, a, "", page.Limit)
+			return tx.ListRevocations(ctx, a, store.RevocationFilter{}, "", page.Limit)
 		},
 		"claim":  func(ctx context.Context, tx *store.Tx) (any, error) { return tx.ClaimOwed(ctx, o, "me", lease, 1) },
 		"settle": func(ctx context.Context, tx *store.Tx) (any, error) { return none(tx.SettleOwed(ctx, owed)) },

@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Keyset is the wrapped data keys that seal seeds.
 type Keyset struct {
@@ -53,4 +56,38 @@ func (t *Tx) LockKeyset(ctx context.Context, id string) (Keyset, error) {
 // is not at k.Version any more.
 func (t *Tx) UpdateKeyset(ctx context.Context, k Keyset) error {
 	return t.must(ctx, `UPDATE keysets SET kek_id = $3, wrapped = $4 WHERE id = $1 AND version = $2`, k.ID, k.Version, k.KEKID, k.Wrapped)
+}
+
+// SealedCount is how many seeds a data key has sealed.
+type SealedCount struct {
+	// Mark is what the sealed seeds begin with, which tells the data key as their
+	// rows' column should.
+	Mark  []byte
+	Count int64
+}
+
+// CountSealed counts the sealed seeds by their marks.
+func (t *Tx) CountSealed(ctx context.Context) ([]SealedCount, error) {
+	return many(ctx, t, func(r row) (SealedCount, error) {
+		var c SealedCount
+		err := r.Scan(&c.Mark, &c.Count)
+		return c, err
+	}, `SELECT substr(sealed, 1, 5) AS mark, count(*) FROM keys WHERE sealed IS NOT NULL GROUP BY 1 ORDER BY 1`)
+}
+
+// KeysToReseal returns, in the order of their identities, up to limit keys after the
+// one called after whose seed was not sealed by the data key, or that do not say so.
+func (t *Tx) KeysToReseal(ctx context.Context, dataKey uint32, mark []byte, after string, limit int) ([]Key, error) {
+	return many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys WHERE id > $1 AND sealed IS NOT NULL AND (data_key <> $2 OR substr(sealed, 1, 5) <> $3)
+		ORDER BY id LIMIT $4`, after, int64(dataKey), mark, limit)
+}
+
+// SetSealed replaces the key's sealed seed and its data key by those of k, and tells
+// whether it did: not if the seed is no longer was.
+func (t *Tx) SetSealed(ctx context.Context, k Key, was []byte) (bool, error) {
+	err := t.must(ctx, `UPDATE keys SET sealed = $2, data_key = $3 WHERE id = $1 AND sealed = $4`, k.ID, k.Sealed, int64(k.DataKey), was)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }

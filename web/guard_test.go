@@ -18,7 +18,7 @@ func TestGuard(t *testing.T) {
 		stopped := b.submit(form, "reason", "a drill").want(409).has("This would lock somebody out", "Refusing Chancery's own user", "system_user", "a drill")
 		stopped = b.submit(stopped, "guard_typed", "yes").want(409).has("That is not the name.", "a drill")
 		revoked := func() int {
-			list, err := h.issuer.ListRevocations(t.Context(), op.Caller, issuer.SystemAccountName, issuer.LedgerPage{Limit: 10})
+			list, err := h.issuer.ListRevocations(t.Context(), op.Caller, issuer.SystemAccountName, issuer.RevocationQuery{LedgerPage: issuer.LedgerPage{Limit: 10}})
 			must(t, err)
 			return len(list)
 		}

@@ -92,6 +92,7 @@ var statuses = map[issuer.Kind]int{
 	issuer.KindNotFound:        http.StatusNotFound,
 	issuer.KindConflict:        http.StatusConflict,
 	issuer.KindStale:           http.StatusPreconditionFailed,
+	issuer.KindUnconditional:   http.StatusPreconditionRequired,
 	issuer.KindTooFast:         http.StatusTooManyRequests,
 	issuer.KindSealed:          http.StatusServiceUnavailable,
 	issuer.KindBusy:            http.StatusServiceUnavailable,

@@ -142,9 +142,11 @@ func (p *plant) entries() map[string]func(n int, s string) (creds string, err er
 		return issue(account, user.ID)
 	}
 	return map[string]func(n int, s string) (string, error){
-		"name":       func(_ int, s string) (string, error) { return made("T", s, "region:eu") },
-		"tag":        func(n int, s string) (string, error) { return made("T", fmt.Sprintf("tag-%d", n), s) },
-		"tag value":  func(n int, s string) (string, error) { return made("T", fmt.Sprintf("value-%d", n), "region:"+s) },
-		"two values": func(n int, s string) (string, error) { return made("T", fmt.Sprintf("two-%d", n), "region:eu", "region:"+s) },
+		"name":      func(_ int, s string) (string, error) { return made("T", s, "region:eu") },
+		"tag":       func(n int, s string) (string, error) { return made("T", fmt.Sprintf("tag-%d", n), s) },
+		"tag value": func(n int, s string) (string, error) { return made("T", fmt.Sprintf("value-%d", n), "region:"+s) },
+		"two values": func(n int, s string) (string, error) {
+			return made("T", fmt.Sprintf("two-%d", n), "region:eu", "region:"+s)
+		},
 	}
 }
