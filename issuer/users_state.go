@@ -45,8 +45,12 @@ func (i *Issuer) UpdateUser(ctx context.Context, op Op, account, user string, ed
 		if err != nil {
 			return none, err
 		}
+		added := false
 		if template != nil {
 			after.TemplateID = template.ID
+			if added, err = i.carry(ctx, w, a, *template); err != nil {
+				return none, err
+			}
 		}
 		plan, err := w.planUser(ctx, x, after)
 		if err != nil {
@@ -56,6 +60,11 @@ func (i *Issuer) UpdateUser(ctx context.Context, op Op, account, user string, ed
 		return planned[User]{preview: after, target: x.ID, plan: plan, apply: func(ctx context.Context) (User, error) {
 			if len(plan.Changes) == 0 {
 				return x, nil
+			}
+			if added {
+				if _, err := i.resign(ctx, w, a.ID); err != nil {
+					return x, err
+				}
 			}
 			after.Version, err = w.UpdateUser(ctx, after)
 			after.Updated = w.Now()
