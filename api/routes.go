@@ -33,15 +33,18 @@ const (
 	waiting = 45 * time.Second
 )
 
+// anybody is the permission of operations that need none: what they are sent is the
+// proof.
+const anybody issuer.Permission = "none"
+
 // routes is the table of everything under Base. An operation that is not here does
 // not exist; the permission of each is what issuer will ask for.
 func routes() []route {
 	const (
-		get, post, patch, put = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodPut
-		del                   = http.MethodDelete
-		op, acct              = "/operators/{operator}", "/accounts/{account}"
-		shared                = op + "/templates/{template}"
-		tpl, user             = acct + "/templates/{template}", acct + "/users/{user}"
+		get, post, patch, put, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodPut, http.MethodDelete
+		op, acct                   = "/operators/{operator}", "/accounts/{account}"
+		shared                     = op + "/templates/{template}"
+		tpl, user                  = acct + "/templates/{template}", acct + "/users/{user}"
 	)
 	return []route{
 		{get, "/operators", "listOperators", "List operators", issuer.ReadOperators, 200, 0, fast, handle((*API).listOperators)},
@@ -93,6 +96,19 @@ func routes() []route {
 		{get, user, "getUser", "Read a user", issuer.ReadUsers, 200, 0, fast, handle((*API).getUser)},
 		{get, user + "/credentials", "listCredentials", "List what was issued to a user", issuer.ReadCredentials, 200, 0, fast, handle((*API).listCredentials)},
 		{post, user + "/credentials", "issueCredential", "Issue a credential", issuer.IssueCredentials, 201, small, fast, handle((*API).issueCredential)},
+		{patch, user, "updateUser", "Change a user", issuer.WriteUsers, 200, large, fast, handle((*API).updateUser)},
+		{del, user, "deleteUser", "Revoke what was issued to a user, then delete the user", issuer.WriteUsers, 200, 0, waiting, handle((*API).deleteUser)},
+		{put, user + "/disablement", "disableUser", "Disable a user and revoke what was issued to it", issuer.WriteUsers, 200, small, waiting, handle((*API).disableUser)},
+		{del, user + "/disablement", "enableUser", "Enable a user again", issuer.WriteUsers, 200, 0, waiting, handle((*API).enableUser)},
+		{post, user + "/credentials/renew", "renewCredential", "Issue a new JWT for a key that the user has", issuer.IssueCredentials, 201, small, fast, handle((*API).renewCredential)},
+		{post, user + "/credentials/roll", "rollCredential", "Issue to a new key and revoke the old one after a grace", issuer.IssueCredentials, 201, small, waiting, handle((*API).rollCredential)},
+		{post, user + "/credentials/reissue", "reissueCredential", "Revoke what was issued to a user and issue again, at once", issuer.IssueCredentials, 201, small, waiting, handle((*API).reissueCredential)},
+		{get, acct + "/credentials", "listAccountCredentials", "List what was issued in an account", issuer.ReadCredentials, 200, 0, fast, handle((*API).listAccountCredentials)},
+		{get, "/users", "listAllUsers", "List the users of all accounts", issuer.ReadUsers, 200, 0, fast, handle((*API).listAllUsers)},
+
+		{post, "/challenges", "createChallenge", "A nonce for the holder of a user key to sign", anybody, 201, small, fast, handle((*API).createChallenge)},
+		{post, "/renewals", "renewByHolder", "Renew a credential with proof of its key, without a token", anybody, 201, small, fast, handle((*API).renewByHolder)},
+		{post, "/credential-links", "useCredentialLink", "Use a one-time link to credentials, without a token", anybody, 201, small, fast, handle((*API).useCredentialLink)},
 
 		{get, acct + "/revocations", "listRevocations", "List revocations in force", issuer.ReadRevocations, 200, 0, fast, handle((*API).listRevocations)},
 		{get, acct + "/revocations/{subject}", "getRevocation", "Read a revocation, with its proof", issuer.ReadRevocations, 200, 0, fast, handle((*API).getRevocation)},
