@@ -139,7 +139,7 @@ func TestDeletions(t *testing.T) {
 		b.get("/accounts/ORDERS").want(404)
 		b.get("/accounts/"+h.account).want(200).has("Only its tombstone is left").hasNot("Change limits", "New user")
 		b.follow(b.submit(b.submit(b.get("/operators/acme/delete"), "typed", "acme").want(200))).want(200).has("Operator acme was deleted", "No operator yet")
-		b.get("/accounts/"+h.account).want(200).has("Only its tombstone is left")
+		b.get("/accounts/" + h.account).want(200).has("Only its tombstone is left")
 	})
 }
 
