@@ -152,6 +152,7 @@ func (b *bulk) plan(ctx context.Context, n int) error {
 		if b.credentials[n], err = b.begin(ctx, u, *in.Issue); err != nil {
 			return err
 		}
+		b.held[in.Issue.PublicKey] = true
 	}
 	b.names[in.Name] = true
 	b.results[n].User = u
@@ -195,7 +196,6 @@ func (b *bulk) free(in UserInput) error {
 	if key != "" && b.held[key] {
 		return &Error{Kind: KindConflict, Code: "key_in_use", Message: "Another user of this batch has the same public key.", Hint: "Every user needs a key of its own: a revocation names the key."}
 	}
-	b.held[key] = true
 	return nil
 }
 
