@@ -27,8 +27,19 @@ type Account struct {
 	IssuedAt    time.Time `json:"issued_at"`
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
+	Size        *JWTSize  `json:"size,omitempty" doc:"How large the JWT is; in the answer to reading one account."`
 	Sync        *Sync     `json:"sync,omitempty"`
 	Plan        *Plan     `json:"plan,omitempty"`
+}
+
+// JWTSize is how much of what a nats-server takes an account's JWT uses.
+type JWTSize struct {
+	Bytes           int          `json:"bytes"`
+	LimitBytes      int          `json:"limit_bytes"`
+	Revocations     int          `json:"revocations" doc:"Entries in it."`
+	RevocationBytes int          `json:"revocation_bytes" doc:"What they take at most."`
+	Compactable     int          `json:"compactable" doc:"Entries that can be compacted now."`
+	Warnings        []FieldError `json:"warnings,omitempty" doc:"From half of the limit on."`
 }
 
 // Limits of an account; -1 is unlimited.
@@ -194,7 +205,16 @@ func (a *API) getAccount(ctx context.Context, by call, in *AccountPath) (*saved[
 	if err != nil {
 		return nil, err
 	}
-	return &saved[Account]{ETag: etag(x.Version), Body: viewAccount(x)}, nil
+	size, err := a.issuer.AccountSize(ctx, by.caller, x.ID)
+	if err != nil {
+		return nil, err
+	}
+	body := viewAccount(x)
+	body.Size = &JWTSize{Bytes: size.Bytes, LimitBytes: size.Limit, Revocations: size.Revocations, RevocationBytes: size.RevocationBytes, Compactable: size.Moot}
+	for _, w := range size.Warnings {
+		body.Size.Warnings = append(body.Size.Warnings, FieldError{Pointer: w.Pointer, Code: w.Code, Detail: w.Detail})
+	}
+	return &saved[Account]{ETag: etag(x.Version), Body: body}, nil
 }
 
 type updateAccountInput struct {

@@ -48,11 +48,15 @@ func recordOf(ctx context.Context) *record {
 // body's form before, and maps the error after.
 func handle[I, O any](h func(*API, context.Context, call, *I) (*O, error)) func(*API, route) {
 	return func(a *API, r route) {
+		problems := []int{400, 401, 403, 404, 409, 412, 413, 415, 429, 503}
+		if r.method == http.MethodDelete {
+			problems = append(problems, http.StatusPreconditionRequired)
+		}
 		op := huma.Operation{
 			OperationID: r.id, Method: r.method, Path: Base + r.path, Summary: r.summary, DefaultStatus: r.status,
 			Tags: []string{strings.SplitN(r.path, "/", 3)[1]}, Security: []map[string][]string{{"token": {}}},
 			MaxBodyBytes: max(r.body, 1), BodyReadTimeout: r.deadline,
-			Errors:      []int{400, 401, 403, 404, 409, 412, 413, 415, 429, 503},
+			Errors:      problems,
 			Middlewares: huma.Middlewares{a.begin(r), a.authenticate, a.strict(r.body)},
 			Extensions:  map[string]any{"x-permission": string(r.permission)},
 		}

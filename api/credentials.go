@@ -294,7 +294,7 @@ func (a *API) reissueCredential(ctx context.Context, by call, in *reissueCredent
 func viewRevocations(list []issuer.Revocation) []Revocation {
 	out := []Revocation{}
 	for _, v := range list {
-		out = append(out, viewRevocation(v))
+		out = append(out, viewRevocation(issuer.RevocationEntry{Revocation: v}))
 	}
 	return out
 }

@@ -51,15 +51,27 @@ func CompactRevocations(revocations map[string]int64, issued []Issued, now time.
 // spent tells whether a revocation at that second revokes something known, and all
 // of that has expired.
 func spent(issued []Issued, at int64, now time.Time) bool {
-	some := false
+	last, ok := LastExpiry(issued, at)
+	return ok && now.Unix() > last
+}
+
+// LastExpiry returns the Unix second in which the last of what a revocation at the
+// second at revokes expires: later than that it is moot. ok is false where it never
+// is, since nothing is known of its subject or something known never expires.
+func LastExpiry(issued []Issued, at int64) (last int64, ok bool) {
 	for _, x := range issued {
 		if x.IssuedAt > at {
 			continue
 		}
-		some = true
-		if x.Expires == 0 || now.Unix() <= x.Expires {
-			return false
+		if x.Expires == 0 {
+			return 0, false
 		}
+		last, ok = max(last, x.Expires), true
 	}
-	return some
+	return last, ok
 }
+
+// CompactionSlack is how much longer than necessary a revocation is kept: the clock
+// of a nats-server may be behind by less than that, and would take for valid what
+// expired elsewhere.
+const CompactionSlack = time.Hour

@@ -171,7 +171,7 @@ func templateOf(ctx context.Context, t *store.Tx, u User) (*Template, error) {
 	if u.TemplateID == "" {
 		return nil, nil //nolint:nilnil // a user without a template is no error
 	}
-	x, err := t.GetTemplate(ctx, u.AccountID, u.TemplateID)
+	x, err := t.TemplateByID(ctx, u.TemplateID)
 	if err != nil {
 		return nil, err
 	}
@@ -289,7 +289,7 @@ func (s *issuance) complete(ctx context.Context, w *work, c *credential, in Issu
 		return err
 	}
 	if s.policy.NoBearer && bearer(u, c.template) {
-		return errNoBearer
+		return noBearer()
 	}
 	c.issuedAt = claims.NextIssuedAt(w.Now(), max(last, s.revoked[c.public], s.revoked[Everybody]))
 	if ttl := in.lifetime(s.policy, c.template); ttl > 0 {
@@ -304,9 +304,9 @@ func (s *issuance) complete(ctx context.Context, w *work, c *credential, in Issu
 	return err
 }
 
-var errNoBearer = &Error{
-	Kind: KindConflict, Code: "bearer_refused", Message: "The operator's policy refuses bearer users: whoever sees such a JWT can connect with it.",
-	Hint: "Take bearer out of the user's permissions or its template.",
+// noBearer refuses a bearer user where the operator's policy does.
+func noBearer() error {
+	return invalidField("/bearer", "bearer_not_allowed", "The operator's policy refuses bearer users: whoever sees such a JWT can connect with it.")
 }
 
 // issue makes a credential for the user of the locked account within the transaction

@@ -2,15 +2,11 @@ package issuer
 
 import (
 	"context"
-	"crypto/ed25519"
-	"errors"
-	"fmt"
 	"runtime"
 	"sync"
 
-	"github.com/nats-io/nkeys"
-
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -54,7 +50,7 @@ func (i *Issuer) CreateUsers(ctx context.Context, op Op, account string, users [
 		for n := range users {
 			b.results[n].Err = b.plan(ctx, n)
 		}
-		b.sign(w.op.DryRun)
+		b.sign(ctx, w.op.DryRun)
 		made, err := b.made()
 		if err != nil {
 			return none, err
@@ -81,7 +77,9 @@ type bulk struct {
 	// byRef has the templates by what the request calls them.
 	byRef       map[string]*Template
 	names, held map[string]bool
-	signers     map[string]*openKey
+	signers     map[string]custody.Signer
+	// added tells that the account got a key of a shared template.
+	added bool
 }
 
 func (i *Issuer) newBulk(ctx context.Context, w *work, account string, users []UserInput) (*bulk, error) {
@@ -95,7 +93,7 @@ func (i *Issuer) newBulk(ctx context.Context, w *work, account string, users []U
 	}
 	b := &bulk{
 		issuance: s, i: i, w: w, users: users, results: make([]BulkResult, len(users)), credentials: make([]*credential, len(users)),
-		existing: map[string]User{}, byRef: map[string]*Template{}, names: map[string]bool{}, held: map[string]bool{}, signers: map[string]*openKey{},
+		existing: map[string]User{}, byRef: map[string]*Template{}, names: map[string]bool{}, held: map[string]bool{}, signers: map[string]custody.Signer{},
 	}
 	var names, keys []string
 	for _, in := range users {
@@ -140,7 +138,7 @@ func (b *bulk) plan(ctx context.Context, n int) error {
 		return err
 	}
 	if b.policy.NoBearer && bearer(u, template) {
-		return errNoBearer
+		return noBearer()
 	}
 	if u.ID, err = w.NewID("usr_"); err != nil {
 		return err
@@ -206,9 +204,19 @@ func (b *bulk) templateByRef(ctx context.Context, ref string) (*Template, error)
 	if x, ok := b.byRef[ref]; ok {
 		return x, nil
 	}
-	x, err := b.w.GetTemplate(ctx, b.account.ID, ref)
+	x, err := usableTemplate(ctx, b.w.Tx, b.account, ref)
 	if err != nil {
 		return nil, orNoTemplate(err)
+	}
+	added, err := b.i.carry(ctx, b.w, b.account, x)
+	if err != nil {
+		return nil, err
+	}
+	if added {
+		b.added = true
+		if b.keys, err = b.w.ListKeys(ctx, b.account.OperatorID, b.account.ID); err != nil {
+			return nil, err
+		}
 	}
 	b.byRef[ref], b.templates[x.ID] = &x, &x
 	return &x, nil
@@ -234,26 +242,23 @@ func (b *bulk) begin(ctx context.Context, u User, in IssueInput) (*credential, e
 	if err != nil {
 		return nil, err
 	}
-	if _, opened := b.signers[key.ID]; !opened {
-		signer, err := b.i.openKey(ctx, b.w, key)
-		if err != nil {
-			return nil, err
-		}
-		b.signers[key.ID] = signer
+	if err := b.w.maySign(ctx, key.OperatorID); err != nil {
+		return nil, err
 	}
-	return c, nil
+	b.signers[key.ID], err = b.i.signerFor(ctx, b.w, key)
+	return c, err
 }
 
 // sign makes the keys and JWTs of the batch on several processors; a dry run comes as
-// far as what would be signed. It wipes the signers.
-func (b *bulk) sign(dryRun bool) {
+// far as what would be signed.
+func (b *bulk) sign(ctx context.Context, dryRun bool) {
 	const most = 4
 	places := make(chan int)
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), most) {
 		workers.Go(func() {
 			for n := range places {
-				if err := b.signOne(n, dryRun); err != nil {
+				if err := b.signOne(ctx, n, dryRun); err != nil {
 					b.results[n] = BulkResult{Err: err}
 				}
 			}
@@ -266,28 +271,25 @@ func (b *bulk) sign(dryRun bool) {
 	}
 	close(places)
 	workers.Wait()
-	for _, s := range b.signers {
-		s.wipe()
-	}
 }
 
-// signOne touches nothing but the place n, and the database not at all.
-func (b *bulk) signOne(n int, dryRun bool) (err error) {
+// signOne touches nothing but the place n, and the database not at all: templates and
+// signers are at hand.
+func (b *bulk) signOne(ctx context.Context, n int, dryRun bool) (err error) {
 	c, in := b.credentials[n], *b.users[n].Issue
 	if c.public == "" {
 		if c.public, c.seed, err = b.i.newUserKey(); err != nil {
 			return err
 		}
-		// The template is at hand: the context and transaction are not used.
-		if err := b.complete(context.Background(), b.w, c, in, 0); err != nil {
+		if err := b.complete(ctx, b.w, c, in, 0); err != nil {
 			return err
 		}
 	}
-	unsigned, err := encode(c.signer, c.checked, c.issuedAt)
-	if err != nil || dryRun || in.Delivery == DeliverLink {
+	if dryRun || in.Delivery == DeliverLink {
+		_, err := encode(c.signer, c.checked, c.issuedAt)
 		return err
 	}
-	signed, err := b.signers[c.signer.ID].sign(unsigned)
+	signed, err := signWith(ctx, b.signers[c.signer.ID], c.signer, c.checked, c.issuedAt)
 	if err != nil {
 		return err
 	}
@@ -312,6 +314,11 @@ func (b *bulk) store(ctx context.Context) error {
 		if r.Issued != nil {
 			ledger = append(ledger, r.Issued.Credential)
 			last = max(last, r.Issued.IssuedAt)
+		}
+	}
+	if b.added {
+		if _, err := b.i.resign(ctx, b.w, b.account.ID); err != nil {
+			return err
 		}
 	}
 	if err := b.w.CreateUsers(ctx, users); err != nil {
@@ -342,49 +349,3 @@ func (b *bulk) deliver(ctx context.Context, r *BulkResult, in IssueInput) error 
 	r.Issued = &issued
 	return err
 }
-
-// openKey is a signing key whose seed is open for the length of a batch. It is safe
-// for concurrent use until it is wiped.
-type openKey struct{ private ed25519.PrivateKey }
-
-// openKey opens the seed of a signing key, see sign.
-func (i *Issuer) openKey(ctx context.Context, w *work, key store.Key) (*openKey, error) {
-	if err := w.maySign(ctx, key.OperatorID); err != nil {
-		return nil, err
-	}
-	sealer, err := i.sealer()
-	if err != nil {
-		return nil, err
-	}
-	if key.Custody != "sealed" || len(key.Sealed) == 0 {
-		return nil, &Error{Kind: KindConflict, Code: "no_signing_key", Message: "The seed of the signing key is not held here."}
-	}
-	seed, err := sealer.Decrypt(key.Sealed, identity(key))
-	if err != nil {
-		return nil, fmt.Errorf("opening the seed of %s: %w", key.ID, err)
-	}
-	defer clear(seed)
-	pair, err := nkeys.FromSeed(seed)
-	if err != nil {
-		return nil, fmt.Errorf("reading the seed of %s: %w", key.ID, err)
-	}
-	defer pair.Wipe()
-	if public, err := pair.PublicKey(); err != nil || public != key.ID {
-		return nil, fmt.Errorf("the seed stored for %s belongs to another key", key.ID)
-	}
-	_, raw, err := nkeys.DecodeSeed(seed)
-	if err != nil {
-		return nil, fmt.Errorf("reading the seed of %s: %w", key.ID, err)
-	}
-	defer clear(raw)
-	return &openKey{ed25519.NewKeyFromSeed(raw)}, nil
-}
-
-func (k *openKey) sign(u claims.Unsigned) (claims.Signed, error) {
-	if k == nil {
-		return claims.Signed{}, errors.New("signing with a key that was not opened")
-	}
-	return u.Sign(ed25519.Sign(k.private, u.SigningInput()))
-}
-
-func (k *openKey) wipe() { clear(k.private) }

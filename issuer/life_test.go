@@ -138,7 +138,7 @@ func TestRenewAndRollOnServer(t *testing.T) {
 		if err := errors.Join(h.Upkeep(t.Context()), <-done); err != nil {
 			t.Fatal(err)
 		}
-		list, err := h.ListRevocations(t.Context(), owner, "LIVE", issuer.LedgerPage{Limit: 10})
+		list, err := h.ListRevocations(t.Context(), owner, "LIVE", issuer.RevocationQuery{LedgerPage: issuer.LedgerPage{Limit: 10}})
 		if err != nil || len(list) != 1 || list[0].Subject != rolled.OldKey || list[0].Before < renewed.IssuedAt || list[0].Actor != "system/upkeep" {
 			t.Fatalf("%+v, %v", list, err)
 		}

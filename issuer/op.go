@@ -90,7 +90,11 @@ type Plan struct {
 	Blast *claims.Blast
 	// Credentials is how many unexpired credentials stop working.
 	Credentials int64
-	Warnings    claims.Problems
+	// Reach is whom the edit of a template concerns; nil for other changes.
+	Reach *Reach
+	// Revived is how many unexpired credentials are accepted again.
+	Revived  int64
+	Warnings claims.Problems
 }
 
 // Change is one field that changes, in the words of the JWT.

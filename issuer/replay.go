@@ -58,3 +58,16 @@ func remember(ctx context.Context, w *work, value any) error {
 	}
 	return err
 }
+
+// dropReplays forgets the answers that are too old to repeat.
+func (i *Issuer) dropReplays(ctx context.Context) error {
+	var some bool
+	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		some, err = t.HasOldReplays(ctx)
+		return err
+	})
+	if err != nil || !some {
+		return err
+	}
+	return i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error { return t.DropReplays(ctx) })
+}

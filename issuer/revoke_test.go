@@ -277,11 +277,11 @@ func TestListRevocations(t *testing.T) {
 		did(h.Revoke(t.Context(), why, w.account.ID, issuer.RevokeInput{Subject: "d1"})).well(t)
 		h.advance(time.Second)
 		h.revoke(t, w, issuer.Everybody)
-		list, err := h.ListRevocations(t.Context(), auditor, w.account.ID, issuer.LedgerPage{Limit: 10})
+		list, err := h.ListRevocations(t.Context(), auditor, w.account.ID, issuer.RevocationQuery{LedgerPage: issuer.LedgerPage{Limit: 10}})
 		if err != nil || len(list) != 2 || list[0].Subject != issuer.Everybody || list[1].Subject != w.device.Issued.PublicKey || list[1].Reason != "laptop lost" || list[1].Actor != owner.ID || list[1].RequestID != "req_9" {
 			t.Errorf("%+v, %v", list, err)
 		}
-		rest, err := h.ListRevocations(t.Context(), auditor, w.account.ID, issuer.LedgerPage{Before: list[0].ID, Limit: 10})
+		rest, err := h.ListRevocations(t.Context(), auditor, w.account.ID, issuer.RevocationQuery{LedgerPage: issuer.LedgerPage{Before: list[0].ID, Limit: 10}})
 		if err != nil || len(rest) != 1 || rest[0].ID != list[1].ID {
 			t.Errorf("%+v, %v", rest, err)
 		}

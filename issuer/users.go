@@ -58,6 +58,12 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 			return none, err
 		}
 		preview := UserWithCredential{User: user}
+		added := false
+		if template != nil {
+			if added, err = i.carry(ctx, w, a, *template); err != nil {
+				return none, err
+			}
+		}
 		if in.Issue != nil {
 			issued, err := i.planIssue(ctx, w, a, user, *in.Issue)
 			if err != nil {
@@ -70,6 +76,11 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 			out := UserWithCredential{User: user}
 			if err := w.CreateUser(ctx, user); err != nil {
 				return out, orTaken(err, "user")
+			}
+			if added {
+				if _, err := i.resign(ctx, w, a.ID); err != nil {
+					return out, err
+				}
 			}
 			if in.Issue == nil {
 				return out, nil
@@ -91,7 +102,7 @@ func checkUser(ctx context.Context, t *store.Tx, a Account, u User, templateRef 
 	}
 	var template *Template
 	if templateRef != "" {
-		x, err := t.GetTemplate(ctx, a.ID, templateRef)
+		x, err := usableTemplate(ctx, t, a, templateRef)
 		if err != nil {
 			return nil, nil, orNoTemplate(err)
 		}
@@ -103,7 +114,7 @@ func checkUser(ctx context.Context, t *store.Tx, a Account, u User, templateRef 
 	}
 	o, err := t.GetOperator(ctx, a.OperatorID)
 	if err == nil && o.Policy.NoBearer {
-		err = errNoBearer
+		err = noBearer()
 	}
 	return warnings, template, err
 }

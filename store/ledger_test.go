@@ -142,7 +142,7 @@ func TestRevocations(t *testing.T) {
 		}
 		list := func(before string, limit int) []store.Revocation {
 			return get(t, d, func(ctx context.Context, tx *store.Tx) ([]store.Revocation, error) {
-				return tx.ListRevocations(ctx, account, before, limit)
+				return tx.ListRevocations(ctx, account, store.RevocationFilter{}, before, limit)
 			})
 		}
 		if diff := cmp.Diff([]store.Revocation{u2, all}, list("", 2)); diff != "" {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -108,7 +107,7 @@ func (t *Tx) insertAll(ctx context.Context, insert string, rows [][]any) error {
 			if n > 0 {
 				text.WriteString(", ")
 			}
-			text.WriteString("(" + placeholders(len(args), len(values)) + ")")
+			text.WriteString("(" + placeholders(len(args)+1, len(values)) + ")")
 			args = append(args, values...)
 		}
 		if _, err := t.exec(ctx, text.String(), args...); err != nil {
@@ -131,25 +130,13 @@ func among[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query s
 			// The last value fills the list up, so that few statements serve all.
 			all = append(all, part[min(n, len(part)-1)])
 		}
-		rows, err := many(ctx, t, scan, query+placeholders(len(args), most)+")", all...)
+		rows, err := many(ctx, t, scan, query+placeholders(len(args)+1, most)+")", all...)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, rows...)
 	}
 	return out, nil
-}
-
-// placeholders returns n parameters after the first before ones.
-func placeholders(before, n int) string {
-	var b strings.Builder
-	for i := range n {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString("$" + strconv.Itoa(before+i+1))
-	}
-	return b.String()
 }
 
 func toJSON(v any) (string, error) {

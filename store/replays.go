@@ -40,6 +40,11 @@ func (t *Tx) PutReplay(ctx context.Context, p Replay) error {
 	return err
 }
 
+// HasOldReplays tells whether there are any whose time is over.
+func (t *Tx) HasOldReplays(ctx context.Context) (bool, error) {
+	return one(ctx, t, scanOne[bool], `SELECT EXISTS (SELECT 1 FROM replays WHERE created_us <= $1)`, micros(t.now.Add(-ReplayTime)))
+}
+
 // DropReplays deletes those whose time is over.
 func (t *Tx) DropReplays(ctx context.Context) error {
 	_, err := t.exec(ctx, `DELETE FROM replays WHERE created_us <= $1`, micros(t.now.Add(-ReplayTime)))

@@ -55,10 +55,3 @@ func (t *Tx) ScheduledFor(ctx context.Context, accountID, subject string) ([]Sch
 	return many(ctx, t, scanScheduled, `SELECT `+scheduledColumns+` FROM scheduled_revocations
 		WHERE account_id = $1 AND subject = $2 ORDER BY due_us, id`, accountID, subject)
 }
-
-// LiftRevocations takes the account's revocations of the cause out of force; they
-// stay on record. It returns how many those are.
-func (t *Tx) LiftRevocations(ctx context.Context, accountID, cause, by string) (int64, error) {
-	return t.exec(ctx, `UPDATE revocations SET removed_us = $4, removal = 'lifted', removed_by = $3
-		WHERE account_id = $1 AND cause = $2 AND removed_us = 0`, accountID, cause, by, micros(t.now))
-}

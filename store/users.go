@@ -189,12 +189,12 @@ func (t *Tx) GetUser(ctx context.Context, accountID, idOrName string) (User, err
 	return one(ctx, t, scanUser, `SELECT `+userColumns+` FROM users WHERE account_id = $1 AND (id = $2 OR name = $2) AND deleted_us = 0`, accountID, idOrName)
 }
 
-// ListUsersOfTemplate returns up to limit users of a template of the account whose
-// names come after afterName, by name.
-func (t *Tx) ListUsersOfTemplate(ctx context.Context, accountID, templateID, afterName string, limit int) ([]User, error) {
+// ListUsersOfTemplate returns up to limit users of a template, in one account or in
+// all with an empty accountID, after afterID, in the order of their identities.
+func (t *Tx) ListUsersOfTemplate(ctx context.Context, templateID, accountID, afterID string, limit int) ([]User, error) {
 	return many(ctx, t, scanUser, `SELECT `+userColumns+` FROM users
-		WHERE account_id = $1 AND template_id = $2 AND name > $3 AND deleted_us = 0 ORDER BY name LIMIT $4`,
-		accountID, templateID, afterName, limit)
+		WHERE template_id = $1 AND ($2 = '' OR account_id = $2) AND id > $3 AND deleted_us = 0 ORDER BY id LIMIT $4`,
+		templateID, accountID, afterID, limit)
 }
 
 // ListUsers returns a page of the account's users by name.

@@ -92,7 +92,7 @@ func TestPlanMoved(t *testing.T) {
 		_, err := h.issuer.Issue(t.Context(), op, h.account, "d1", issuer.IssueInput{})
 		must(t, err)
 		again := b.submit(revoke).want(200).has("Something changed meanwhile", "credentials stop working", `value="lost"`)
-		list, err := h.issuer.ListRevocations(t.Context(), op.Caller, h.account, issuer.LedgerPage{Limit: 10})
+		list, err := h.issuer.ListRevocations(t.Context(), op.Caller, h.account, issuer.RevocationQuery{LedgerPage: issuer.LedgerPage{Limit: 10}})
 		must(t, err)
 		if len(list) != 0 {
 			t.Fatal("a plan that moved was applied")

@@ -220,7 +220,7 @@ func (c *Console) revokedKeys(ctx context.Context, v *visit, p place) (map[strin
 			return nil, err
 		}
 		e.Subject = x.PublicKey
-		out[x.PublicKey] = revokedKey{e, active[x.PublicKey]}
+		out[x.PublicKey] = revokedKey{e.Revocation, active[x.PublicKey]}
 	}
 	return out, nil
 }

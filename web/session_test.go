@@ -140,7 +140,7 @@ func TestRoleIsAsked(t *testing.T) {
 	}
 	b.post("/accounts/ORDERS/users/d1/revoke/apply", url.Values{"plan": {"x"}}).want(403)
 	b.post("/accounts/new", url.Values{"name": {"NEW"}}).want(403).has("Your role does not allow this")
-	list, err := h.issuer.ListRevocations(t.Context(), op.Caller, h.account, issuer.LedgerPage{Limit: 1})
+	list, err := h.issuer.ListRevocations(t.Context(), op.Caller, h.account, issuer.RevocationQuery{LedgerPage: issuer.LedgerPage{Limit: 1}})
 	must(t, err)
 	if len(list) > 0 {
 		t.Error("an auditor revoked")

@@ -15,7 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"chancery/issuer"
+	"chancery/custody"
 )
 
 // configFlags are the settings of a control plane. Each can be given as a flag, an
@@ -44,7 +44,7 @@ var defaults = map[string]string{"listen": "127.0.0.1:8080", "log_level": "info"
 // config is configFlags once it is typed and valid.
 type config struct {
 	listen, publicURL, databaseURL, dataDir string
-	kek                                     issuer.KEK
+	kek                                     custody.KEK
 	tls                                     *tls.Config
 	natsURLs                                []string
 	level                                   slog.Level
@@ -190,20 +190,20 @@ func (s *settings) database() string {
 
 // kek reads the key-encryption key from its file or from CHANCERY_KEK. None is no
 // problem of the configuration: the start is sealed then.
-func (s *settings) kek(env environment) issuer.KEK {
+func (s *settings) kek(env environment) custody.KEK {
 	text := env.getenv("CHANCERY_KEK")
 	if file := s.values["kek_file"]; file != "" {
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			s.wrong("kek_file", "cannot be read: %s", reason(err))
-			return issuer.KEK{}
+			return custody.KEK{}
 		}
 		text = string(raw)
 	}
 	if text == "" {
-		return issuer.KEK{}
+		return custody.KEK{}
 	}
-	kek, err := issuer.ParseKEK(text)
+	kek, err := custody.ParseKEK(text)
 	if err != nil {
 		s.wrong("kek_file", "%s", err)
 	}
