@@ -7,9 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nkeys"
-
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -379,7 +378,7 @@ func (c credential) entry(w *work, in IssueInput) Credential {
 
 // newUserKey makes a key for a holder who has none.
 func (i *Issuer) newUserKey() (public string, seed claims.Secret, err error) {
-	pair, err := nkeys.CreatePairWithRand(claims.KindUser.Prefix(), i.rand)
+	pair, err := custody.NewKey(claims.KindUser, i.rand)
 	if err != nil {
 		return "", seed, fmt.Errorf("making a user key: %w", err)
 	}
@@ -389,8 +388,7 @@ func (i *Issuer) newUserKey() (public string, seed claims.Secret, err error) {
 		return "", seed, fmt.Errorf("making a user key: %w", err)
 	}
 	defer clear(raw)
-	public, err = pair.PublicKey()
-	return public, claims.NewSecret(string(raw)), err
+	return pair.Public(), claims.NewSecret(string(raw)), nil
 }
 
 func bearer(u User, t *Template) bool {

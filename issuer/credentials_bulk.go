@@ -242,11 +242,18 @@ func (b *bulk) begin(ctx context.Context, u User, in IssueInput) (*credential, e
 	if err != nil {
 		return nil, err
 	}
+	if _, open := b.signers[key.ID]; open {
+		return c, nil
+	}
 	if err := b.w.maySign(ctx, key.OperatorID); err != nil {
 		return nil, err
 	}
-	b.signers[key.ID], err = b.i.signerFor(ctx, b.w, key)
-	return c, err
+	signer, err := b.i.signerFor(ctx, b.w, key)
+	if err != nil {
+		return nil, err
+	}
+	b.signers[key.ID] = signer
+	return c, nil
 }
 
 // sign makes the keys and JWTs of the batch on several processors; a dry run comes as
