@@ -14,7 +14,7 @@ var sample = map[string]string{
 	"createTemplate": `{"name":"new"}`, "updateTemplate": `{}`, "createUser": `{"name":"new","permissions":{}}`, "issueCredential": `{}`, "revoke": `{}`,
 	"updateUser": `{}`, "disableUser": `{}`, "renewCredential": `{}`, "rollCredential": `{}`, "reissueCredential": `{}`,
 	"createChallenge": `{"public_key":"` + someUserKey + `"}`, "useCredentialLink": `{"link":"chy_cred_x"}`,
-	"renewByHolder": `{"jwt":"` + someJWT + `","nonce":"x","signature":"x"}`,
+	"renewByHolder":        `{"jwt":"` + someJWT + `","nonce":"x","signature":"x"}`,
 	"createSharedTemplate": `{"name":"new"}`, "updateSharedTemplate": `{}`, "cloneTemplate": `{"name":"copy"}`, "cloneSharedTemplate": `{"name":"copy"}`,
 	"previewTemplate": `{"user":"d1"}`, "previewNewTemplate": `{"template":{"name":"new"}}`, "previewSharedTemplate": `{"as":{"name":"x"}}`, "previewNewSharedTemplate": `{"template":{"name":"new"}}`,
 	"uploadOperatorJWT": `{"jwt":"x"}`, "setSigning": `{"enabled":false,"reason":"a drill"}`, "suspendAccount": `{}`,
