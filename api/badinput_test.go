@@ -24,12 +24,12 @@ type badCase struct {
 }
 
 const (
-	post, patch, put, get = http.MethodPost, http.MethodPatch, http.MethodPut, http.MethodGet
-	del                   = http.MethodDelete
-	accounts, orders      = "/accounts", "/accounts/ORDERS"
-	users, templates      = orders + "/users", orders + "/templates"
-	credentials           = users + "/d1/credentials"
-	revocations           = orders + "/revocations"
+	post, patch, put, get, del = http.MethodPost, http.MethodPatch, http.MethodPut, http.MethodGet, http.MethodDelete
+	accounts, orders           = "/accounts", "/accounts/ORDERS"
+	users, templates           = orders + "/users", orders + "/templates"
+	shared                     = "/operators/acme/templates"
+	credentials                = users + "/d1/credentials"
+	revocations                = orders + "/revocations"
 )
 
 func jsonForm() []badCase {

@@ -48,13 +48,23 @@ func recordOf(ctx context.Context) *record {
 // body's form before, and maps the error after.
 func handle[I, O any](h func(*API, context.Context, call, *I) (*O, error)) func(*API, route) {
 	return func(a *API, r route) {
+		problems := []int{400, 401, 403, 404, 409, 412, 413, 415, 429, 503}
+		if r.method == http.MethodDelete {
+			problems = append(problems, http.StatusPreconditionRequired)
+		}
 		op := huma.Operation{
 			OperationID: r.id, Method: r.method, Path: Base + r.path, Summary: r.summary, DefaultStatus: r.status,
 			Tags: []string{strings.SplitN(r.path, "/", 3)[1]}, Security: []map[string][]string{{"token": {}}},
 			MaxBodyBytes: max(r.body, 1), BodyReadTimeout: r.deadline,
-			Errors:      []int{400, 401, 403, 404, 409, 412, 413, 415, 429, 503},
+			Errors:      problems,
 			Middlewares: huma.Middlewares{a.begin(r), a.authenticate, a.strict(r.body)},
 			Extensions:  map[string]any{"x-permission": string(r.permission)},
+		}
+		if r.permission == anybody {
+			op.Security, op.Middlewares = []map[string][]string{}, huma.Middlewares{a.begin(r), a.unnamed, a.strict(r.body)}
+		}
+		if r.id == bulkOperation {
+			op.Middlewares = huma.Middlewares{a.begin(r), a.authenticate, a.bulk, a.strict(r.body)}
 		}
 		huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 			c, ok := ctx.Value(callKey{}).(call)
@@ -79,6 +89,11 @@ func (a *API) begin(r route) func(huma.Context, func(huma.Context)) {
 		defer cancel()
 		next(huma.WithContext(hc, ctx))
 	}
+}
+
+// unnamed lets a request pass that says by itself what it may do.
+func (a *API) unnamed(hc huma.Context, next func(huma.Context)) {
+	next(huma.WithValue(hc, callKey{}, call{issuer.Caller{}, recordOf(hc.Context())}))
 }
 
 // authenticate finds the caller of a bearer token.

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"chancery/api"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/resolver"
 	"chancery/store"
@@ -72,7 +73,7 @@ func newHouse(t *testing.T, url string) *house {
 	s, err := store.Open(t.Context(), store.Config{URL: url, Now: time.Now, Logger: log})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
-	kek, err := issuer.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
+	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
 	must(t, err)
 	h.issuer, err = issuer.Open(t.Context(), issuer.Config{Store: s, Now: time.Now, Logger: log, KEK: kek})
 	must(t, err)
@@ -95,6 +96,7 @@ func newHouse(t *testing.T, url string) *house {
 	must(t, err)
 	h.want(http.MethodPost, "/accounts", `{"name":"ORDERS","tags":["team:orders"]}`, 201)
 	h.want(http.MethodPost, "/accounts/ORDERS/templates", `{"name":"device","permissions":{"publish":{"allow":["devices.{{tag(region)}}.{{name()}}.>"]}}}`, 201)
+	h.want(http.MethodPost, "/operators/acme/templates", `{"name":"service","permissions":{"publish":{"allow":["orders.>"]}}}`, 201)
 	h.want(http.MethodPost, "/accounts/ORDERS/users", `{"name":"d1","template":"device","tags":["region:eu"]}`, 201)
 	must(t, live.Start(t.Context()))
 	t.Cleanup(live.Stop)

@@ -61,6 +61,7 @@ var statuses = map[issuer.Kind]struct {
 	issuer.KindNotFound:        {http.StatusNotFound, false},
 	issuer.KindConflict:        {http.StatusConflict, false},
 	issuer.KindStale:           {http.StatusPreconditionFailed, false},
+	issuer.KindUnconditional:   {http.StatusPreconditionRequired, false},
 	issuer.KindTooFast:         {http.StatusTooManyRequests, true},
 	issuer.KindSealed:          {http.StatusServiceUnavailable, true},
 	issuer.KindBusy:            {http.StatusServiceUnavailable, true},

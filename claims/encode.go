@@ -71,6 +71,9 @@ func Encode(checked Checked, stamp Stamp) (Unsigned, error) {
 // SigningInput returns the bytes to sign with the issuer's key.
 func (u Unsigned) SigningInput() []byte { return []byte(u.input) }
 
+// ErrSignature tells that a signature does not verify with the issuer's public key.
+var ErrSignature = errors.New("the signature does not verify with the issuer's public key")
+
 // Sign attaches the signature, checks it against the issuer's public key and
 // decodes the result with nats-io/jwt, as every nats-server will.
 func (u Unsigned) Sign(signature []byte) (Signed, error) {
@@ -79,7 +82,7 @@ func (u Unsigned) Sign(signature []byte) (Signed, error) {
 		return Signed{}, fmt.Errorf("reading the issuer's public key: %w", err)
 	}
 	if err := kp.Verify([]byte(u.input), signature); err != nil {
-		return Signed{}, fmt.Errorf("verifying the new signature: %w", err)
+		return Signed{}, ErrSignature
 	}
 	token := u.input + "." + encoding.EncodeToString(signature)
 	c, err := jwt.Decode(token)

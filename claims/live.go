@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,6 +83,25 @@ type Server struct {
 	// ID is the server key N….
 	ID, Name, Cluster, Version string
 	LastSeen                   time.Time
+	// Trust is what the server took from the operator's JWT when it started; nil while
+	// it has not told.
+	Trust *ServerTrust
+}
+
+// ServerTrust is whom a running nats-server trusts. It takes that from the operator's
+// JWT when it starts, and keeps it: a reload refuses to change trusted operators
+// (reload.go).
+type ServerTrust struct {
+	// Fingerprint is OperatorFingerprint of the JWT that it loaded.
+	Fingerprint string
+	// Signers are the keys that it accepts as signers of accounts, sorted.
+	Signers []string
+}
+
+// Trusts tells whether the server accepts accounts that key signed; known is false
+// while it has not told.
+func (s Server) Trusts(key string) (trusts, known bool) {
+	return s.Trust != nil && slices.Contains(s.Trust.Signers, key), s.Trust != nil
 }
 
 // DeliveryState is how far an account's JWT got on one server. An acknowledgement

@@ -38,6 +38,9 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 			return none, invalid(problems)
 		}
 		o, err := onlyOperator(ctx, w.Tx, in.Operator)
+		if err == nil {
+			err = writable(o)
+		}
 		if err != nil {
 			return none, err
 		}
@@ -48,11 +51,11 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 		if len(taken) > 0 {
 			return none, orTaken(store.ErrExists, "account")
 		}
-		idKey, err := i.newKey(accountIdentity(o.ID))
+		idKey, err := i.newKey(ctx, w, accountIdentity(o.ID))
 		if err != nil {
 			return none, err
 		}
-		signing, err := i.newKey(accountSigning(o.ID, idKey.ID, ""))
+		signing, err := i.newKey(ctx, w, accountSigning(o.ID, idKey.ID, ""))
 		if err != nil {
 			return none, err
 		}
@@ -106,6 +109,9 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 			return none, invalid(problems)
 		}
 		if err := slowDown(w, a); err != nil {
+			return none, err
+		}
+		if err := w.guardSettings(ctx, a, after); err != nil {
 			return none, err
 		}
 		summary := claims.DiffAccounts(settingsOf(a.Settings), settingsOf(after.Settings))
@@ -192,6 +198,9 @@ func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account
 		return claims.Checked{}, nil
 	}
 	checked, signer, err := compile(ctx, w, a, edit)
+	if err == nil {
+		err = w.maySign(ctx, a.OperatorID)
+	}
 	if err != nil {
 		return checked, err
 	}
@@ -200,27 +209,42 @@ func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account
 }
 
 func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, error) {
-	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: a.Settings, Expires: a.Expires}
 	keys, err := t.ListKeys(ctx, a.OperatorID, a.ID)
 	if err != nil {
-		return parts, err
+		return claims.Account{}, err
+	}
+	templates := map[string]Template{}
+	for _, k := range keys {
+		if _, known := templates[k.TemplateID]; known || k.TemplateID == "" || !isTrusted(k) {
+			continue
+		}
+		if templates[k.TemplateID], err = t.TemplateByID(ctx, k.TemplateID); err != nil {
+			return claims.Account{}, err
+		}
+	}
+	revoked, err := t.EffectiveRevocations(ctx, a.ID)
+	return assemble(a, keys, templates, revoked), err
+}
+
+// assemble puts together what an account's JWT is built from: the account, its keys,
+// the templates of those by identity, and what is revoked.
+func assemble(a Account, keys []store.Key, templates map[string]Template, revoked map[string]int64) claims.Account {
+	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked}
+	if a.State == accountDeleted {
+		keys = nil // nobody is to sign users of a tombstone
 	}
 	for _, k := range keys {
-		if k.Role != "signing" || (k.State != "current" && k.State != "retiring") {
+		if !isTrusted(k) {
 			continue
 		}
 		sk := claims.SigningKey{ID: k.ID}
 		if k.TemplateID != "" {
-			x, err := t.GetTemplate(ctx, a.ID, k.TemplateID)
-			if err != nil {
-				return parts, err
-			}
+			x := templates[k.TemplateID]
 			sk.Template = &x.Body
 		}
 		parts.Keys = append(parts.Keys, sk)
 	}
-	parts.Revocations, err = t.EffectiveRevocations(ctx, a.ID)
-	return parts, err
+	return parts
 }
 
 // onlyOperator finds an operator by name or key; without either it returns the
@@ -274,7 +298,10 @@ func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 	if err != nil {
 		return a, err
 	}
-	return w.LockAccountForIssue(ctx, a.ID)
+	if a, err = w.LockAccountForIssue(ctx, a.ID); err != nil {
+		return a, err
+	}
+	return a, notDeleted(a)
 }
 
 // GetAccount returns an account by name or public key.

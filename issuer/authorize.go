@@ -10,6 +10,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -32,6 +34,8 @@ const (
 	ReadRevocations  Permission = "revocations:read"
 	WriteTokens      Permission = "tokens:write"
 	WritePeople      Permission = "people:write"
+	ReadKeysets      Permission = "keysets:read"
+	WriteKeysets     Permission = "keysets:write"
 )
 
 // Role is a set of permissions.
@@ -50,7 +54,7 @@ func (r Role) Allows(p Permission) bool {
 		return true
 	case RoleAuditor:
 		switch p {
-		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations:
+		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations, ReadKeysets:
 			return true
 		}
 	}
@@ -71,6 +75,8 @@ type work struct {
 	*store.Tx
 	op  Op
 	use use
+	// keys are the private keys that are open until the transaction ends.
+	keys map[string]*custody.Key
 }
 
 // planned is a change that was checked and not yet made.
@@ -184,6 +190,14 @@ func (w *work) audit(ctx context.Context, u use, p Plan) error {
 	})
 }
 
+// auditAll puts a change of Chancery's own on record that concerns many objects.
+func (w *work) auditAll(ctx context.Context, targets []string) error {
+	return w.AppendAudits(ctx, store.AuditEntry{
+		Actor: w.op.Caller.ID, ActorKind: string(w.op.Caller.Kind), Action: w.use.action, TargetKind: w.use.kind, Outcome: "done",
+		RequestID: w.op.RequestID, Reason: w.op.Reason, Detail: "{}",
+	}, targets)
+}
+
 // expect refuses a change of an object that is not at the version the caller saw.
 func (w *work) expect(current int64) error {
 	if w.op.ExpectedVersion == 0 || w.op.ExpectedVersion == current {
@@ -195,6 +209,17 @@ func (w *work) expect(current int64) error {
 	}
 }
 
+// expectNamed is expect for what cannot be taken back: the version must be named.
+func (w *work) expectNamed(current int64) error {
+	if w.op.ExpectedVersion == 0 && !w.op.DryRun {
+		return &Error{
+			Kind: KindUnconditional, Code: "version_required", Message: "This cannot be taken back: say which version of the object is meant.",
+			Hint: "Read the object and send its ETag as If-Match.",
+		}
+	}
+	return w.expect(current)
+}
+
 // bounded keeps what an audit entry quotes of a request short, printable and free
 // of seeds.
 func bounded(s string) string {
@@ -204,7 +229,7 @@ func bounded(s string) string {
 			return r
 		}
 		return unicode.ReplacementChar
-	}, redact(s))
+	}, claims.Redact(s))
 	for len(s) > most {
 		_, last := utf8.DecodeLastRuneInString(s)
 		s = s[:len(s)-last]

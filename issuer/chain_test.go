@@ -192,15 +192,16 @@ func TestFirstDays(t *testing.T) {
 		if scope := now.SigningKeys[template.Keys[0].ID].(*jwt.UserScope); scope.Template.Subs != 10 || scope.Role != "device" {
 			t.Errorf("the scope is %+v", scope)
 		}
-		operator := did(h.SetServiceURLs(t.Context(), op(), "acme", []string{"tls://n1", "tls://n2"})).well(t)
+		operator := did(h.UpdateOperator(t.Context(), op(), "acme", setURLs([]string{"tls://n1", "tls://n2"}))).well(t)
 		if operator.Version != 2 || operator.JWTVersion != 2 || len(operator.Settings.OperatorServiceURLs) != 2 {
 			t.Errorf("after an edit: %+v", operator)
 		}
 
 		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: "d1"})).well(t)
 		again := did(h.Issue(t.Context(), op(), "ORDERS", "d1", issuer.IssueInput{TTL: time.Hour})).well(t)
-		key := newUserKey(t)
-		own := did(h.Issue(t.Context(), op(), "ORDERS", "ada@example.com", issuer.IssueInput{PublicKey: key, DeliveredTo: "her laptop"})).well(t)
+		laptop := newHolder(t)
+		key := laptop.key
+		own := did(h.Issue(t.Context(), op(), "ORDERS", "ada@example.com", issuer.IssueInput{PublicKey: key, Proof: h.proof(t, laptop), DeliveredTo: "her laptop"})).well(t)
 		if own.PublicKey != key || !own.Creds.Empty() || own.KeyOrigin != "client" || own.DeliveredTo != "her laptop" || again.KeyOrigin != "generated" || again.Creds.Empty() {
 			t.Errorf("issued %+v and %+v", own.Credential, again.Credential)
 		}
@@ -214,8 +215,8 @@ func TestFirstDays(t *testing.T) {
 		}
 		h.verify(t, append(tokens, again.JWT.Reveal(), own.JWT.Reveal(), issued.JWT.Reveal(), second.JWT.Reveal())...)
 		config, err := h.ServerConfig(t.Context(), auditor, "acme", "https://chancery.example.com")
-		if err != nil || !strings.Contains(config, operator.JWT) || !strings.Contains(config, "URL(https://chancery.example.com/jwt/v1/accounts/)") {
-			t.Errorf("%s, %v", config, err)
+		if err != nil || !strings.Contains(config.Text, operator.JWT) || !strings.Contains(config.Text, "URL(https://chancery.example.com/jwt/v1/accounts/)") {
+			t.Errorf("%s, %v", config.Text, err)
 		}
 	})
 }

@@ -27,6 +27,8 @@ const (
 	KindConflict
 	// KindStale is an object that changed since the version the caller expects.
 	KindStale
+	// KindUnconditional is a change that has to name the version it is meant for.
+	KindUnconditional
 	// KindTooFast is a caller who has to slow down.
 	KindTooFast
 	// KindSealed is a process without its key-encryption key.

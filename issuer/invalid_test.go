@@ -73,7 +73,9 @@ func attempts(t *testing.T, w world) map[string]attempt {
 		"operator with a seed":    {"/name", operator(func(in *issuer.OperatorInput) { in.Name = aSeed })},
 		"operator's URL":          {"/service_urls/1", operator(func(in *issuer.OperatorInput) { in.ServiceURLs = []string{"nats://a", "ftp://b"} })},
 		"operator's tag":          {"/tags/0", operator(func(in *issuer.OperatorInput) { in.Tags = []string{"a b"} })},
-		"new URLs":                {"/service_urls/0", func(h *house, op issuer.Op) error { return second(h.SetServiceURLs(ctx, op, "acme", []string{aSeed})) }},
+		"new URLs": {"/service_urls/0", func(h *house, op issuer.Op) error {
+			return second(h.UpdateOperator(ctx, op, "acme", setURLs([]string{aSeed})))
+		}},
 		"account without a name":  {"/name", account(func(in *issuer.AccountInput) { in.Name = " " })},
 		"account like a key":      {"/name", account(func(in *issuer.AccountInput) { in.Name = w.account.ID })},
 		"account's limit":         {"/limits/connections", account(func(in *issuer.AccountInput) { in.Settings.Limits.Conn = -2 })},
@@ -202,7 +204,7 @@ func TestNotFound(t *testing.T) {
 					"operator":             second(h.GetOperator(ctx, c, ref)),
 					"operator's keys":      second(h.OperatorKeys(ctx, c, ref)),
 					"configuration":        second(h.ServerConfig(ctx, c, ref, "https://x")),
-					"operator's URLs":      second(h.SetServiceURLs(ctx, op(), ref, nil)),
+					"operator's URLs":      second(h.UpdateOperator(ctx, op(), ref, setURLs(nil))),
 					"system credential":    second(h.SystemCredential(ctx, op(), ref, "x")),
 					"account":              second(h.GetAccount(ctx, c, ref)),
 					"edit":                 second(h.UpdateAccount(ctx, op(), ref, func(*jwt.Account) {})),

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -46,32 +46,46 @@ type Config struct {
 	Rand   io.Reader
 	Logger *slog.Logger
 	// KEK unseals; the zero value starts sealed.
-	KEK KEK
+	KEK custody.KEK
+	// External signs with the keys of external custody; nil where there are none.
+	External custody.Signer
 	// SystemPermissions are what Chancery's own user on the system account may do.
 	SystemPermissions jwt.Permissions
 	// Connections asks for an account's live connections; nil when there is
 	// nobody to ask.
 	Connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
+	// Trusts returns the names of the operator's running servers that would refuse
+	// accounts signed by key; known is false while not all of them have told. Nil when
+	// there is nobody to ask. It must not block.
+	Trusts func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
 	// Wake is called after each committed change and must return at once.
 	Wake func()
 }
 
 // Issuer runs the use cases. It is safe for concurrent use.
 type Issuer struct {
-	store       *store.Store
-	now         func() time.Time
-	rand        io.Reader
-	log         *slog.Logger
-	seeds       tink.AEAD
+	store    *store.Store
+	now      func() time.Time
+	rand     io.Reader
+	log      *slog.Logger
+	kek      custody.KEK
+	external custody.Signer
+	// seeds is the open keyset; nil while sealed.
+	seeds       atomic.Pointer[openKeyset]
 	sealed      string
 	systemPerms jwt.Permissions
 	connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
+	trusts      func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	// seldom is when the upkeep did last what it does once a minute.
+	seldom seldom
 	// tell wakes the resolver.
 	tell func()
 	// changed tells Keep that something was committed.
 	changed chan struct{}
 	// compacted is when the upkeep last looked for moot revocations, in microseconds.
-	compacted atomic.Int64
+	compacted  atomic.Int64
+	challenges challengeKey
+	renewals   pace
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:
@@ -80,17 +94,22 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 	if cfg.Store == nil || cfg.Now == nil || cfg.Logger == nil {
 		return nil, errors.New("opening issuer: store, clock and logger are required")
 	}
-	i := &Issuer{store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, systemPerms: cfg.SystemPermissions, connections: cfg.Connections, changed: make(chan struct{}, 1)}
+	i := &Issuer{
+		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, external: cfg.External,
+		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, changed: make(chan struct{}, 1),
+	}
 	if i.rand == nil {
 		i.rand = rand.Reader
 	}
 	if i.tell = cfg.Wake; i.tell == nil {
 		i.tell = func() {}
 	}
-	var err error
-	if i.seeds, i.sealed, err = unseal(ctx, cfg.Store, cfg.KEK); err != nil {
+	seeds, why, err := unseal(ctx, cfg.Store, cfg.KEK)
+	if err != nil {
 		return nil, fmt.Errorf("unsealing: %w", err)
 	}
+	i.sealed = why
+	i.seeds.Store(seeds)
 	return i, nil
 }
 

@@ -3,6 +3,8 @@ package issuer_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/store"
 	"chancery/store/storetest"
@@ -29,7 +32,7 @@ type house struct {
 	store *store.Store
 	raw   *storetest.Raw
 	url   string
-	kek   issuer.KEK
+	kek   custody.KEK
 	// woken counts the calls of Wake.
 	woken atomic.Int64
 }
@@ -73,7 +76,7 @@ func eachWorld(t *testing.T, f func(t *testing.T, h *house, w world)) {
 
 func newHouse(t testing.TB, dialect string) *house {
 	t.Helper()
-	kek, err := issuer.NewKEK(rand.Reader)
+	kek, err := custody.NewKEK(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +102,7 @@ func (h *house) openStore(t testing.TB, c *clock) *store.Store {
 }
 
 // open returns a further issuer on the store.
-func (h *house) open(t testing.TB, s *store.Store, kek issuer.KEK) *issuer.Issuer {
+func (h *house) open(t testing.TB, s *store.Store, kek custody.KEK) *issuer.Issuer {
 	t.Helper()
 	i, err := issuer.Open(t.Context(), h.config(s, kek))
 	if err != nil {
@@ -108,7 +111,7 @@ func (h *house) open(t testing.TB, s *store.Store, kek issuer.KEK) *issuer.Issue
 	return i
 }
 
-func (h *house) config(s *store.Store, kek issuer.KEK) issuer.Config {
+func (h *house) config(s *store.Store, kek custody.KEK) issuer.Config {
 	return issuer.Config{
 		Store: s, Now: h.time, Logger: slog.New(slog.DiscardHandler), KEK: kek, Wake: func() { h.woken.Add(1) },
 		SystemPermissions: jwt.Permissions{
@@ -124,6 +127,13 @@ var (
 
 // op is the circumstances of what an owner does.
 func op() issuer.Op { return issuer.Op{Caller: owner, RequestID: "req_1"} }
+
+// because is op with a reason.
+func because() issuer.Op {
+	o := op()
+	o.Reason = "a ticket"
+	return o
+}
 
 // dryRun is op, stopped after the plan.
 func dryRun() issuer.Op { return issuer.Op{Caller: owner, RequestID: "req_1", DryRun: true} }
@@ -236,4 +246,114 @@ func newUserKey(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// newAccountKey makes a key of an account that only its holder has.
+func newAccountKey(t testing.TB) string {
+	t.Helper()
+	kp, err := nkeys.CreateAccount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := kp.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// holder is somebody with a user key of their own.
+type holder struct {
+	pair nkeys.KeyPair
+	key  string
+}
+
+func newHolder(t testing.TB) holder {
+	t.Helper()
+	kp, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holderOf(t, kp)
+}
+
+func holderOf(t testing.TB, kp nkeys.KeyPair) holder {
+	t.Helper()
+	key, err := kp.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holder{kp, key}
+}
+
+// proof answers a fresh challenge to the holder's key.
+func (h *house) proof(t testing.TB, x holder) *issuer.Proof {
+	t.Helper()
+	c, err := h.Challenge(t.Context(), x.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x.answer(t, c.Nonce)
+}
+
+func (x holder) answer(t testing.TB, nonce string) *issuer.Proof {
+	t.Helper()
+	signature, err := x.pair.Sign([]byte(nonce))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &issuer.Proof{Nonce: nonce, Signature: base64.RawURLEncoding.EncodeToString(signature)}
+}
+
+func pointer[T any](v T) *T { return &v }
+
+// dryOf is op, stopped after the plan.
+func dryOf(o issuer.Op) issuer.Op {
+	o.DryRun = true
+	return o
+}
+
+// start is when the house's clock began, in Unix seconds.
+func (h *house) start() int64 { return time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC).Unix() }
+
+// crowd gives the operator n further accounts, each with a plain key and a template, signed for the first time by the
+// upkeep.
+func (h *house) crowd(t testing.TB, w world, n int) {
+	t.Helper()
+	const batch = 500
+	for first := 0; first < n; first += batch {
+		err := h.store.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			for i := first; i < min(first+batch, n); i++ {
+				if err := addAccount(ctx, t, tx, w.operator.ID, fmt.Sprintf("C%05d", i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.raw.Run(t, `UPDATE accounts SET jwt = 'none yet', resign_us = 1 WHERE jwt = ''`)
+	if err := h.Upkeep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func addAccount(ctx context.Context, t testing.TB, tx *store.Tx, operator, name string) error {
+	a := store.Account{ID: newAccountKey(t), OperatorID: operator, Name: name, State: "active", Settings: claims.NewAccountSettings()}
+	if err := tx.CreateAccount(ctx, a); err != nil {
+		return err
+	}
+	x := store.Template{ID: "tpl_" + name, OperatorID: operator, AccountID: a.ID, Body: deviceTemplate().Body}
+	if err := tx.CreateTemplate(ctx, x); err != nil {
+		return err
+	}
+	for _, template := range []string{"", x.ID} {
+		k := store.Key{ID: newAccountKey(t), Kind: "account", Role: "signing", OperatorID: operator, AccountID: a.ID, TemplateID: template, State: "current", Custody: "public_only"}
+		if err := tx.CreateKey(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -19,6 +19,9 @@ const (
 	CallerPerson CallerKind = "person"
 	CallerToken  CallerKind = "token"
 	CallerSystem CallerKind = "system"
+	// CallerUser is the holder of a user key who renews, CallerLink whoever used a link.
+	CallerUser CallerKind = "user"
+	CallerLink CallerKind = "link"
 )
 
 // Caller is who asks. The zero value may do nothing.
@@ -87,6 +90,8 @@ type Plan struct {
 	Blast *claims.Blast
 	// Credentials is how many unexpired credentials stop working.
 	Credentials int64
+	// Reach is whom the edit of a template concerns; nil for other changes.
+	Reach *Reach
 	// Revived is how many unexpired credentials are accepted again.
 	Revived  int64
 	Warnings claims.Problems

@@ -2,53 +2,181 @@ package issuer
 
 import (
 	"context"
+	"errors"
 	"fmt"
-
-	"github.com/nats-io/nkeys"
+	"time"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
-// sign encodes checked claims and signs them with key: it opens the seed, makes
-// sure that it is the seed of that key, signs, wipes, and reads the result back.
-// Nothing else in Chancery opens a seed.
+// externalTime is how long an external signer may take: the rows of the change are
+// locked meanwhile.
+const externalTime = 5 * time.Second
+
+// sign encodes checked claims, has them signed with key, verifies the signature and
+// reads the result back: what a signer returns wrongly is never stored.
 func (i *Issuer) sign(ctx context.Context, w *work, key store.Key, checked claims.Checked, issuedAt int64) (claims.Signed, error) {
 	if err := w.maySign(ctx, key.OperatorID); err != nil {
 		return claims.Signed{}, err
 	}
-	sealer, err := i.sealer()
+	signer, err := i.signerFor(ctx, w, key)
 	if err != nil {
 		return claims.Signed{}, err
 	}
+	return signWith(ctx, signer, key, checked, issuedAt)
+}
+
+// signWith is sign with the signer of signerFor. Several may use one at once.
+func signWith(ctx context.Context, signer custody.Signer, key store.Key, checked claims.Checked, issuedAt int64) (claims.Signed, error) {
 	unsigned, err := encode(key, checked, issuedAt)
 	if err != nil {
 		return claims.Signed{}, err
 	}
-	seed, err := sealer.Decrypt(key.Sealed, identity(key))
+	signature, err := ask(ctx, signer, key, unsigned.SigningInput())
 	if err != nil {
-		return claims.Signed{}, fmt.Errorf("opening the seed of %s: %w", key.ID, err)
+		return claims.Signed{}, err
 	}
-	defer clear(seed)
-	pair, err := nkeys.FromSeed(seed)
+	signed, err := unsigned.Sign(signature)
+	if errors.Is(err, claims.ErrSignature) {
+		return claims.Signed{}, &Error{
+			Kind: KindInternal, Code: "bad_signature", Message: "The signer returned a signature that does not verify. Nothing was stored.",
+			Hint: "Look at the signer: it may hold another key under this name.", cause: fmt.Errorf("signing with %s: %w", key.ID, err),
+		}
+	}
+	return signed, err
+}
+
+// signerFor returns the signer that holds the key. A sealed seed is opened once for
+// the whole transaction, and wiped when it ends.
+func (i *Issuer) signerFor(ctx context.Context, w *work, key store.Key) (custody.Signer, error) {
+	switch {
+	case key.Custody == CustodyExternal && i.external != nil:
+		return i.external, nil
+	case key.Custody == CustodyExternal:
+		return nil, &Error{
+			Kind: KindConflict, Code: "no_signer", Message: "The signing key is held by an external signer, and this server has none.",
+			Hint: "Start the server with the signer that holds the key.",
+		}
+	}
+	if _, err := i.sealer(); err != nil {
+		return nil, err
+	}
+	if !held(key) {
+		return nil, notHeld()
+	}
+	if open, ok := w.keys[key.ID]; ok {
+		return open, nil
+	}
+	open, err := i.open(ctx, w, key)
 	if err != nil {
-		return claims.Signed{}, fmt.Errorf("reading the seed of %s: %w", key.ID, err)
+		return nil, fmt.Errorf("opening the seed of %s: %w", key.ID, err)
+	}
+	if w.keys == nil {
+		w.keys = map[string]*custody.Key{}
+	}
+	w.keys[key.ID] = open
+	w.AtEnd(open.Wipe)
+	return open, nil
+}
+
+// open opens the sealed seed of the key.
+func (i *Issuer) open(ctx context.Context, w *work, key store.Key) (*custody.Key, error) {
+	keys, err := i.toOpen(ctx, w, custody.DataKey(key.Sealed))
+	if err != nil {
+		return nil, err
+	}
+	open, err := keys.Open(key.Sealed, identity(key))
+	if !errors.Is(err, custody.ErrUnknownDataKey) {
+		return open, err
+	}
+	// The row may be from before a rotation of the data key that the keyset is from after.
+	now, err := w.GetKey(ctx, key.ID)
+	if err != nil {
+		return nil, err
+	}
+	return keys.Open(now.Sealed, identity(key))
+}
+
+// ask has the signer sign, and says what became of one that is elsewhere.
+func ask(ctx context.Context, signer custody.Signer, key store.Key, message []byte) ([]byte, error) {
+	if key.Custody != CustodyExternal {
+		signature, err := signer.Sign(ctx, key.ID, message)
+		if err != nil {
+			return nil, fmt.Errorf("signing with %s: %w", key.ID, err)
+		}
+		return signature, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, externalTime)
+	defer cancel()
+	signature, err := signer.Sign(limited, key.ID, message)
+	switch cause := fmt.Errorf("signing with %s: %w", key.ID, err); {
+	case err == nil:
+		return signature, nil
+	case ctx.Err() != nil:
+		return nil, cause
+	case errors.Is(err, custody.ErrNoKey):
+		return nil, &Error{
+			Kind: KindConflict, Code: "no_signer", Message: "The external signer does not hold the signing key.",
+			Hint: "Give the signer this key, or make another key current.", cause: cause,
+		}
+	default:
+		return nil, &Error{
+			Kind: KindBusy, Code: "signer_unavailable", Message: "The external signer did not sign.",
+			Hint: "Look whether it runs and can be reached, then try again.", cause: cause,
+		}
+	}
+}
+
+// identity is what a key's seed is bound to.
+func identity(k store.Key) custody.Identity {
+	return custody.Identity{Kind: k.Kind, Role: k.Role, Public: k.ID, OperatorID: k.OperatorID, AccountID: k.AccountID}
+}
+
+// held tells whether the key's seed is sealed here.
+func held(k store.Key) bool { return k.Custody == CustodySealed && len(k.Sealed) > 0 }
+
+func notHeld() error {
+	return &Error{Kind: KindConflict, Code: "no_signing_key", Message: "The seed of the signing key is not held here."}
+}
+
+// newKey makes a key pair and fills k's identity and sealed seed. The transaction that
+// is to store it is w.
+func (i *Issuer) newKey(ctx context.Context, w *work, k store.Key) (store.Key, error) {
+	if _, err := i.sealer(); err != nil {
+		return k, err
+	}
+	pair, err := custody.NewKey(claims.Kind(k.Kind), i.rand)
+	if err != nil {
+		return k, fmt.Errorf("making a key: %w", err)
 	}
 	defer pair.Wipe()
-	if public, err := pair.PublicKey(); err != nil || public != key.ID {
-		return claims.Signed{}, fmt.Errorf("the seed stored for %s belongs to another key", key.ID)
+	k.ID = pair.Public()
+	if k.Kind == "operator" && k.Role == "identity" {
+		k.OperatorID = k.ID
 	}
-	signature, err := pair.Sign(unsigned.SigningInput())
+	if k.Kind == "account" && k.Role == "identity" {
+		k.AccountID = k.ID
+	}
+	if k.Custody != CustodySealed {
+		return k, nil
+	}
+	keys, err := i.toSeal(ctx, w)
 	if err != nil {
-		return claims.Signed{}, fmt.Errorf("signing with %s: %w", key.ID, err)
+		return k, err
 	}
-	return unsigned.Sign(signature)
+	if k.Sealed, err = keys.Seal(pair, identity(k)); err != nil {
+		return k, err
+	}
+	k.DataKey = custody.DataKey(k.Sealed)
+	return k, nil
 }
 
 // encode returns what is to be signed with key. A dry run comes as far as this.
 func encode(key store.Key, checked claims.Checked, issuedAt int64) (claims.Unsigned, error) {
-	if key.Custody != "sealed" || len(key.Sealed) == 0 {
-		return claims.Unsigned{}, &Error{Kind: KindConflict, Code: "no_signing_key", Message: "The seed of the signing key is not held here."}
+	if key.Custody != CustodyExternal && !held(key) {
+		return claims.Unsigned{}, notHeld()
 	}
 	unsigned, err := claims.Encode(checked, claims.Stamp{Issuer: key.ID, IssuedAt: issuedAt})
 	if err != nil {

@@ -20,12 +20,16 @@ const SystemCredentialTTL = 90 * 24 * time.Hour
 // and nothing else. The caller keeps the creds text where only it can read it: a
 // sealed process pushes with it.
 func (i *Issuer) SystemCredential(ctx context.Context, op Op, operator, deliveredTo string) (Issued, error) {
-	u := use{permission: IssueCredentials, action: "issue", kind: "credential", target: operator + "/" + SystemUserName}
+	// The signing switch does not hold it up: without it nothing could be pushed.
+	u := use{permission: IssueCredentials, action: "issue", kind: "credential", target: operator + "/" + SystemUserName, protective: true}
 	out, err := change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[Issued], error) {
 		var none planned[Issued]
 		o, err := w.GetOperator(ctx, operator)
 		if err != nil {
 			return none, orMissing(err, "operator")
+		}
+		if err := writable(o); err != nil {
+			return none, err
 		}
 		a, err := w.LockAccountForIssue(ctx, o.Settings.SystemAccount)
 		if err != nil {
@@ -39,7 +43,7 @@ func (i *Issuer) SystemCredential(ctx context.Context, op Op, operator, delivere
 			if err != nil {
 				return Issued{}, err
 			}
-			return i.issue(ctx, w, a, user, IssueInput{TTL: SystemCredentialTTL, DeliveredTo: deliveredTo})
+			return i.issue(ctx, w, a, user, IssueInput{TTL: within(SystemCredentialTTL, bound(o.Policy, nil)), DeliveredTo: deliveredTo})
 		}}, nil
 	})
 	return out.Value, err

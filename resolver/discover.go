@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"chancery/claims"
 	"chancery/store"
 )
 
@@ -35,6 +36,9 @@ func (o *operator) tend(ctx context.Context, l *link) {
 	o.rows.note(ctx, o.saveRoster(ctx))
 	if o.link.Load() == nil {
 		return
+	}
+	for _, id := range o.roster.takeUnknown() {
+		o.asking.Go(func() { o.roster.learned(id, o.learn(ctx, l, id)) })
 	}
 	for _, id := range o.roster.takeUnexamined() {
 		o.asking.Go(func() {
@@ -68,6 +72,18 @@ func (o *operator) saveRoster(ctx context.Context) error {
 		o.roster.giveBack(rows)
 	}
 	return err
+}
+
+// learn asks a server whom it trusts; nil when it is to be asked again. A server's key
+// is new at each start and its trust lasts as long, so it is asked once.
+func (o *operator) learn(ctx context.Context, l *link, serverID string) *claims.ServerTrust {
+	out, err := ask[serverVariables](ctx, o, l, question{
+		subject: variablesSubject(serverID), expect: []string{serverID}, limit: o.r.pace.answer,
+	})
+	if a, ok := out[serverID]; err == nil && ok && a.Data != nil {
+		return a.Data.trust(o.id)
+	}
+	return nil
 }
 
 // oweBatch bounds the accounts that are made owed in one transaction, so that other

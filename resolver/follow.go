@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"chancery/store"
@@ -191,10 +192,17 @@ func (r *Resolver) take(ctx context.Context, t *store.Tx, c store.Change) error 
 	return nil
 }
 
-// connect gives each operator its connection and tells it what changed.
+// connect gives each operator its connection and tells it what changed; those of
+// operators that are gone end.
 func (r *Resolver) connect(ctx context.Context, list []store.Operator) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for id, op := range r.operators {
+		if !slices.ContainsFunc(list, func(o store.Operator) bool { return o.ID == id }) {
+			op.cancel()
+			delete(r.operators, id)
+		}
+	}
 	for _, o := range list {
 		if op := r.operators[o.ID]; op != nil {
 			op.current.Store(&o)
@@ -202,6 +210,11 @@ func (r *Resolver) connect(ctx context.Context, list []store.Operator) {
 		}
 		op := newOperator(r, o)
 		r.operators[o.ID] = op
-		r.running.Go(func() { op.run(ctx) })
+		running, cancel := context.WithCancel(ctx)
+		op.cancel = cancel
+		r.running.Go(func() {
+			defer cancel()
+			op.run(running)
+		})
 	}
 }

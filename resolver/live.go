@@ -70,6 +70,27 @@ func (r *Resolver) Servers(operatorID string) []claims.Server {
 	return out
 }
 
+// Untrusting returns the names of the operator's servers that would refuse accounts
+// signed by key, since they started with an operator JWT that does not list it. known
+// is false while not every server has told, or none is reached; a server that is not
+// running now is not asked.
+func (r *Resolver) Untrusting(operatorID, key string) (names []string, known bool) {
+	o := r.operator(operatorID)
+	if o == nil {
+		return nil, false
+	}
+	members, connected, _ := o.roster.snapshot()
+	known = connected && len(members) > 0
+	for _, m := range members {
+		trusts, told := m.Trusts(key)
+		known = known && told
+		if told && !trusts {
+			names = append(names, m.Name)
+		}
+	}
+	return names, known
+}
+
 // deliveries reads an account and what is known of its deliveries, here and in the
 // store.
 func (r *Resolver) deliveries(ctx context.Context, accountID string) (s store.Served, known map[string]claims.Delivery, err error) {

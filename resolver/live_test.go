@@ -171,7 +171,7 @@ func TestSystemPermissions(t *testing.T) {
 	permissions := resolver.SystemPermissions()
 	want := jwt.Permissions{
 		Pub: jwt.Permission{Allow: jwt.StringList{
-			"$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.*.ACCOUNTZ", "$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.ACCOUNT.*.CLAIMS.UPDATE",
+			"$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.*.ACCOUNTZ", "$SYS.REQ.SERVER.*.VARZ", "$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.ACCOUNT.*.CLAIMS.UPDATE",
 			"$SYS.REQ.ACCOUNT.*.INFO", "$SYS.REQ.ACCOUNT.*.CONNZ",
 		}},
 		Sub: jwt.Permission{Allow: jwt.StringList{"_INBOX.>", "$SYS.SERVER.*.STATSZ", "$SYS.SERVER.*.SHUTDOWN"}},
@@ -183,26 +183,41 @@ func TestSystemPermissions(t *testing.T) {
 	c := w.connect(n1, w.userWith(w.system, "chancery", permissions), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		refused <- err.Error()
 	}))
-	for _, subject := range []string{
-		"$SYS.REQ.SERVER." + n1.ID() + ".RELOAD",
-		"$SYS.REQ.SERVER." + n1.ID() + ".KICK",
-		"$SYS.REQ.SERVER." + n1.ID() + ".CONNZ",
-		"$SYS.REQ.SERVER.PING.VARZ",
-		"$SYS.REQ.CLAIMS.DELETE",
-		"$SYS.SERVER." + n1.ID() + ".SHUTDOWN",
-		"$SYS.ACCOUNT." + a.id + ".CONNECT",
-	} {
+	server, account := "$SYS.REQ.SERVER."+n1.ID()+".", "$SYS.REQ.ACCOUNT."+a.id+"."
+	denied := []string{
+		server + "RELOAD", server + "KICK", server + "LDM", server + "CONNZ", server + "ROUTEZ", server + "GATEWAYZ", server + "LEAFZ", server + "SUBSZ",
+		server + "STATSZ", server + "JSZ", server + "HEALTHZ", server + "PROFILEZ", server + "EXPVARZ", server + "IPQUEUESZ", server + "RAFTZ", server + "IDZ",
+		"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.PING.STATSZ", "$SYS.REQ.SERVER.PING.PROFILEZ",
+		"$SYS.REQ.CLAIMS.DELETE", "$SYS.REQ.CLAIMS.LIST", "$SYS.REQ.CLAIMS.PACK", "$SYS.REQ.CLAIMS.UPDATE",
+		account + "CLAIMS.LOOKUP", account + "SUBSZ", account + "LEAFZ", account + "JSZ", account + "STATZ", account + "CONNS", "$SYS.REQ.ACCOUNT.PING.STATZ",
+		"$SYS.REQ.ACCOUNT.NSUBS", "$SYS.REQ.USER.INFO", "$SYS.REQ.JS.RELOAD", "$SYS.SERVER." + n1.ID() + ".SHUTDOWN", "$SYS.SERVER." + n1.ID() + ".STATSZ",
+		"$SYS.ACCOUNT." + a.id + ".CONNECT", "$SYS.ACCOUNT." + a.id + ".DISCONNECT", "$JS.API.SERVER.REMOVE", "$JS.API.ACCOUNT.PURGE." + a.id, "anything.else",
+	}
+	for _, subject := range denied {
 		if err := c.Publish(subject, []byte("{}")); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case msg := <-refused:
-			if !strings.Contains(strings.ToLower(msg), "permissions violation") || !strings.Contains(msg, subject) {
-				t.Errorf("publishing %s: %s", subject, msg)
-			}
-		case <-time.After(patience):
-			t.Errorf("publishing %s is allowed", subject)
+		wantRefusal(t, refused, "publishing "+subject, subject)
+	}
+	listened := []string{">", "$SYS.>", "$SYS.REQ.>", "$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.SERVER.*.CLIENT.AUTH.ERR"}
+	for _, subject := range listened {
+		if _, err := c.SubscribeSync(subject); err != nil {
+			t.Fatal(err)
 		}
+		wantRefusal(t, refused, "subscribing to "+subject, subject)
+	}
+	t.Logf("%d of %d subjects refused to publish to, %d of %d to subscribe to", len(denied), len(denied), len(listened), len(listened))
+}
+
+func wantRefusal(t *testing.T, refused <-chan string, what, subject string) {
+	t.Helper()
+	select {
+	case msg := <-refused:
+		if !strings.Contains(strings.ToLower(msg), "permissions violation") || !strings.Contains(msg, subject) {
+			t.Errorf("%s: %s", what, msg)
+		}
+	case <-time.After(patience):
+		t.Errorf("%s is allowed", what)
 	}
 }
 

@@ -34,8 +34,9 @@ type operator struct {
 	link atomic.Pointer[link]
 	// wake makes the pusher look at the outbox, recheck the connection at the URLs.
 	wake, recheck bell
-	// done is closed when run has returned.
+	// done is closed when run has returned, which cancel asks for.
 	done    chan struct{}
+	cancel  context.CancelFunc
 	pushing *pusher
 	// asking counts the questions to new servers under way.
 	asking     sync.WaitGroup

@@ -6,6 +6,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/nats-io/jwt/v2"
+
 	"chancery/claims"
 )
 
@@ -34,6 +36,10 @@ func connectionsSubject(account string) string { return "$SYS.REQ.ACCOUNT." + ac
 
 // accountsSubject lists the accounts that a server holds in memory.
 func accountsSubject(server string) string { return "$SYS.REQ.SERVER." + server + ".ACCOUNTZ" }
+
+// variablesSubject asks a server for its state and configuration, of which only the
+// trusted operators are read.
+func variablesSubject(server string) string { return "$SYS.REQ.SERVER." + server + ".VARZ" }
 
 // serverInfo is how a server introduces itself in every message.
 type serverInfo struct {
@@ -82,6 +88,23 @@ type accountInfo struct {
 // loadedAccounts answers the question which accounts a server holds.
 type loadedAccounts struct {
 	Accounts []string `json:"accounts"`
+}
+
+// serverVariables is what is needed of a server's state: the claims of the operators
+// that it trusts. The tokens are sent only where a file names them.
+type serverVariables struct {
+	Operators []*jwt.OperatorClaims `json:"trusted_operators_claim"`
+}
+
+// trust returns whom the server trusts by the operator's claims, nil when it does not
+// know the operator.
+func (v *serverVariables) trust(operatorID string) *claims.ServerTrust {
+	for _, c := range v.Operators {
+		if c != nil && c.Subject == operatorID {
+			return &claims.ServerTrust{Fingerprint: claims.OperatorFingerprint(c), Signers: claims.AccountSigners(c)}
+		}
+	}
+	return nil
 }
 
 // connectionsQuery asks one server for one page of connections.

@@ -21,6 +21,8 @@ type member struct {
 	joined uint64
 	// asked tells that the question is under way.
 	asked bool
+	// learning tells that it is being asked whom it trusts.
+	learning bool
 	// holds are the accounts it had loaded then.
 	holds map[string]struct{}
 }
@@ -184,6 +186,33 @@ func (r *roster) examined(id string, stamp uint64, holds map[string]struct{}) {
 	if m := r.members[id]; m != nil {
 		m.joined, m.holds, m.asked = stamp, holds, false
 		r.changed.tell()
+	}
+}
+
+// takeUnknown returns the servers that are to be asked whom they trust; learned has to
+// follow for each.
+func (r *roster) takeUnknown() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []string
+	for id, m := range r.members {
+		if m.Trust == nil && !m.learning {
+			m.learning = true
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// learned records whom a server trusts; with nil it is to be asked again.
+func (r *roster) learned(id string, trust *claims.ServerTrust) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.members[id]; m != nil {
+		m.Trust, m.learning = trust, false
+		if trust != nil {
+			r.changed.tell()
+		}
 	}
 }
 

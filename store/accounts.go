@@ -120,12 +120,6 @@ func (t *Tx) OweResigning(ctx context.Context, operatorID, templateID string) (i
 		operatorID, templateID, micros(t.now))
 }
 
-// AccountsToResign returns up to limit identities of accounts that owe a new
-// signature, after afterID, in order.
-func (t *Tx) AccountsToResign(ctx context.Context, afterID string, limit int) ([]string, error) {
-	return many(ctx, t, scanOne[string], `SELECT id FROM accounts WHERE resign_us <> 0 AND id > $1 ORDER BY id LIMIT $2`, afterID, limit)
-}
-
 // CountSignedBy returns how many accounts of the operator, tombstones included, are
 // in their newest JWT signed by the key, and how many accounts owe a new signature.
 func (t *Tx) CountSignedBy(ctx context.Context, operatorID, signer string) (signed, owing int64, err error) {

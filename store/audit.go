@@ -56,6 +56,13 @@ func (t *Tx) ListAudit(ctx context.Context, after int64, limit int) ([]AuditEntr
 	return many(ctx, t, scanAudit, `SELECT `+auditColumns+` FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2`, after, limit)
 }
 
+// LastOnOperator returns the newest entry of an action that was done to the operator,
+// or ErrNotFound.
+func (t *Tx) LastOnOperator(ctx context.Context, operatorID, action string) (AuditEntry, error) {
+	return one(ctx, t, scanAudit, `SELECT `+auditColumns+` FROM audit
+		WHERE target_kind = 'operator' AND target = $1 AND action = $2 AND outcome = 'done' ORDER BY at_us DESC, id DESC LIMIT 1`, operatorID, action)
+}
+
 // chain returns the hash of e that follows prev.
 func (e AuditEntry) chain(prev []byte) ([]byte, error) {
 	line, err := json.Marshal(e)

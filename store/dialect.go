@@ -146,3 +146,29 @@ func fromMicros(us int64) time.Time {
 	}
 	return time.UnixMicro(us).UTC()
 }
+
+// elements returns a table of one column, value, with the elements of the JSON array
+// in the parameter. `value ->> 'name'` reads a field of an element on both databases.
+func (s *Store) elements(parameter string) string {
+	if s.dialect == postgres {
+		return `json_array_elements(CAST(` + parameter + ` AS json)) AS e(value)`
+	}
+	return `json_each(` + parameter + `) AS e`
+}
+
+// unhex returns the bytes of a text in hexadecimal.
+func (s *Store) unhex(text string) string {
+	if s.dialect == postgres {
+		return `decode(` + text + `, 'hex')`
+	}
+	return `unhex(` + text + `)`
+}
+
+// lockingFree ends a SELECT whose rows are locked until the transaction ends, but for
+// those that somebody else has locked. A writing transaction on SQLite is alone.
+func (s *Store) lockingFree() string {
+	if s.dialect == postgres {
+		return ` FOR UPDATE SKIP LOCKED`
+	}
+	return ``
+}

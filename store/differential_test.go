@@ -243,7 +243,7 @@ func fillEverything(t *testing.T, d *db) {
 		return errors.Join(
 			tx.CreateTemplate(ctx, store.Template{ID: "tpl_1", OperatorID: operator, AccountID: account}),
 			tx.CreateKey(ctx, store.Key{ID: "K", OperatorID: operator}),
-			tx.PutKeyset(ctx, store.Keyset{ID: "seeds", Wrapped: []byte{1}}),
+			tx.CreateKeyset(ctx, store.Keyset{ID: "seeds", Wrapped: []byte{1}}),
 			tx.PutServer(ctx, store.Server{ID: "N1", OperatorID: operator}),
 			tx.PutDelivery(ctx, store.Delivery{AccountID: account, ServerID: "N1"}),
 			tx.AppendAudit(ctx, store.AuditEntry{Detail: "{}"}),

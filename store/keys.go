@@ -68,31 +68,213 @@ func (t *Tx) SetKeyState(ctx context.Context, id, state string, retireAt time.Ti
 		version = version + 1, updated_us = $4 WHERE id = $1`, id, state, micros(retireAt), micros(t.now))
 }
 
+// KeyUse is what hangs on an account's signing key, as the ledger knows it.
+type KeyUse struct {
+	// Credentials is how many it signed that have not expired and are not revoked.
+	Credentials int64
+	// LastIssued is when it signed the last one, zero for never.
+	LastIssued time.Time
+}
+
+// GetKeyUse returns what hangs on the key of the account.
+func (t *Tx) GetKeyUse(ctx context.Context, accountID, key string) (KeyUse, error) {
+	return one(ctx, t, func(r row) (KeyUse, error) {
+		var u KeyUse
+		var last int64
+		err := r.Scan(&u.Credentials, &last)
+		u.LastIssued = fromMicros(last)
+		return u, err
+	}, `SELECT coalesce(sum(CASE WHEN (c.expires_s = 0 OR c.expires_s >= $3) AND NOT EXISTS (SELECT 1 FROM revocations r
+			WHERE r.account_id = c.account_id AND r.removed_us = 0 AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat) THEN 1 ELSE 0 END), 0),
+			coalesce(max(c.created_us), 0)
+		FROM credentials c WHERE c.account_id = $1 AND c.signer = $2`, accountID, key, t.now.Unix())
+}
+
+// KeySubject is a user's public key for which a signing key signed.
+type KeySubject struct {
+	// PublicKey is U….
+	PublicKey string
+	// Highest is the latest iat that the signing key gave it, Other the latest one of
+	// any other key, 0 for none.
+	Highest, Other int64
+}
+
+// KeySubjects returns up to limit public keys with unexpired credentials of the
+// account's signing key, in order.
+func (t *Tx) KeySubjects(ctx context.Context, accountID, key string, limit int) ([]KeySubject, error) {
+	return many(ctx, t, func(r row) (KeySubject, error) {
+		var s KeySubject
+		err := r.Scan(&s.PublicKey, &s.Highest, &s.Other)
+		return s, err
+	}, `SELECT c.public_key, max(c.iat), (SELECT coalesce(max(o.iat), 0) FROM credentials o
+			WHERE o.account_id = $1 AND o.public_key = c.public_key AND o.signer <> $2)
+		FROM credentials c WHERE c.account_id = $1 AND c.signer = $2 AND (c.expires_s = 0 OR c.expires_s >= $3)
+		GROUP BY c.public_key ORDER BY c.public_key LIMIT $4`, accountID, key, t.now.Unix(), limit)
+}
+
+// HoldsNewest tells whether the account's key signed the newest unexpired credential
+// that somebody holds of the user called name.
+func (t *Tx) HoldsNewest(ctx context.Context, accountID, key, name string) (bool, error) {
+	return one(ctx, t, scanOne[bool], `SELECT EXISTS (SELECT 1 FROM credentials c JOIN users u ON u.id = c.user_id
+		WHERE c.account_id = $1 AND c.signer = $2 AND u.name = $3 AND (c.expires_s = 0 OR c.expires_s >= $4)
+		AND NOT EXISTS (SELECT 1 FROM credentials n WHERE n.user_id = c.user_id AND n.delivered_to = c.delivered_to AND n.id > c.id))`,
+		accountID, key, name, t.now.Unix())
+}
+
+// ListKeysToRetire returns up to limit retiring keys whose time has come, and those of
+// operators, which retire when nothing is signed by them any more; after afterID, in
+// order.
+func (t *Tx) ListKeysToRetire(ctx context.Context, afterID string, limit int) ([]Key, error) {
+	return many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys WHERE state = 'retiring' AND role = 'signing'
+		AND ((retire_at_us <> 0 AND retire_at_us <= $1) OR account_id = '') AND id > $2 ORDER BY id LIMIT $3`, micros(t.now), afterID, limit)
+}
+
+// ListDrainedKeys returns up to limit retiring keys of accounts, without a day to
+// retire, of which no credential is left that has not expired and is not revoked; after
+// afterID, in order. Only keys that are sealed here count: of others the ledger does not
+// know what they signed.
+func (t *Tx) ListDrainedKeys(ctx context.Context, afterID string, limit int) ([]Key, error) {
+	return many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys k WHERE state = 'retiring' AND role = 'signing' AND retire_at_us = 0 AND account_id <> ''
+		AND custody = 'sealed' AND id > $1
+		AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.account_id = k.account_id AND c.signer = k.id AND (c.expires_s = 0 OR c.expires_s >= $2)
+			AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.removed_us = 0 AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat))
+		ORDER BY id LIMIT $3`, afterID, t.now.Unix(), limit)
+}
+
+// KeyKind tells what a signing key is for.
+type KeyKind string
+
+// The kinds: it signs accounts, users of their own permissions, or users of a template.
+const (
+	OperatorKey KeyKind = "operator"
+	AccountKey  KeyKind = "account"
+	TemplateKey KeyKind = "template"
+)
+
+// KindOf returns what the signing key is for.
+func KindOf(k Key) KeyKind {
+	switch {
+	case k.AccountID == "":
+		return OperatorKey
+	case k.TemplateID == "":
+		return AccountKey
+	}
+	return TemplateKey
+}
+
+// keyOfKind is the condition on keys whose parameter $2 is a KeyKind.
+const keyOfKind = `(CASE WHEN account_id = '' THEN 'operator' WHEN template_id = '' THEN 'account' ELSE 'template' END) = $2`
+
+// ListAgedKeys returns up to limit signing keys of the operator that are current since
+// before the time, of a kind, oldest first: those whose seed is sealed here, as nobody
+// can rotate the others from here.
+func (t *Tx) ListAgedKeys(ctx context.Context, operatorID string, kind KeyKind, before time.Time, limit int) ([]Key, error) {
+	return many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys
+		WHERE operator_id = $1 AND `+keyOfKind+` AND role = 'signing' AND state = 'current' AND custody = 'sealed' AND state_us < $3
+		ORDER BY state_us, id LIMIT $4`, operatorID, string(kind), micros(before), limit)
+}
+
+// OwnedKey is a signing key with the names of what it belongs to.
+type OwnedKey struct {
+	Key
+	// AccountName and TemplateName are empty where they do not apply.
+	AccountName, TemplateName string
+}
+
+// KeyFilter asks for one page of an operator's signing keys, from the one that came
+// into its state first on.
+type KeyFilter struct {
+	// Kind and State keep such keys only; empty keeps all but retired ones.
+	Kind  KeyKind
+	State string
+	// AfterSince and AfterID are the last key of the page before; zero at first.
+	AfterSince time.Time
+	AfterID    string
+	Limit      int
+}
+
+// ListOwnedKeys returns a page of an operator's signing keys, of itself and of its
+// accounts that are not deleted.
+func (t *Tx) ListOwnedKeys(ctx context.Context, operatorID string, f KeyFilter) ([]OwnedKey, error) {
+	return many(ctx, t, func(r row) (OwnedKey, error) {
+		var o OwnedKey
+		var err error
+		o.Key, err = scanKey(withNames{r, &o})
+		return o, err
+	}, `SELECT `+keyColumns+`,
+			coalesce((SELECT a.name FROM accounts a WHERE a.id = keys.account_id), ''), coalesce((SELECT x.name FROM templates x WHERE x.id = keys.template_id), '')
+		FROM keys WHERE operator_id = $1 AND ($2 = '' OR `+keyOfKind+`) AND role = 'signing'
+		AND (($3 = '' AND state <> 'retired') OR state = $3) AND (state_us, id) > ($4, $5)
+		AND NOT EXISTS (SELECT 1 FROM accounts d WHERE d.id = keys.account_id AND d.deleted_us <> 0)
+		ORDER BY state_us, id LIMIT $6`, operatorID, string(f.Kind), f.State, micros(f.AfterSince), f.AfterID, f.Limit)
+}
+
+// withNames scans the names that follow a key's own columns.
+type withNames struct {
+	row
+	o *OwnedKey
+}
+
+// Scan implements row.
+func (w withNames) Scan(dest ...any) error {
+	return w.row.Scan(append(dest, &w.o.AccountName, &w.o.TemplateName)...)
+}
+
+// KeyTotal is how many signing keys of a kind are in a state.
+type KeyTotal struct {
+	Kind  KeyKind
+	State string
+	Count int64
+}
+
+// CountKeys returns how many signing keys the operator has, by kind and state.
+func (t *Tx) CountKeys(ctx context.Context, operatorID string) ([]KeyTotal, error) {
+	return many(ctx, t, func(r row) (KeyTotal, error) {
+		var c KeyTotal
+		err := r.Scan(&c.Kind, &c.State, &c.Count)
+		return c, err
+	}, `SELECT kind, state, count(*) FROM (SELECT state, CASE WHEN account_id = '' THEN 'operator' WHEN template_id = '' THEN 'account' ELSE 'template' END AS kind
+		FROM keys WHERE operator_id = $1 AND role = 'signing') k GROUP BY kind, state ORDER BY kind, state`, operatorID)
+}
+
+// week is in microseconds.
+const week = int64(7 * 24 * time.Hour / time.Microsecond)
+
+// InWeek is how many of something fall into one week from now; 0 is the first one.
+type InWeek struct{ Week, Count int64 }
+
+func scanInWeek(r row) (InWeek, error) {
+	var w InWeek
+	err := r.Scan(&w.Week, &w.Count)
+	return w, err
+}
+
+// KeysByWeek returns in which of the coming weeks the operator's current keys of a
+// kind reach the age; those that have reached it are in week 0.
+func (t *Tx) KeysByWeek(ctx context.Context, operatorID string, kind KeyKind, age time.Duration, weeks int64) ([]InWeek, error) {
+	now := micros(t.now)
+	return many(ctx, t, scanInWeek, `SELECT w, count(*) FROM (SELECT CASE WHEN state_us + $3 < $4 THEN 0 ELSE (state_us + $3 - $4) / $5 END AS w FROM keys
+			WHERE operator_id = $1 AND `+keyOfKind+` AND role = 'signing' AND state = 'current' AND custody = 'sealed' AND state_us + $3 < $4 + $5 * $6) d
+		GROUP BY w ORDER BY w`, operatorID, string(kind), age.Microseconds(), now, week, weeks)
+}
+
+// RetirementsByWeek returns in which of the coming weeks keys of the operator and its
+// accounts are due to retire.
+func (t *Tx) RetirementsByWeek(ctx context.Context, operatorID string, weeks int64) ([]InWeek, error) {
+	return many(ctx, t, scanInWeek, `SELECT w, count(*) FROM (SELECT CASE WHEN retire_at_us < $2 THEN 0 ELSE (retire_at_us - $2) / $3 END AS w FROM keys
+			WHERE operator_id = $1 AND role = 'signing' AND state = 'retiring' AND retire_at_us <> 0 AND retire_at_us < $2 + $3 * $4) d
+		GROUP BY w ORDER BY w`, operatorID, micros(t.now), week, weeks)
+}
+
+// ExpiriesByWeek returns in which of the coming weeks credentials of the operator's
+// accounts expire.
+func (t *Tx) ExpiriesByWeek(ctx context.Context, operatorID string, weeks int64) ([]InWeek, error) {
+	return many(ctx, t, scanInWeek, `SELECT w, count(*) FROM (SELECT (expires_s - $2) / $3 AS w FROM credentials
+			WHERE account_id IN (SELECT id FROM accounts WHERE operator_id = $1) AND expires_s >= $2 AND expires_s < $2 + $3 * $4) d
+		GROUP BY w ORDER BY w`, operatorID, t.now.Unix(), week/1_000_000, weeks)
+}
+
 // HasSealedKeys tells whether any seed is sealed in this database.
 func (t *Tx) HasSealedKeys(ctx context.Context) (bool, error) {
 	return one(ctx, t, scanOne[bool], `SELECT EXISTS (SELECT 1 FROM keys WHERE sealed IS NOT NULL)`)
-}
-
-// Keyset is the wrapped data keys that seal seeds.
-type Keyset struct {
-	ID string
-	// KEKID names the key-encryption key that wrapped it.
-	KEKID   string
-	Wrapped []byte
-}
-
-// PutKeyset inserts the first keyset.
-func (t *Tx) PutKeyset(ctx context.Context, k Keyset) error {
-	_, err := t.exec(ctx, `INSERT INTO keysets (id, kek_id, wrapped, created_us, updated_us) VALUES ($1, $2, $3, $4, $4)`,
-		k.ID, k.KEKID, k.Wrapped, micros(t.now))
-	return err
-}
-
-// GetKeyset returns the keyset called id.
-func (t *Tx) GetKeyset(ctx context.Context, id string) (Keyset, error) {
-	return one(ctx, t, func(r row) (Keyset, error) {
-		var k Keyset
-		err := r.Scan(&k.ID, &k.KEKID, &k.Wrapped)
-		return k, err
-	}, `SELECT id, kek_id, wrapped FROM keysets WHERE id = $1`, id)
 }

@@ -139,6 +139,7 @@ func TestTemplates(t *testing.T) {
 		operator, account := d.tenant(t, "x")
 		_, other := d.tenant(t, "y")
 		x := store.Template{ID: "tpl_1", OperatorID: operator, AccountID: account, Body: claims.Template{Name: "device", Permissions: claims.NewPermissionLimits()}, MaxTTL: time.Hour}
+		x.Tests = []claims.TemplateTest{{As: claims.TestUser{Name: "d1", Tags: []string{"a:b"}}, CanPublish: []string{"a.d1"}}}
 		x.Body.Permissions.Pub.Allow = jwt.StringList{"a.{{name()}}", "b.>"}
 		x.Body.Permissions.Resp = &jwt.ResponsePermission{MaxMsgs: 3, Expires: time.Second}
 		d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.CreateTemplate(ctx, x) })
@@ -168,7 +169,7 @@ func TestTemplates(t *testing.T) {
 		d.fails(t, store.ErrExists, func(ctx context.Context, tx *store.Tx) error { return tx.CreateTemplate(ctx, twin) })
 
 		d.advance(time.Second)
-		x.Body.Description, x.MaxTTL = "changed", 0
+		x.Body.Description, x.MaxTTL, x.Tests = "changed", 0, nil
 		d.write(t, func(ctx context.Context, tx *store.Tx) error {
 			version, err := tx.UpdateTemplate(ctx, x)
 			if version != 2 {
@@ -228,15 +229,6 @@ func TestKeys(t *testing.T) {
 		})
 		d.fails(t, store.ErrExists, func(ctx context.Context, tx *store.Tx) error { return tx.CreateKey(ctx, keys[0]) })
 		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetKey(ctx, "O9"); return err })
-
-		set := store.Keyset{ID: "seeds", KEKID: "abc", Wrapped: []byte{0, 0xfe}}
-		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetKeyset(ctx, "seeds"); return err })
-		d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.PutKeyset(ctx, set) })
-		got := get(t, d, func(ctx context.Context, tx *store.Tx) (store.Keyset, error) { return tx.GetKeyset(ctx, "seeds") })
-		if diff := cmp.Diff(set, got); diff != "" {
-			t.Error(diff)
-		}
-		d.fails(t, store.ErrExists, func(ctx context.Context, tx *store.Tx) error { return tx.PutKeyset(ctx, set) })
 	})
 }
 
@@ -276,7 +268,7 @@ func TestUsers(t *testing.T) {
 
 		names := func(after string, limit int) (names []string) {
 			for _, u := range get(t, d, func(ctx context.Context, tx *store.Tx) ([]store.User, error) {
-				return tx.ListUsersOfTemplate(ctx, account, "tpl_1", after, limit)
+				return tx.ListUsersOfTemplate(ctx, "tpl_1", account, after, limit)
 			}) {
 				names = append(names, u.Name)
 			}
@@ -287,10 +279,10 @@ func TestUsers(t *testing.T) {
 				return tx.CreateUser(ctx, store.User{ID: "usr_" + id, AccountID: account, Name: id, TemplateID: "tpl_1", State: "active"})
 			})
 		}
-		if diff := cmp.Diff([]string{"c1", "d1"}, names("", 2)); diff != "" {
+		if diff := cmp.Diff([]string{"d1", "c1"}, names("", 2)); diff != "" {
 			t.Errorf("users of the template: %s", diff)
 		}
-		if diff := cmp.Diff([]string{"e1", "f1"}, names("d1", 9)); diff != "" {
+		if diff := cmp.Diff([]string{"e1", "f1"}, names("usr_c1", 9)); diff != "" {
 			t.Errorf("the rest of them: %s", diff)
 		}
 	})

@@ -36,7 +36,9 @@ type Operator struct {
 	Name string
 	// Default marks the operator that /jwt/v1 serves.
 	Default bool
-	// State is active.
+	// State is active, awaiting_signature (offline, and no JWT was uploaded yet) or
+	// deleted. A deleted operator keeps its row for the ledger, under its public key as
+	// its name.
 	State string
 	// Custody tells where the identity seed is: sealed, offline or observed.
 	Custody string
@@ -67,14 +69,14 @@ func scanOperator(r row) (Operator, error) {
 	return o, errors.Join(json.Unmarshal([]byte(settings), &o.Settings), json.Unmarshal([]byte(policy), &o.Policy))
 }
 
-// CreateOperator inserts o; the first operator becomes the default one.
+// CreateOperator inserts o; it becomes the default one where there is none.
 func (t *Tx) CreateOperator(ctx context.Context, o Operator) error {
 	settings, policy, err := operatorJSON(o)
 	if err != nil {
 		return err
 	}
 	_, err = t.exec(ctx, `INSERT INTO operators (id, name, is_default, state, custody, settings, signing, policy, created_us, updated_us)
-		SELECT $1, $2, NOT EXISTS (SELECT 1 FROM operators), $3, $4, $5, CAST($6 AS BOOLEAN), $7, CAST($8 AS BIGINT), CAST($8 AS BIGINT)`,
+		SELECT $1, $2, NOT EXISTS (SELECT 1 FROM operators WHERE is_default), $3, $4, $5, CAST($6 AS BOOLEAN), $7, CAST($8 AS BIGINT), CAST($8 AS BIGINT)`,
 		o.ID, o.Name, o.State, o.Custody, settings, o.Signing, policy, micros(t.now))
 	return err
 }
@@ -90,14 +92,14 @@ func (t *Tx) LockOperatorForEdit(ctx context.Context, id string) (Operator, erro
 	return one(ctx, t, scanOperator, `UPDATE operators SET version = version WHERE id = $1 RETURNING `+operatorColumns, id)
 }
 
-// UpdateOperator stores settings, policy and the switch and counts the intent.
+// UpdateOperator stores settings, policy, state and the switch and counts the intent.
 func (t *Tx) UpdateOperator(ctx context.Context, o Operator) error {
 	settings, policy, err := operatorJSON(o)
 	if err != nil {
 		return err
 	}
-	return t.must(ctx, `UPDATE operators SET settings = $2, policy = $3, signing = $4, version = version + 1, updated_us = $5 WHERE id = $1`,
-		o.ID, settings, policy, o.Signing, micros(t.now))
+	return t.must(ctx, `UPDATE operators SET settings = $2, policy = $3, signing = $4, state = $6, version = version + 1, updated_us = $5 WHERE id = $1`,
+		o.ID, settings, policy, o.Signing, micros(t.now), o.State)
 }
 
 func operatorJSON(o Operator) (settings, policy string, err error) {
@@ -110,14 +112,53 @@ func operatorJSON(o Operator) (settings, policy string, err error) {
 
 // GetOperator finds an operator by identity or name.
 func (t *Tx) GetOperator(ctx context.Context, idOrName string) (Operator, error) {
-	return one(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators WHERE id = $1 OR name = $1`, idOrName)
+	return one(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators WHERE (id = $1 OR name = $1) AND state <> 'deleted'`, idOrName)
 }
 
 // ListOperators returns a page of operators by name.
 func (t *Tx) ListOperators(ctx context.Context, p Page) ([]Operator, error) {
 	return many(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators
-		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\' ORDER BY name, id LIMIT $4`,
+		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\' AND state <> 'deleted' ORDER BY name, id LIMIT $4`,
 		p.AfterName, p.AfterID, p.pattern(), p.Limit)
+}
+
+// DeleteOperator takes the operator and its accounts out of every list, frees its name
+// and ends what is owed to its servers. All rows stay for the ledger.
+func (t *Tx) DeleteOperator(ctx context.Context, id string) error {
+	err := t.must(ctx, `UPDATE operators SET state = 'deleted', name = id, is_default = FALSE, version = version + 1, updated_us = $2 WHERE id = $1`, id, micros(t.now))
+	if err != nil {
+		return err
+	}
+	for _, left := range []string{
+		`UPDATE users SET deleted_us = $2, updated_us = $2, version = version + 1 WHERE deleted_us = 0 AND account_id IN (SELECT id FROM accounts WHERE operator_id = $1)`,
+		`UPDATE accounts SET state = 'deleted', deleted_us = $2, updated_us = $2, version = version + 1 WHERE operator_id = $1 AND deleted_us = 0`,
+	} {
+		if _, err := t.exec(ctx, left, id, micros(t.now)); err != nil {
+			return err
+		}
+	}
+	if _, err := t.exec(ctx, `DELETE FROM outbox WHERE operator_id = $1`, id); err != nil {
+		return err
+	}
+	return t.logChange(ctx, Change{Kind: "operator", OperatorID: id, Subject: id})
+}
+
+// CountOpenAccounts returns how many accounts of the operator, beside its system
+// account, are not deleted.
+func (t *Tx) CountOpenAccounts(ctx context.Context, operatorID string) (int64, error) {
+	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM accounts WHERE operator_id = $1 AND deleted_us = 0 AND NOT is_system`, operatorID)
+}
+
+// CountSignedByIdentity returns how many accounts of the operator its identity key
+// signed, and how many unexpired credentials the identity key of their account.
+func (t *Tx) CountSignedByIdentity(ctx context.Context, operatorID string) (accounts, credentials int64, err error) {
+	accounts, _, err = t.CountSignedBy(ctx, operatorID, operatorID)
+	if err != nil {
+		return 0, 0, err
+	}
+	credentials, err = one(ctx, t, scanOne[int64], `SELECT count(*) FROM credentials c JOIN accounts a ON a.id = c.account_id
+		WHERE a.operator_id = $1 AND c.signer = c.account_id AND (c.expires_s = 0 OR c.expires_s >= $2)`, operatorID, t.now.Unix())
+	return accounts, credentials, err
 }
 
 // SigningOn tells whether the operator's signing switch is on. An operator that does

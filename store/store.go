@@ -125,10 +125,14 @@ type Tx struct {
 	q     *sql.Tx
 	store *Store
 	now   time.Time
+	ends  []func()
 }
 
 // Now returns the time of the transaction, read once, in UTC to the microsecond.
 func (t *Tx) Now() time.Time { return t.now }
+
+// AtEnd has f called once the transaction has ended, whichever way.
+func (t *Tx) AtEnd(f func()) { t.ends = append(t.ends, f) }
 
 // Write runs f in a transaction and commits when f returns nil. An error of f is
 // returned as it is and nothing is stored.
@@ -164,7 +168,13 @@ func (s *Store) in(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(
 		return fmt.Errorf("beginning transaction: %w", s.classify(err))
 	}
 	defer q.Rollback() //nolint:errcheck // after Commit it has nothing to do, before it the first error counts
-	if err := f(ctx, &Tx{q: q, store: s, now: s.now().UTC().Truncate(time.Microsecond)}); err != nil {
+	t := &Tx{q: q, store: s, now: s.now().UTC().Truncate(time.Microsecond)}
+	defer func() {
+		for _, end := range t.ends {
+			end()
+		}
+	}()
+	if err := f(ctx, t); err != nil {
 		return err
 	}
 	if err := q.Commit(); err != nil {

@@ -232,6 +232,9 @@ func (f *form) raise(status int) {
 // about, and tells whether it was one; all else is for the error page.
 func (f *form) accept(err error) bool {
 	e := issuer.AsError(err)
+	if e.Guard != "" {
+		return false // it has a page of its own
+	}
 	switch e.Kind {
 	case issuer.KindInvalid:
 		for _, p := range e.Problems {

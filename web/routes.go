@@ -34,6 +34,7 @@ func routes() []route {
 	const (
 		get, post = http.MethodGet, http.MethodPost
 		acct      = "/accounts/{acct}"
+		oper      = "/operators/{op}"
 		user      = acct + "/users/{user}"
 	)
 	return []route{
@@ -47,6 +48,18 @@ func routes() []route {
 		{get, "/{$}", (*Console).home, signedIn, ""},
 		{get, "/operators/new", (*Console).newOperator, signedIn, issuer.WriteOperators},
 		{post, "/operators/new", (*Console).createOperator, signedIn, ""},
+		{get, "/operators", (*Console).operators, signedIn, issuer.ReadOperators},
+		{get, oper, (*Console).operator, signedIn, issuer.ReadOperators},
+		{get, oper + "/edit", operatorStepForm("edit"), signedIn, issuer.WriteOperators},
+		{post, oper + "/edit", operatorStepPlan("edit"), signedIn, ""},
+		{post, oper + "/edit/apply", operatorStepApply("edit"), signedIn, ""},
+		{get, oper + "/signing", (*Console).signing, signedIn, issuer.WriteOperators},
+		{post, oper + "/signing", (*Console).switchSigning, signedIn, ""},
+		{get, oper + "/signature", (*Console).signature, signedIn, issuer.WriteOperators},
+		{post, oper + "/signature", (*Console).uploadSignature, signedIn, ""},
+		{get, oper + "/delete", operatorStepForm("delete"), signedIn, issuer.WriteOperators},
+		{post, oper + "/delete", operatorStepPlan("delete"), signedIn, ""},
+		{post, oper + "/delete/apply", operatorStepApply("delete"), signedIn, ""},
 		{get, "/accounts", (*Console).accounts, signedIn, ""},
 		{get, "/accounts/new", (*Console).newAccount, signedIn, issuer.WriteAccounts},
 		{post, "/accounts/new", (*Console).createAccount, signedIn, ""},
@@ -54,6 +67,15 @@ func routes() []route {
 		{get, acct + "/limits", (*Console).editLimits, signedIn, issuer.WriteAccounts},
 		{post, acct + "/limits", (*Console).planLimits, signedIn, ""},
 		{post, acct + "/limits/apply", (*Console).applyLimits, signedIn, ""},
+		{get, acct + "/suspend", accountStepForm("suspend"), signedIn, issuer.WriteAccounts},
+		{post, acct + "/suspend", accountStepPlan("suspend"), signedIn, ""},
+		{post, acct + "/suspend/apply", accountStepApply("suspend"), signedIn, ""},
+		{get, acct + "/resume", accountStepForm("resume"), signedIn, issuer.WriteAccounts},
+		{post, acct + "/resume", accountStepPlan("resume"), signedIn, ""},
+		{post, acct + "/resume/apply", accountStepApply("resume"), signedIn, ""},
+		{get, acct + "/delete", accountStepForm("delete"), signedIn, issuer.WriteAccounts},
+		{post, acct + "/delete", accountStepPlan("delete"), signedIn, ""},
+		{post, acct + "/delete/apply", accountStepApply("delete"), signedIn, ""},
 
 		{get, acct + "/users/new", (*Console).newUser, signedIn, issuer.WriteUsers},
 		{post, acct + "/users/new", (*Console).createUser, signedIn, ""},

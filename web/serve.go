@@ -77,8 +77,10 @@ func (c *Console) answer(rt route, r *http.Request, v *visit) (answer, error) {
 			}
 			return errorPage(http.StatusBadRequest, "The form could not be read.", "Open the page again and send it once more."), nil
 		}
+		v.overrides = overrides(r.PostForm)
 	}
-	return rt.handle(c, r, v)
+	a, err := rt.handle(c, r, v)
+	return carryOverrides(a, v), err
 }
 
 // statuses is the one table from kinds of error to statuses of pages.
@@ -90,6 +92,7 @@ var statuses = map[issuer.Kind]int{
 	issuer.KindNotFound:        http.StatusNotFound,
 	issuer.KindConflict:        http.StatusConflict,
 	issuer.KindStale:           http.StatusPreconditionFailed,
+	issuer.KindUnconditional:   http.StatusPreconditionRequired,
 	issuer.KindTooFast:         http.StatusTooManyRequests,
 	issuer.KindSealed:          http.StatusServiceUnavailable,
 	issuer.KindBusy:            http.StatusServiceUnavailable,
@@ -111,6 +114,8 @@ func (c *Console) failure(r *http.Request, v *visit, err error) answer {
 		return errorPage(http.StatusConflict, "This form was sent before.", "What it showed cannot be shown again. Go back to the user and issue new credentials.")
 	case e.Kind == issuer.KindUnauthenticated:
 		return seeOther("/login")
+	case e.Guard != "" && r.Method == http.MethodPost:
+		return guarded(r, v, e)
 	case !ok || e.Kind == issuer.KindInternal:
 		level := slog.LevelError
 		if r.Context().Err() != nil {

@@ -52,6 +52,8 @@ type visit struct {
 	requestID string
 	// caller is the zero value while nobody is signed in.
 	caller issuer.Caller
+	// overrides are the guards that the form of this request lets pass.
+	overrides []issuer.Guard
 	// changed says that the session has to be stored.
 	changed bool
 }
@@ -65,7 +67,7 @@ func (v *visit) may(p issuer.Permission) bool { return v.caller.Role.Allows(p) }
 
 // op returns the circumstances of a change that this request asks for.
 func (v *visit) op(reason string) issuer.Op {
-	return issuer.Op{Caller: v.caller, RequestID: v.requestID, Reason: reason}
+	return issuer.Op{Caller: v.caller, RequestID: v.requestID, Reason: reason, Override: v.overrides}
 }
 
 func (v *visit) dryRun(reason string) issuer.Op {

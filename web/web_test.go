@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/resolver"
 	"chancery/store"
@@ -93,7 +94,7 @@ func newHouse(t *testing.T, dialect string, cfg web.Config) *house {
 		h.store = storetest.SQLite(t)
 	}
 	log := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	kek, err := issuer.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
+	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
 	must(t, err)
 	h.issuer, err = issuer.Open(t.Context(), issuer.Config{
 		Store: h.store, Now: time.Now, Logger: log, KEK: kek, SystemPermissions: resolver.SystemPermissions(),

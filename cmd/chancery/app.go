@@ -19,6 +19,7 @@ import (
 
 	"chancery/api"
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/resolver"
 	"chancery/store"
@@ -29,7 +30,7 @@ import (
 type appConfig struct {
 	databaseURL string
 	dataDir     string
-	kek         issuer.KEK
+	kek         custody.KEK
 	publicURL   string
 	listener    net.Listener
 	tls         *tls.Config
@@ -86,6 +87,9 @@ func (a *app) open(ctx context.Context) (err error) {
 		Connections: func(ctx context.Context, account string) ([]claims.Connection, error) {
 			return a.resolver.Connections(ctx, account)
 		},
+		Trusts: func(_ context.Context, operator, key string) ([]string, bool) {
+			return a.resolver.Untrusting(operator, key)
+		},
 		Wake: func() { a.resolver.Wake() },
 	})
 	if err != nil {
@@ -124,7 +128,12 @@ func replicaName(dataDir string) string {
 	return host + ":" + dataDir
 }
 
+// natsURLs returns where the operator's servers are. Those of an observed operator are
+// left alone: nobody here could sign a user of their system account.
 func (a *app) natsURLs(o store.Operator) []string {
+	if o.Custody == issuer.CustodyObserved {
+		return nil
+	}
 	if a.cfg.natsURLs != nil {
 		return a.cfg.natsURLs()
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"chancery/custody"
 	"chancery/issuer"
 )
 
@@ -198,19 +199,19 @@ func (d *dev) stop() error {
 
 // devKEK reads the key-encryption key, or makes one when there is no database yet:
 // a new key for an old database would only look like one that fits.
-func devKEK(dir string) (issuer.KEK, error) {
+func devKEK(dir string) (custody.KEK, error) {
 	path := filepath.Join(dir, "kek")
-	text, err := os.ReadFile(path)
-	if err == nil {
-		return issuer.ParseKEK(string(text))
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return issuer.KEK{}, fmt.Errorf("reading the key-encryption key: %w", err)
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		kek, err := fromFile(path, custody.ParseKEK)
+		if err != nil {
+			return kek, fmt.Errorf("reading the key-encryption key %s: %w", path, err)
+		}
+		return kek, nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, "chancery.db")); err == nil {
-		return issuer.KEK{}, nil
+		return custody.KEK{}, nil
 	}
-	kek, err := issuer.NewKEK(rand.Reader)
+	kek, err := custody.NewKEK(rand.Reader)
 	if err != nil {
 		return kek, err
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"chancery/issuer"
+	"chancery/custody"
 	"chancery/store"
 	"chancery/store/storetest"
 )
@@ -140,7 +140,7 @@ func TestWrongKeyStartsSealed(t *testing.T) {
 		harm func(t *testing.T, path string)
 	}{
 		{"wrong", func(t *testing.T, path string) {
-			kek, err := issuer.NewKEK(strings.NewReader(strings.Repeat("w", 32)))
+			kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("w", 32)))
 			must(t, err)
 			must(t, writeSecret(path, kek.Text()))
 		}},

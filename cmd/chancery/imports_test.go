@@ -18,17 +18,19 @@ const module = "chancery"
 // mayImport is the direction of imports: what each package may use of ours. A package that is missing here
 // has no place in the house yet. "*" is everything: the wiring knows everybody.
 var mayImport = map[string][]string{
-	"cmd/chancery":    {"*"},
-	"api":             {"issuer", "claims"},
-	"web":             {"issuer", "claims"},
-	"callout":         {"issuer", "claims"},
-	"resolver":        {"store", "claims"},
-	"issuer":          {"claims", "store"},
-	"store":           {"migrations", "claims"},
-	"store/storetest": {"store"},
-	"claims":          nil,
-	"claims/nsc":      {"claims"},
-	"migrations":      nil,
+	"cmd/chancery":        {"*"},
+	"api":                 {"issuer", "claims"},
+	"web":                 {"issuer", "claims"},
+	"callout":             {"issuer", "claims"},
+	"resolver":            {"store", "claims"},
+	"issuer":              {"claims", "custody", "store"},
+	"custody":             {"claims"},
+	"custody/custodytest": {"custody"},
+	"store":               {"migrations", "claims"},
+	"store/storetest":     {"store"},
+	"claims":              nil,
+	"claims/nsc":          {"claims"},
+	"migrations":          nil,
 }
 
 // mustNotImport is what each package keeps out of itself, with everything below the path named.
@@ -42,14 +44,18 @@ var mustNotImport = map[string][]string{
 	// Use cases: whoever opens seeds speaks to nobody outside but the store.
 	"issuer": {
 		"net/http", "database/sql", "github.com/jackc/pgx", "modernc.org/sqlite",
-		"github.com/nats-io/nats.go", "github.com/nats-io/nats-server",
+		"github.com/nats-io/nats.go", "github.com/nats-io/nats-server", "github.com/tink-crypto",
 	},
+	// Bytes in, bytes out: the only place where a seed is open.
+	"custody": {"net/http", "database/sql", "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/nats-io/nats.go", "github.com/nats-io/nats-server"},
 	// What faces nats-servers cannot open a seed.
 	"resolver": {"github.com/tink-crypto"},
 	"callout":  {"github.com/tink-crypto"},
 	// Surfaces reach rows through issuer only.
 	"api": {"database/sql", "github.com/jackc/pgx", "github.com/tink-crypto"},
 	"web": {"database/sql", "github.com/jackc/pgx", "github.com/tink-crypto"},
+	// The wiring hands the key-encryption key on, and opens nothing with it.
+	"cmd/chancery": {"github.com/tink-crypto"},
 }
 
 // modulePackage is what the tests need of one entry of `go list -json`.

@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/store/storetest"
 )
@@ -63,7 +64,7 @@ func newPlant(t *testing.T, dialect string) *plant {
 	} else {
 		p.stopDatabase = func() { must(t, p.app.store.Close()) }
 	}
-	kek, err := issuer.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
+	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
 	must(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/store"
 	"chancery/store/storetest"
@@ -41,7 +42,7 @@ func freeAddress(t *testing.T) string {
 func serveArgs(t *testing.T, dsn string) (args []string, base string) {
 	t.Helper()
 	dir := t.TempDir()
-	kek, err := issuer.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
+	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
 	must(t, err)
 	must(t, writeSecret(filepath.Join(dir, "kek"), kek.Text()))
 	must(t, writeSecret(filepath.Join(dir, "dsn"), claims.NewSecret(dsn+"\n")))

@@ -69,14 +69,23 @@ func (s *systemIdentities) get(ctx context.Context, operatorID string) (resolver
 	}, nil
 }
 
-// fresh tells whether the credentials have more than half of their life ahead.
+// fresh tells whether the credentials have more than half of their life ahead and
+// allow what this version needs.
 func (s *systemIdentities) fresh(creds claims.Secret) bool {
 	token, _, err := claims.ParseCreds(creds)
 	if err != nil {
 		return false
 	}
 	c, err := jwt.DecodeUserClaims(token)
-	return err == nil && time.Unix(c.Expires, 0).Sub(s.now()) > issuer.SystemCredentialTTL/2
+	if err != nil || time.Unix(c.Expires, 0).Sub(s.now()) <= issuer.SystemCredentialTTL/2 {
+		return false
+	}
+	for _, subject := range resolver.SystemPermissions().Pub.Allow {
+		if !c.Pub.Allow.Contains(subject) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *systemIdentities) issue(ctx context.Context, operatorID, path string) (claims.Secret, error) {

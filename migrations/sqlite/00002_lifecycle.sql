@@ -15,6 +15,12 @@ CREATE INDEX accounts_signer ON accounts (operator_id, signer);
 ALTER TABLE operators ADD COLUMN signing BOOLEAN NOT NULL DEFAULT TRUE;
 ALTER TABLE operators ADD COLUMN policy TEXT NOT NULL DEFAULT '{}';
 
+-- Suspension is a state that the signed limits follow; the limits themselves stay.
+ALTER TABLE accounts DROP COLUMN held_limits;
+
+-- Who switched signing off, and why, is shown on every page.
+CREATE INDEX audit_operators ON audit (target, at_us) WHERE target_kind = 'operator';
+
 -- The data key of the keyset that sealed the seed, and when the key became what it
 -- is: its state counts from then.
 ALTER TABLE keys ADD COLUMN data_key BIGINT NOT NULL DEFAULT 0;
@@ -22,6 +28,7 @@ ALTER TABLE keys ADD COLUMN state_us BIGINT NOT NULL DEFAULT 0;
 UPDATE keys SET state_us = created_us;
 CREATE INDEX keys_retire ON keys (retire_at_us) WHERE retire_at_us <> 0;
 CREATE INDEX keys_template ON keys (template_id) WHERE template_id <> '';
+CREATE INDEX users_template ON users (template_id, id) WHERE template_id IS NOT NULL;
 
 -- occasion is why it was issued (issue, renew, roll), template_id what it was
 -- issued with.

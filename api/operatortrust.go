@@ -1,0 +1,136 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"strings"
+	"time"
+
+	"chancery/claims"
+	"chancery/issuer"
+)
+
+type serverConfigInput struct {
+	OperatorPath
+	Accept string `header:"Accept" maxLength:"200" doc:"application/json answers with the configuration and its fingerprint, anything else with the text alone."`
+}
+
+// ServerConfig is what a nats-server needs to know.
+type ServerConfig struct {
+	Config      string `json:"config" doc:"Part of a nats-server's configuration file."`
+	Fingerprint string `json:"fingerprint" doc:"Short hash of what the operator's JWT makes servers trust: identity, signing keys, strictness, system account." example:"3f1c-90aa-77b2-04de"`
+	ResolverURL string `json:"resolver_url"`
+}
+
+func (a *API) getServerConfig(ctx context.Context, by call, in *serverConfigInput) (*text, error) {
+	conf, err := a.issuer.ServerConfig(ctx, by.caller, in.Operator, a.publicURL)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(in.Accept, "application/json") {
+		return &text{ContentType: "text/plain; charset=utf-8", Body: []byte(conf.Text)}, nil
+	}
+	body, err := json.Marshal(ServerConfig{conf.Text, conf.Fingerprint, conf.ResolverURL})
+	return &text{ContentType: "application/json", Body: body}, err
+}
+
+// Server is a nats-server that answers on the system account.
+type Server struct {
+	ID          string    `json:"id"`
+	Name        string    `json:"name"`
+	Cluster     string    `json:"cluster"`
+	Version     string    `json:"version"`
+	LastSeen    time.Time `json:"last_seen"`
+	Fingerprint string    `json:"operator_fingerprint,omitempty" doc:"That of the operator JWT which the server loaded when it started; absent while it has not told." example:"3f1c-90aa-77b2-04de"`
+	InEffect    *bool     `json:"operator_in_effect" nullable:"true" doc:"Whether it trusts what the operator's JWT in force says; if not, give it that JWT and restart it. Null while it has not told."`
+}
+
+func (a *API) listServers(ctx context.Context, by call, in *OperatorPath) (*paged[Server], error) {
+	o, err := a.issuer.GetOperator(ctx, by.caller, in.Operator)
+	if err != nil {
+		return nil, err
+	}
+	want := ""
+	if o.Custody != issuer.CustodyObserved && o.JWT != "" {
+		conf, err := a.issuer.ServerConfig(ctx, by.caller, o.ID, a.publicURL)
+		if err != nil {
+			return nil, err
+		}
+		want = conf.Fingerprint
+	}
+	return turn(a.live.Servers(o.ID), math.MaxInt, nil, func(s claims.Server) Server {
+		out := Server{ID: s.ID, Name: s.Name, Cluster: s.Cluster, Version: s.Version, LastSeen: s.LastSeen}
+		if s.Trust != nil {
+			same := s.Trust.Fingerprint == want
+			out.Fingerprint, out.InEffect = s.Trust.Fingerprint, &same
+		}
+		return out
+	}, func(claims.Server) cursor { return cursor{} }), nil
+}
+
+func (a *API) getOperatorJWT(ctx context.Context, by call, in *OperatorPath) (*text, error) {
+	o, err := a.issuer.GetOperator(ctx, by.caller, in.Operator)
+	if err != nil {
+		return nil, err
+	}
+	if o.JWT == "" {
+		return nil, &issuer.Error{
+			Kind: issuer.KindNotFound, Code: "awaiting_signature", Message: "The operator's JWT is not signed yet.",
+			Hint: "Export the unsigned claims, sign them where the identity key is, and upload the JWT.",
+		}
+	}
+	return &text{ContentType: "application/jwt", Body: []byte(o.JWT)}, nil
+}
+
+// OperatorJWTInput uploads an operator's JWT.
+type OperatorJWTInput struct {
+	JWT string `json:"jwt" maxLength:"65536" doc:"Signed by the identity key itself, later than the one in force."`
+}
+
+type uploadOperatorJWTInput struct {
+	OperatorPath
+	Change
+	Body OperatorJWTInput
+}
+
+func (a *API) uploadOperatorJWT(ctx context.Context, by call, in *uploadOperatorJWTInput) (*saved[Operator], error) {
+	op, err := in.op(by, "")
+	if err != nil {
+		return nil, err
+	}
+	out, err := a.issuer.UploadOperatorJWT(ctx, op, in.Operator, strings.TrimSpace(in.Body.JWT))
+	if err != nil {
+		return nil, err
+	}
+	body, err := a.changedOperator(ctx, by, in.Change, out)
+	return &saved[Operator]{ETag: etag(out.Value.Version), Body: body}, err
+}
+
+// UnsignedClaims is what an operator's offline identity key is to sign. The file can
+// be carried to `chancery operator sign --offline` as it is.
+type UnsignedClaims struct {
+	Operator     string       `json:"operator" doc:"The identity key O…"`
+	Name         string       `json:"name"`
+	SigningInput string       `json:"signing_input" doc:"What is signed, byte for byte: the JWT without its signature."`
+	CurrentJWT   string       `json:"current_jwt,omitempty" doc:"The JWT in force, to compare with; absent before the first."`
+	Fingerprint  string       `json:"fingerprint" example:"3f1c-90aa-77b2-04de"`
+	IssuedAt     time.Time    `json:"issued_at"`
+	Pending      bool         `json:"pending" doc:"Whether the JWT in force holds something else."`
+	Changes      []WordChange `json:"changes" doc:"What differs from the JWT in force."`
+}
+
+func (a *API) getUnsignedClaims(ctx context.Context, by call, in *OperatorPath) (*saved[UnsignedClaims], error) {
+	o, err := a.issuer.GetOperator(ctx, by.caller, in.Operator)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.issuer.OperatorRequest(ctx, by.caller, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &saved[UnsignedClaims]{ETag: etag(o.Version), Body: UnsignedClaims{
+		Operator: o.ID, Name: o.Name, SigningInput: r.SigningInput, CurrentJWT: r.CurrentJWT, Fingerprint: r.Fingerprint,
+		IssuedAt: time.Unix(r.IssuedAt, 0).UTC(), Pending: r.Pending, Changes: viewWords(r.Changes),
+	}}, nil
+}

@@ -1,0 +1,66 @@
+package issuer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"chancery/claims"
+	"chancery/store"
+)
+
+// trustReport is which running servers do not trust an operator's key.
+type trustReport struct {
+	untrusting []string
+	// known tells that the servers said so; connected that there are servers at all.
+	known, connected bool
+}
+
+// refuses tells whether some server may refuse what the key signs.
+func (r trustReport) refuses() bool {
+	if r.known {
+		return len(r.untrusting) > 0
+	}
+	return r.connected
+}
+
+func (r trustReport) text() string {
+	const most = 5
+	if !r.known {
+		return "It is not known whether every running nats-server trusts this key: accounts that it signs would be refused by those that do not."
+	}
+	names := strings.Join(r.untrusting[:min(len(r.untrusting), most)], ", ")
+	if more := len(r.untrusting) - most; more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	return "These nats-servers do not trust this key yet, and would refuse the accounts that it signs: " + names + "."
+}
+
+// whoTrusts asks which running servers trust the operator's key that is to become
+// current; a key that is yet to be made nobody trusts. It asks before the transaction,
+// which must not wait for a silent server.
+func (i *Issuer) whoTrusts(ctx context.Context, op Op, owner KeyOwner, key string, current bool) trustReport {
+	if !current || owner.Operator == "" || !op.Caller.Role.Allows(WriteOperators) {
+		return trustReport{}
+	}
+	var o Operator
+	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		o, err = t.GetOperator(ctx, owner.Operator)
+		return err
+	})
+	if err != nil {
+		return trustReport{} // the plan says so itself
+	}
+	r := trustReport{connected: i.askConnections(ctx, o.Settings.SystemAccount) != nil}
+	if i.trusts == nil {
+		return r
+	}
+	if !claims.IsPublicKey(claims.KindOperator, key) {
+		key = ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	r.untrusting, r.known = i.trusts(ctx, o.ID, key)
+	return r
+}

@@ -1,0 +1,228 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// Resigning is a batch of accounts that owe a new signature, locked until the
+// transaction ends, and everything that their JWTs are built from.
+type Resigning struct {
+	Accounts []Account
+	// Keys and Revocations are by account, Templates by identity.
+	Keys        map[string][]Key
+	Templates   map[string]Template
+	Revocations map[string]map[string]int64
+	// Last is the identity up to which accounts were looked at; "" when none is left.
+	Last string
+}
+
+// owed is an account that owes a signature, and how long its JWT is.
+type owed struct {
+	id    string
+	bytes int64
+}
+
+// ResigningOwed returns up to limit accounts of the operator that owe a new
+// signature, after afterID, in order, of together not much more than maxBytes, without
+// their JWTs. Accounts that somebody else has locked are left out: what they are
+// locked for signs them anyway, or else they still owe it the next time.
+func (t *Tx) ResigningOwed(ctx context.Context, operatorID, afterID string, limit int, maxBytes int64) (Resigning, error) {
+	out := Resigning{Keys: map[string][]Key{}, Templates: map[string]Template{}, Revocations: map[string]map[string]int64{}}
+	list, err := many(ctx, t, func(r row) (owed, error) {
+		var o owed
+		err := r.Scan(&o.id, &o.bytes)
+		return o, err
+	}, `SELECT id, octet_length(jwt) FROM accounts WHERE operator_id = $1 AND resign_us <> 0 AND id > $2 ORDER BY id LIMIT $3`+t.store.lockingFree(),
+		operatorID, afterID, limit)
+	if err != nil || len(list) == 0 {
+		return out, err
+	}
+	mine := map[string]bool{}
+	for _, o := range list {
+		if maxBytes -= o.bytes; maxBytes < 0 && len(mine) > 0 {
+			break
+		}
+		mine[o.id], out.Last = true, o.id
+	}
+	err = t.fill(ctx, &out, mine, operatorID, afterID)
+	return out, err
+}
+
+// inBatch is the condition on accounts a of a batch.
+const inBatch = `a.operator_id = $1 AND a.resign_us <> 0 AND a.id > $2 AND a.id <= $3`
+
+func (t *Tx) fill(ctx context.Context, out *Resigning, mine map[string]bool, operatorID, afterID string) error {
+	accounts, err := many(ctx, t, scanAccount, `SELECT id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, '',
+		signer, resign_us, last_user_iat, created_us, updated_us FROM accounts a WHERE `+inBatch+` ORDER BY id`, operatorID, afterID, out.Last)
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		if mine[a.ID] {
+			out.Accounts = append(out.Accounts, a)
+		}
+	}
+	keys, err := many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys WHERE operator_id = $1 AND account_id IN (SELECT a.id FROM accounts a WHERE `+inBatch+`)
+		ORDER BY created_us, id`, operatorID, afterID, out.Last)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		out.Keys[k.AccountID] = append(out.Keys[k.AccountID], k)
+	}
+	templates, err := many(ctx, t, scanTemplate, `SELECT `+templateColumns+` FROM templates WHERE id IN (SELECT k.template_id FROM keys k
+		WHERE k.operator_id = $1 AND k.template_id <> '' AND k.account_id IN (SELECT a.id FROM accounts a WHERE `+inBatch+`))`, operatorID, afterID, out.Last)
+	if err != nil {
+		return err
+	}
+	for _, x := range templates {
+		out.Templates[x.ID] = x
+	}
+	type entry struct {
+		account, subject string
+		before           int64
+	}
+	revoked, err := many(ctx, t, func(r row) (entry, error) {
+		var e entry
+		err := r.Scan(&e.account, &e.subject, &e.before)
+		return e, err
+	}, `SELECT account_id, subject, max(before_s) FROM revocations
+		WHERE removed_us = 0 AND account_id IN (SELECT a.id FROM accounts a WHERE `+inBatch+`) GROUP BY account_id, subject`, operatorID, afterID, out.Last)
+	for _, e := range revoked {
+		if out.Revocations[e.account] == nil {
+			out.Revocations[e.account] = map[string]int64{}
+		}
+		out.Revocations[e.account][e.subject] = e.before
+	}
+	return err
+}
+
+// OwingOperators returns the identities of the operators that have accounts which owe
+// a new signature. With the signing switch off they wait, unless a key that signed some
+// is due to retire: one that is in wrong hands must not stay for the sake of the switch.
+func (t *Tx) OwingOperators(ctx context.Context) ([]string, error) {
+	return many(ctx, t, scanOne[string], `SELECT id FROM operators o
+		WHERE state <> 'deleted' AND EXISTS (SELECT 1 FROM accounts a WHERE a.operator_id = o.id AND a.resign_us <> 0)
+		AND (signing OR EXISTS (SELECT 1 FROM keys k WHERE k.operator_id = o.id AND k.account_id = '' AND k.role = 'signing'
+			AND k.state = 'retiring' AND k.retire_at_us <> 0 AND k.retire_at_us <= $1)) ORDER BY id`, micros(t.now))
+}
+
+// signedRow is a JWT as the bulk statements read it.
+type signedRow struct {
+	Subject   string `json:"subject"`
+	Version   int64  `json:"version"`
+	IssuedAt  int64  `json:"iat"`
+	JTI       string `json:"jti"`
+	SHA256    string `json:"sha256"`
+	Signer    string `json:"signer"`
+	Actor     string `json:"actor"`
+	RequestID string `json:"request_id"`
+	Token     string `json:"jwt"`
+}
+
+// placeRow says which change and outbox row a JWT comes with.
+type placeRow struct {
+	ID       string `json:"id"`
+	Subject  string `json:"subject"`
+	Operator string `json:"operator"`
+	Version  int64  `json:"version"`
+}
+
+// PutAccountJWTs does for many accounts at once what PutJWT does for one. The caller
+// has locked the accounts; each JWT's version is one more than its account's.
+func (t *Tx) PutAccountJWTs(ctx context.Context, list []JWT) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var rows []signedRow
+	var places, old []placeRow
+	for _, j := range list {
+		id, err := t.NewID("chg_")
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256([]byte(j.Token))
+		rows = append(rows, signedRow{j.Subject, j.Version, j.IssuedAt, j.JTI, hex.EncodeToString(sum[:]), j.Signer, j.Actor, j.RequestID, j.Token})
+		p := placeRow{id, j.Subject, j.OperatorID, j.Version}
+		places = append(places, p)
+		if j.Version > KeptBodies {
+			old = append(old, p)
+		}
+	}
+	return t.putAll(ctx, rows, places, old)
+}
+
+func (t *Tx) putAll(ctx context.Context, rows []signedRow, places, old []placeRow) error {
+	signed, err := toJSON(rows)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO jwts (subject, jwt_version, kind, iat, jti, sha256, signer, actor, request_id, jwt, created_us)
+		SELECT value ->> 'subject', CAST(value ->> 'version' AS BIGINT), 'account', CAST(value ->> 'iat' AS BIGINT), value ->> 'jti', `+t.store.unhex(`value ->> 'sha256'`)+`,
+			value ->> 'signer', value ->> 'actor', value ->> 'request_id', value ->> 'jwt', CAST($2 AS BIGINT) FROM `+t.store.elements(`$1`), signed, micros(t.now))
+	if err != nil {
+		return err
+	}
+	all, err := toJSON(places)
+	if err != nil {
+		return err
+	}
+	n, err := t.exec(ctx, `UPDATE accounts SET jwt = j.jwt, iat = j.iat, jti = j.jti, signer = j.signer, jwt_version = j.jwt_version, updated_us = $2, resign_us = 0
+		FROM `+t.store.elements(`$1`)+` JOIN jwts j ON j.subject = value ->> 'subject' AND j.jwt_version = CAST(value ->> 'version' AS BIGINT)
+		WHERE accounts.id = value ->> 'subject' AND accounts.jwt_version + 1 = j.jwt_version`, all, micros(t.now))
+	if err != nil {
+		return err
+	}
+	if n != int64(len(rows)) {
+		return ErrNotFound
+	}
+	_, err = t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us)
+		SELECT value ->> 'subject', value ->> 'operator', CAST(value ->> 'version' AS BIGINT), 0, CAST($2 AS BIGINT) FROM `+t.store.elements(`$1`)+` WHERE TRUE
+		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0`, all, micros(t.now))
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO changes (id, kind, operator_id, account_id, subject, jwt_version, created_us)
+		SELECT value ->> 'id', 'account', value ->> 'operator', value ->> 'subject', value ->> 'subject', CAST(value ->> 'version' AS BIGINT), CAST($2 AS BIGINT)
+		FROM `+t.store.elements(`$1`), all, micros(t.now))
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	long, err := toJSON(old)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `UPDATE jwts SET jwt = '' FROM `+t.store.elements(`$1`)+`
+		WHERE jwts.subject = value ->> 'subject' AND jwts.jwt_version <= CAST(value ->> 'version' AS BIGINT) - $2 AND jwts.jwt <> ''`, long, int64(KeptBodies))
+	return err
+}
+
+// AppendAudits inserts entries that differ in their target alone, unnumbered.
+func (t *Tx) AppendAudits(ctx context.Context, e AuditEntry, targets []string) error {
+	if len(targets) == 0 {
+		return nil
+	}
+	type entry struct {
+		ID     string `json:"id"`
+		Target string `json:"target"`
+	}
+	var rows []entry
+	for _, target := range targets {
+		id, err := t.NewID("aud_")
+		if err != nil {
+			return err
+		}
+		rows = append(rows, entry{id, target})
+	}
+	all, err := toJSON(rows)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO audit (id, at_us, actor, actor_kind, action, target_kind, target, outcome, request_id, reason, detail)
+		SELECT value ->> 'id', CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS TEXT), value ->> 'target', CAST($7 AS TEXT),
+			CAST($8 AS TEXT), CAST($9 AS TEXT), CAST($10 AS TEXT) FROM `+t.store.elements(`$1`),
+		all, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, e.Outcome, e.RequestID, e.Reason, e.Detail)
+	return err
+}
