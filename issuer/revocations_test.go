@@ -23,14 +23,8 @@ func (h *house) revoked(t testing.TB, w world) jwt.RevocationList {
 }
 
 // because is op with a reason.
-func because() issuer.Op {
-	op := op()
-	op.Reason = "by mistake"
-	return op
-}
-
-// crowd issues n credentials to the device, in a few statements: signing thousands would tell nothing more.
-func (h *house) crowd(t testing.TB, w world, n int, ttl time.Duration) (keys []string) {
+// fill issues n credentials to the device, in a few statements: signing thousands would tell nothing more.
+func (h *house) fill(t testing.TB, w world, n int, ttl time.Duration) (keys []string) {
 	t.Helper()
 	values := make([]string, n)
 	now := h.unix()
@@ -133,7 +127,7 @@ func TestRevokeByCauseBefore(t *testing.T) {
 func TestRevokeThousands(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
 		const n = 2000
-		keys := h.crowd(t, w, n, time.Hour)
+		keys := h.fill(t, w, n, time.Hour)
 		out := did(h.Revoke(t.Context(), op(), w.account.ID, issuer.RevokeInput{Subject: "template:device"}))
 		if out.err != nil || out.Value.Count != n+1 || len(out.Value.Revocations) != 100 || out.Plan.Credentials != n+1 || len(out.Plan.Changes) != 1 {
 			t.Fatalf("%d revoked, %d named, %d credentials, %v", out.Value.Count, len(out.Value.Revocations), out.Plan.Credentials, out.err)
@@ -164,7 +158,7 @@ func TestRevokeAtTheLimit(t *testing.T) {
 				s.Exports = append(s.Exports, &jwt.Export{Name: fmt.Sprint("e", n), Subject: jwt.Subject(fmt.Sprint("e.", n)), Type: jwt.Stream, Info: jwt.Info{Description: strings.Repeat("x", 6000)}})
 			}
 		})).well(t)
-		h.crowd(t, w, 1000, time.Hour)
+		h.fill(t, w, 1000, time.Hour)
 		full := did(h.Revoke(t.Context(), dryRun(), w.account.ID, issuer.RevokeInput{Subject: "template:device"}))
 		if full.err != nil || len(full.Plan.Warnings) != 1 || full.Plan.Warnings[0].Code != "half_full" || full.Plan.Warnings[0].Blocking {
 			t.Fatalf("%v %+v", full.err, full.Plan.Warnings)
@@ -174,7 +168,7 @@ func TestRevokeAtTheLimit(t *testing.T) {
 		if err != nil || size.Revocations != 1001 || size.Bytes < size.Limit*9/10 || size.RevocationBytes < 90_000 || size.Moot != 0 || len(size.Warnings) != 1 {
 			t.Fatalf("%+v, %v", size, err)
 		}
-		h.crowd(t, w, 1000, 0) // these never expire
+		h.fill(t, w, 1000, 0) // these never expire
 		for _, op := range []issuer.Op{op(), dryRun()} {
 			h.unchanged(t, func() {
 				if e := wants(t, second(h.Revoke(t.Context(), op, w.account.ID, issuer.RevokeInput{Subject: "template:device"})), issuer.KindConflict); e.Code != "too_many_revocations" || !strings.Contains(e.Hint, "everybody") {
@@ -192,7 +186,7 @@ func TestRevokeAtTheLimit(t *testing.T) {
 			t.Errorf("%d revoked, %d compacted, %d in the JWT", out.Count, out.Compacted, len(h.revoked(t, w)))
 		}
 		// And everybody's is always possible: it replaces them all.
-		h.crowd(t, w, 1000, 0)
+		h.fill(t, w, 1000, 0)
 		wants(t, second(h.Revoke(t.Context(), op(), w.account.ID, issuer.RevokeInput{Subject: "template:device"})), issuer.KindConflict)
 		did(h.Revoke(t.Context(), op(), w.account.ID, issuer.RevokeInput{Subject: issuer.Everybody})).well(t)
 		if left := h.revoked(t, w); len(left) != 1 || left["*"] == 0 {
@@ -268,8 +262,8 @@ func TestCompact(t *testing.T) {
 func TestUpkeepCompacts(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
 		few := h.furnishAs(t, "few", "PAYMENTS")
-		h.crowd(t, w, 150, time.Minute)
-		h.crowd(t, few, 50, time.Minute)
+		h.fill(t, w, 150, time.Minute)
+		h.fill(t, few, 50, time.Minute)
 		for _, x := range []world{w, few} {
 			did(h.Revoke(t.Context(), op(), x.account.ID, issuer.RevokeInput{Subject: "template:device"})).well(t)
 		}
@@ -328,7 +322,7 @@ func TestUnrevoke(t *testing.T) {
 			t.Errorf("%+v, %v", gone, err)
 		}
 		if !slices.ContainsFunc(h.audited(t), func(e store.AuditEntry) bool {
-			return e.Action == "unrevoke" && e.Reason == "by mistake" && e.RequestID == "req_1"
+			return e.Action == "unrevoke" && e.Reason == "a ticket" && e.RequestID == "req_1"
 		}) {
 			t.Error("taking back is not on record")
 		}
