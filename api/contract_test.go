@@ -100,6 +100,7 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{get, orders, "", 200},
 			{patch, orders, `{"limits":{"connections":7,"payload_bytes":null},"tags":null}`, 200},
 			{patch, orders, `{"limits":{"connections":-7}}`, 422},
+			{patch, accounts + "/SYS", `{"limits":{"connections":0}}`, 409},
 			{get, orders + "/jwt", "", 200},
 			{put, accounts + "/BILLING/suspension", `{"reason":"a drill"}`, 200},
 			{del, accounts + "/BILLING/suspension", "", 200},
