@@ -162,8 +162,12 @@ func (v *verification) account(ctx context.Context, a Account) error {
 	if c.Validate(vr); vr.IsBlocking(false) {
 		v.found(RuleJWT, a.ID, "A nats-server would refuse the account's JWT.")
 	}
+	o := v.operators[a.OperatorID]
+	if o == nil {
+		return nil // its operator is deleted, or waits for its first signature
+	}
 	// While a new signature is owed, the operator may trust the old signer no more.
-	if o := v.operators[a.OperatorID]; a.ResignOwed.IsZero() && o != nil && (!o.DidSign(c) || o.StrictSigningKeyUsage && c.Issuer == o.Subject) {
+	if a.ResignOwed.IsZero() && (!o.DidSign(c) || o.StrictSigningKeyUsage && c.Issuer == o.Subject) {
 		v.found(RuleJWT, a.ID, "The account's JWT does not chain to its operator.")
 	}
 	parts, err := accountParts(ctx, v.Tx, a)
