@@ -305,6 +305,10 @@ func useCases() map[string]useCase {
 			_, err := h.SystemCredential(t.Context(), op, "acme", "a file")
 			return err
 		}),
+		"Verify": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Verify(t.Context(), c)
+			return err
+		}),
 		"AccountSize": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.AccountSize(t.Context(), c, "ORDERS")
 			return err

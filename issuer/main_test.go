@@ -35,6 +35,15 @@ type house struct {
 	kek   custody.KEK
 	// woken counts the calls of Wake.
 	woken atomic.Int64
+	// faults makes statements fail; nil for none.
+	faults atomic.Pointer[faults]
+}
+
+func (h *house) fault(statement string, done bool) error {
+	if f := h.faults.Load(); f != nil {
+		return f.ask(statement, done)
+	}
+	return nil
 }
 
 type clock struct {
@@ -89,7 +98,7 @@ func newHouse(t testing.TB, dialect string) *house {
 
 func (h *house) openStore(t testing.TB, c *clock) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{URL: h.url, Now: c.time, Logger: slog.New(slog.DiscardHandler)})
+	s, err := store.Open(t.Context(), store.Config{URL: h.url, Now: c.time, Logger: slog.New(slog.DiscardHandler), Fault: h.fault})
 	if err != nil {
 		t.Fatal(err)
 	}
