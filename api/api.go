@@ -97,5 +97,6 @@ func newAPI() *API {
 	for _, r := range routes() {
 		r.mount(a, r)
 	}
+	a.describeBulk()
 	return a
 }

@@ -60,6 +60,12 @@ func handle[I, O any](h func(*API, context.Context, call, *I) (*O, error)) func(
 			Middlewares: huma.Middlewares{a.begin(r), a.authenticate, a.strict(r.body)},
 			Extensions:  map[string]any{"x-permission": string(r.permission)},
 		}
+		if r.permission == anybody {
+			op.Security, op.Middlewares = []map[string][]string{}, huma.Middlewares{a.begin(r), a.unnamed, a.strict(r.body)}
+		}
+		if r.id == bulkOperation {
+			op.Middlewares = huma.Middlewares{a.begin(r), a.authenticate, a.bulk, a.strict(r.body)}
+		}
 		huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 			c, ok := ctx.Value(callKey{}).(call)
 			if !ok {
@@ -83,6 +89,11 @@ func (a *API) begin(r route) func(huma.Context, func(huma.Context)) {
 		defer cancel()
 		next(huma.WithContext(hc, ctx))
 	}
+}
+
+// unnamed lets a request pass that says by itself what it may do.
+func (a *API) unnamed(hc huma.Context, next func(huma.Context)) {
+	next(huma.WithValue(hc, callKey{}, call{issuer.Caller{}, recordOf(hc.Context())}))
 }
 
 // authenticate finds the caller of a bearer token.

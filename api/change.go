@@ -99,6 +99,16 @@ type PlanAffected struct {
 	LiveConnections *int  `json:"live_connections" nullable:"true" doc:"Connections that are closed, at least; null when the servers were not asked: only a dry run asks."`
 	Credentials     int64 `json:"credentials" doc:"Unexpired credentials that stop working."`
 	Revived         int64 `json:"revived,omitempty" doc:"Unexpired credentials that are accepted again."`
+	// Template is there when a template changes.
+	Template *TemplateReach `json:"template,omitempty" doc:"Of a change to a template: who uses it."`
+}
+
+// TemplateReach is whom a change to a template concerns.
+type TemplateReach struct {
+	Accounts      int64 `json:"accounts" doc:"Accounts that carry it; each is signed anew when its permissions change."`
+	AccountsAsked int   `json:"accounts_asked" doc:"How many of them were asked for live connections; if fewer, the numbers of connections are lower bounds."`
+	Users         int64 `json:"users"`
+	Credentials   int64 `json:"credentials" doc:"Issued with it, not expired and not revoked."`
 }
 
 // plan is the view of a plan; only a dry run answers with it.
@@ -130,6 +140,9 @@ func effect(p issuer.Plan) *PlanEffect {
 
 func affected(p issuer.Plan) PlanAffected {
 	a := PlanAffected{Credentials: p.Credentials, Revived: p.Revived}
+	if r := p.Reach; r != nil {
+		a.Template = &TemplateReach{Accounts: r.Accounts, AccountsAsked: r.Asked, Users: r.Users, Credentials: r.Credentials}
+	}
 	if p.Connections >= 0 {
 		a.LiveConnections = &p.Connections
 	}

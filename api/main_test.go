@@ -96,6 +96,7 @@ func newHouse(t *testing.T, url string) *house {
 	must(t, err)
 	h.want(http.MethodPost, "/accounts", `{"name":"ORDERS","tags":["team:orders"]}`, 201)
 	h.want(http.MethodPost, "/accounts/ORDERS/templates", `{"name":"device","permissions":{"publish":{"allow":["devices.{{tag(region)}}.{{name()}}.>"]}}}`, 201)
+	h.want(http.MethodPost, "/operators/acme/templates", `{"name":"service","permissions":{"publish":{"allow":["orders.>"]}}}`, 201)
 	h.want(http.MethodPost, "/accounts/ORDERS/users", `{"name":"d1","template":"device","tags":["region:eu"]}`, 201)
 	must(t, live.Start(t.Context()))
 	t.Cleanup(live.Stop)

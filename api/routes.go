@@ -33,14 +33,18 @@ const (
 	waiting = 45 * time.Second
 )
 
+// anybody is the permission of operations that need none: what they are sent is the
+// proof.
+const anybody issuer.Permission = "none"
+
 // routes is the table of everything under Base. An operation that is not here does
 // not exist; the permission of each is what issuer will ask for.
 func routes() []route {
 	const (
-		get, post, patch, put = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodPut
-		del                   = http.MethodDelete
-		op, acct              = "/operators/{operator}", "/accounts/{account}"
-		tpl, user             = acct + "/templates/{template}", acct + "/users/{user}"
+		get, post, patch, put, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodPut, http.MethodDelete
+		op, acct                   = "/operators/{operator}", "/accounts/{account}"
+		shared                     = op + "/templates/{template}"
+		tpl, user                  = acct + "/templates/{template}", acct + "/users/{user}"
 	)
 	return append([]route{
 		{get, "/operators", "listOperators", "List operators", issuer.ReadOperators, 200, 0, fast, handle((*API).listOperators)},
@@ -71,12 +75,40 @@ func routes() []route {
 		{post, acct + "/templates", "createTemplate", "Create a template with a scoped signing key", issuer.WriteTemplates, 201, large, waiting, handle((*API).createTemplate)},
 		{get, tpl, "getTemplate", "Read a template", issuer.ReadTemplates, 200, 0, fast, handle((*API).getTemplate)},
 		{patch, tpl, "updateTemplate", "Change a template", issuer.WriteTemplates, 200, large, waiting, handle((*API).updateTemplate)},
+		{del, tpl, "deleteTemplate", "Delete a template that nobody uses", issuer.WriteTemplates, 200, 0, waiting, handle((*API).deleteTemplate)},
+		{post, tpl + "/use", "useTemplate", "Give the account a scoped key of a shared template", issuer.WriteTemplates, 200, 0, waiting, handle((*API).useTemplate)},
+		{post, tpl + "/clone", "cloneTemplate", "Copy a template to an account or operator", issuer.WriteTemplates, 201, small, waiting, handle((*API).cloneTemplate)},
+		{post, tpl + "/preview", "previewTemplate", "What a template, as it is or as it is to be, comes to for a user", issuer.ReadTemplates, 200, large, fast, handle((*API).previewTemplate)},
+		{post, acct + "/template-previews", "previewNewTemplate", "What a template would come to that is not saved yet", issuer.ReadTemplates, 200, large, fast, handle((*API).previewNewTemplate)},
+		{get, tpl + "/comparisons/{other}", "compareTemplates", "What tells two templates apart", issuer.ReadTemplates, 200, 0, fast, handle((*API).compareTemplates)},
+
+		{get, op + "/templates", "listSharedTemplates", "List the templates that an operator shares", issuer.ReadTemplates, 200, 0, fast, handle((*API).listSharedTemplates)},
+		{post, op + "/templates", "createSharedTemplate", "Create a template for all accounts of an operator", issuer.WriteTemplates, 201, large, fast, handle((*API).createSharedTemplate)},
+		{get, shared, "getSharedTemplate", "Read a shared template", issuer.ReadTemplates, 200, 0, fast, handle((*API).getSharedTemplate)},
+		{patch, shared, "updateSharedTemplate", "Change a shared template; every account that uses it is signed anew", issuer.WriteTemplates, 200, large, fast, handle((*API).updateSharedTemplate)},
+		{del, shared, "deleteSharedTemplate", "Delete a shared template that nobody uses", issuer.WriteTemplates, 200, 0, fast, handle((*API).deleteSharedTemplate)},
+		{post, shared + "/clone", "cloneSharedTemplate", "Copy a shared template to an account or operator", issuer.WriteTemplates, 201, small, waiting, handle((*API).cloneSharedTemplate)},
+		{post, shared + "/preview", "previewSharedTemplate", "What a shared template comes to for an imagined user", issuer.ReadTemplates, 200, large, fast, handle((*API).previewSharedTemplate)},
+		{post, op + "/template-previews", "previewNewSharedTemplate", "What a shared template would come to that is not saved yet", issuer.ReadTemplates, 200, large, fast, handle((*API).previewNewSharedTemplate)},
 
 		{get, acct + "/users", "listUsers", "List users", issuer.ReadUsers, 200, 0, fast, handle((*API).listUsers)},
 		{post, acct + "/users", "createUser", "Create a user, with a credential if asked", issuer.WriteUsers, 201, large, fast, handle((*API).createUser)},
 		{get, user, "getUser", "Read a user", issuer.ReadUsers, 200, 0, fast, handle((*API).getUser)},
 		{get, user + "/credentials", "listCredentials", "List what was issued to a user", issuer.ReadCredentials, 200, 0, fast, handle((*API).listCredentials)},
 		{post, user + "/credentials", "issueCredential", "Issue a credential", issuer.IssueCredentials, 201, small, fast, handle((*API).issueCredential)},
+		{patch, user, "updateUser", "Change a user", issuer.WriteUsers, 200, large, fast, handle((*API).updateUser)},
+		{del, user, "deleteUser", "Revoke what was issued to a user, then delete the user", issuer.WriteUsers, 200, 0, waiting, handle((*API).deleteUser)},
+		{put, user + "/disablement", "disableUser", "Disable a user and revoke what was issued to it", issuer.WriteUsers, 200, small, waiting, handle((*API).disableUser)},
+		{del, user + "/disablement", "enableUser", "Enable a user again", issuer.WriteUsers, 200, 0, waiting, handle((*API).enableUser)},
+		{post, user + "/credentials/renew", "renewCredential", "Issue a new JWT for a key that the user has", issuer.IssueCredentials, 201, small, fast, handle((*API).renewCredential)},
+		{post, user + "/credentials/roll", "rollCredential", "Issue to a new key and revoke the old one after a grace", issuer.IssueCredentials, 201, small, waiting, handle((*API).rollCredential)},
+		{post, user + "/credentials/reissue", "reissueCredential", "Revoke what was issued to a user and issue again, at once", issuer.IssueCredentials, 201, small, waiting, handle((*API).reissueCredential)},
+		{get, acct + "/credentials", "listAccountCredentials", "List what was issued in an account", issuer.ReadCredentials, 200, 0, fast, handle((*API).listAccountCredentials)},
+		{get, "/users", "listAllUsers", "List the users of all accounts", issuer.ReadUsers, 200, 0, fast, handle((*API).listAllUsers)},
+
+		{post, "/challenges", "createChallenge", "A nonce for the holder of a user key to sign", anybody, 201, small, fast, handle((*API).createChallenge)},
+		{post, "/renewals", "renewByHolder", "Renew a credential with proof of its key, without a token", anybody, 201, small, fast, handle((*API).renewByHolder)},
+		{post, "/credential-links", "useCredentialLink", "Use a one-time link to credentials, without a token", anybody, 201, small, fast, handle((*API).useCredentialLink)},
 
 		{get, acct + "/revocations", "listRevocations", "List revocations in force", issuer.ReadRevocations, 200, 0, fast, handle((*API).listRevocations)},
 		{get, acct + "/revocations/{subject}", "getRevocation", "Read a revocation, with its proof", issuer.ReadRevocations, 200, 0, fast, handle((*API).getRevocation)},

@@ -13,11 +13,16 @@ import (
 var sample = map[string]string{
 	"createOperator": `{"name":"new"}`, "updateOperator": `{}`, "createAccount": `{"name":"new","operator":"acme"}`, "updateAccount": `{}`,
 	"createTemplate": `{"name":"new"}`, "updateTemplate": `{}`, "createUser": `{"name":"new","permissions":{}}`, "issueCredential": `{}`, "revoke": `{}`,
+	"createSharedTemplate": `{"name":"new"}`, "updateSharedTemplate": `{}`, "cloneTemplate": `{"name":"copy"}`, "cloneSharedTemplate": `{"name":"copy"}`,
+	"previewTemplate": `{"user":"d1"}`, "previewNewTemplate": `{"template":{"name":"new"}}`, "previewSharedTemplate": `{"as":{"name":"x"}}`, "previewNewSharedTemplate": `{"template":{"name":"new"}}`,
 	"uploadOperatorJWT": `{"jwt":"x"}`, "setSigning": `{"enabled":false,"reason":"a drill"}`, "suspendAccount": `{}`,
+	"updateUser": `{}`, "disableUser": `{}`, "renewCredential": `{}`, "rollCredential": `{}`, "reissueCredential": `{}`,
+	"createChallenge": `{"public_key":"` + someUserKey + `"}`, "useCredentialLink": `{"link":"chy_cred_x"}`,
+	"renewByHolder": `{"jwt":"` + someJWT + `","nonce":"x","signature":"x"}`,
+	"inspect":       `{"jwt":"` + someJWT + `"}`, "explain": `{"jwt":"` + someJWT + `"}`, "checkPermissions": `{"op":"publish","subject":"orders.new"}`,
 	"addOperatorKey": `{}`, "setOperatorKey": `{"state":"disabled"}`, "compromiseOperatorKey": `{}`,
 	"addAccountKey": `{}`, "setAccountKey": `{"state":"disabled"}`, "compromiseAccountKey": `{}`,
 	"addTemplateKey": `{}`, "setTemplateKey": `{"state":"disabled"}`, "compromiseTemplateKey": `{}`,
-	"inspect": `{"jwt":"` + someJWT + `"}`, "explain": `{"jwt":"` + someJWT + `"}`, "checkPermissions": `{"op":"publish","subject":"orders.new"}`,
 }
 
 // TestWhoMayDoWhat sends every operation of the contract as nobody, with a broken
@@ -30,6 +35,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		h.want(post, credentials, `{}`, 201)
 		h.want(put, revocations+"/*", `{}`, 200)
 		h.want(post, credentials, `{}`, 201)
+		h.want(post, "/challenges", sample["createChallenge"], 201) // the first one makes the secret of all
 		keys := h.spareKeys()
 		before := storedObjects(h)
 		cells := 0
@@ -39,14 +45,14 @@ func TestWhoMayDoWhat(t *testing.T) {
 					name, token string
 					status      int
 				}{
-					{"nobody", "", 401},
-					{"a broken token", broken(h.owner), 401},
-					{"a token that was never issued", "chy_pat_" + strings.Repeat("0", 49), 401},
+					{"nobody", "", strangerStatus(op)},
+					{"a broken token", broken(h.owner), strangerStatus(op)},
+					{"a token that was never issued", "chy_pat_" + strings.Repeat("0", 49), strangerStatus(op)},
 					{"an auditor", h.auditor, auditorStatus(op)},
 					{"an owner", h.owner, ownerStatus(op)},
 				} {
 					r := request{method: method, path: fill(keys.Replace(path)), body: sample[op.OperationID], token: who.token}
-					if method != http.MethodGet && !reads(op) {
+					if method != http.MethodGet && !reads(op) && !open(op) {
 						r.path += "?dry_run=true"
 					}
 					if op.Parameters.GetByInAndName("query", "reason") != nil {
@@ -57,7 +63,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 					if a.status != who.status {
 						h.t.Errorf("%s as %s answered %d, want %d: %s", op.OperationID, who.name, a.status, who.status, a.body)
 					}
-					if who.status == 401 && !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer") {
+					if who.status == 401 && !open(op) && !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer") {
 						h.t.Errorf("%s as %s: no WWW-Authenticate", op.OperationID, who.name)
 					}
 				}
@@ -79,8 +85,19 @@ func broken(token string) string {
 	return token[:len(token)-1] + last
 }
 
+// open tells whether the operation needs no token: what it is sent is the proof.
+func open(op *openapi3.Operation) bool { return op.Extensions["x-permission"] == "none" }
+
+// strangerStatus is that of a request without a valid token.
+func strangerStatus(op *openapi3.Operation) int {
+	if open(op) {
+		return ownerStatus(op)
+	}
+	return 401
+}
+
 func auditorStatus(op *openapi3.Operation) int {
-	if reads(op) {
+	if reads(op) || open(op) {
 		return ownerStatus(op)
 	}
 	return 403
@@ -101,15 +118,24 @@ func ownerStatus(op *openapi3.Operation) int {
 		return 503
 	case "uploadOperatorJWT": // nonsense
 		return 422
-	case "deleteOperator": // it has an account
+	case "deleteOperator", "deleteTemplate": // the one has an account, the other a user
 		return 409
+	case "createChallenge":
+		return 201
+	case "renewByHolder":
+		return 403 // a credential of another house
+	case "useCredentialLink":
+		return 401 // a link that nobody made
+	case "enableUser":
+		return 409 // it is not disabled
 	}
 	return 200
 }
 
 func fill(path string) string {
 	path = strings.TrimPrefix(path, "/api/v1")
-	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{user}", "d1", "{subject}", "*").Replace(path)
+	path = strings.Replace(path, "{operator}/templates/{template}", "{operator}/templates/service", 1)
+	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{other}", "service", "{user}", "d1", "{subject}", "*").Replace(path)
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {
@@ -133,6 +159,12 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 
 // someJWT is a user's JWT of an account that nobody here knows.
 const someJWT = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.eyJqdGkiOiI1RkJXRlgzRkpDRTRGSUJVVVhTVTVTNVpNUE1NVlJXTlRYV1pOQUVaR1RNM0c1SlRBQkFRIiwiaWF0IjoxNzk1MjI2NjI4LCJpc3MiOiJBQ0NPRjJNVENVMzdCNUVLQjJURE5MNjRURkQ1UzJIQjdSWkROS1pBRkJNWVVMSkRYQVI0V0tVWiIsIm5hbWUiOiJkMSIsInN1YiI6IlVBQkI0VFpZUkJISUFYTkNRWjJFS1VRQ1pZQkJKWDJHMlVSTEpaN00yQUZaVEZZS1ZCTEpHTDRYIiwibmF0cyI6eyJwdWIiOnt9LCJzdWIiOnt9LCJpc3N1ZXJfYWNjb3VudCI6IkFBTzc3S0NLNzJaSlhaTVlMUjY1TUNHWE1QWUJNVkRGUUlETkpCWTJJSkkzWk5YRFVLMllNUU5KIiwidGFncyI6WyJyZWdpb246ZXUiXSwidHlwZSI6InVzZXIiLCJ2ZXJzaW9uIjoyfX0.hFqgChW0w33WUHTg-m7CJiBPWMSMnMP9BZnklrJ0NM0jOkW_b7I9i99a388MVKDUOOIHoJf-ecs3BzxxXQZnCw"
+
+// Keys of strangers.
+const (
+	someUserKey = "UDVMBCBNO4VCEHPU7BTHAZGND2TMRMTMHINE34SPWCK7I7QENA22ZXV7"
+	someXKey    = "XBJRLZJEEFYPNXAPCTQ7Q3NYOMIRXLUOWVAUBXS55BK23DFHDO5BMIBA"
+)
 
 // spareKeys makes a prepared signing key of each owner and returns what puts them into
 // paths.

@@ -5,162 +5,133 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
-
 	"chancery/claims"
 	"chancery/issuer"
 )
-
-// Subjects is a list of what is allowed and one of what is denied.
-type Subjects struct {
-	Allow []string `json:"allow,omitempty" maxItems:"500"`
-	Deny  []string `json:"deny,omitempty" maxItems:"500"`
-}
-
-// Permissions say what may be published and subscribed to.
-type Permissions struct {
-	Publish   *Subjects  `json:"publish,omitempty"`
-	Subscribe *Subjects  `json:"subscribe,omitempty" doc:"A subject may be followed by a space and a queue group."`
-	Responses *Responses `json:"responses,omitempty" doc:"Allows to publish to the reply subject of a message that was received."`
-}
-
-// Responses bound what may be published to reply subjects.
-type Responses struct {
-	Max        int   `json:"max,omitempty" doc:"Messages for each reply subject; 0 means 1, -1 no bound."`
-	TTLSeconds int64 `json:"ttl_seconds,omitempty" maximum:"31536000" doc:"0 means 2 minutes."`
-}
-
-// ConnectHours is a part of the day, HH:MM:SS; it may cross midnight.
-type ConnectHours struct {
-	Start string `json:"start" maxLength:"8" example:"08:00:00"`
-	End   string `json:"end" maxLength:"8" example:"18:00:00"`
-}
-
-// UserLimits bound one user's connections; -1 is unlimited.
-type UserLimits struct {
-	Subscriptions Omit[int64] `json:"subscriptions,omitempty"`
-	DataBytes     Omit[int64] `json:"data_bytes,omitempty"`
-	PayloadBytes  Omit[int64] `json:"payload_bytes,omitempty"`
-}
-
-// PermissionSet is the permissions and limits of a user or a template.
-type PermissionSet struct {
-	Permissions     *Permissions         `json:"permissions,omitempty"`
-	Limits          *UserLimits          `json:"limits,omitempty"`
-	ConnectionTypes Omit[[]string]       `json:"connection_types,omitempty" maxItems:"16" doc:"Empty allows every type."`
-	SourceCIDRs     Omit[[]string]       `json:"source_cidrs,omitempty" maxItems:"100" doc:"Networks from which clients may connect; empty allows all." example:"[\"10.0.0.0/8\"]"`
-	Times           Omit[[]ConnectHours] `json:"times,omitempty" maxItems:"32"`
-	TimesLocation   Omit[string]         `json:"times_location,omitempty" maxLength:"64" example:"Europe/Berlin"`
-	Bearer          Omit[bool]           `json:"bearer,omitempty" doc:"Whoever has the JWT may connect, without a key."`
-}
-
-// given tells whether anything was said.
-func (p *PermissionSet) given() bool {
-	return p.Permissions != nil || p.Limits != nil || p.ConnectionTypes.Set || p.SourceCIDRs.Set || p.Times.Set || p.Bearer.Set
-}
-
-func (p *PermissionSet) onto(l *jwt.UserPermissionLimits) {
-	if x := p.Permissions; x != nil {
-		if x.Publish != nil {
-			l.Pub = jwt.Permission{Allow: x.Publish.Allow, Deny: x.Publish.Deny}
-		}
-		if x.Subscribe != nil {
-			l.Sub = jwt.Permission{Allow: x.Subscribe.Allow, Deny: x.Subscribe.Deny}
-		}
-		if x.Responses != nil {
-			l.Resp = &jwt.ResponsePermission{MaxMsgs: x.Responses.Max, Expires: time.Duration(x.Responses.TTLSeconds) * time.Second}
-		}
-	}
-	if x := p.Limits; x != nil {
-		x.Subscriptions.onto(&l.Subs, jwt.NoLimit)
-		x.DataBytes.onto(&l.Data, jwt.NoLimit)
-		x.PayloadBytes.onto(&l.Payload, jwt.NoLimit)
-	}
-	p.ConnectionTypes.onto((*[]string)(&l.AllowedConnectionTypes), nil)
-	p.SourceCIDRs.onto((*[]string)(&l.Src), nil)
-	if p.Times.Set {
-		l.Times = nil
-		for _, t := range p.Times.Value {
-			l.Times = append(l.Times, jwt.TimeRange(t))
-		}
-	}
-	p.TimesLocation.onto(&l.Locale, "")
-	p.Bearer.onto(&l.BearerToken, false)
-}
-
-// PermissionView is the permissions and limits as they are.
-type PermissionView struct {
-	Permissions     Permissions    `json:"permissions"`
-	Limits          UserLimitsView `json:"limits"`
-	ConnectionTypes []string       `json:"connection_types"`
-	SourceCIDRs     []string       `json:"source_cidrs"`
-	Times           []ConnectHours `json:"times"`
-	TimesLocation   string         `json:"times_location"`
-	Bearer          bool           `json:"bearer"`
-}
-
-// UserLimitsView is UserLimits filled in.
-type UserLimitsView struct {
-	Subscriptions int64 `json:"subscriptions"`
-	DataBytes     int64 `json:"data_bytes"`
-	PayloadBytes  int64 `json:"payload_bytes"`
-}
-
-func viewPermissions(l jwt.UserPermissionLimits) PermissionView {
-	v := PermissionView{
-		Permissions: Permissions{Publish: &Subjects{l.Pub.Allow, l.Pub.Deny}, Subscribe: &Subjects{l.Sub.Allow, l.Sub.Deny}},
-		Limits:      UserLimitsView{l.Subs, l.Data, l.Payload}, ConnectionTypes: filled(l.AllowedConnectionTypes), SourceCIDRs: filled(l.Src),
-		Times: []ConnectHours{}, TimesLocation: l.Locale, Bearer: l.BearerToken,
-	}
-	if l.Resp != nil {
-		v.Permissions.Responses = &Responses{l.Resp.MaxMsgs, int64(l.Resp.Expires / time.Second)}
-	}
-	for _, t := range l.Times {
-		v.Times = append(v.Times, ConnectHours(t))
-	}
-	return v
-}
 
 // Template is a permission set for many users.
 type Template struct {
 	ID          string `json:"id" example:"tpl_06f3…"`
 	Name        string `json:"name" example:"device"`
+	Operator    string `json:"operator" doc:"The operator's public key."`
+	Account     string `json:"account,omitempty" doc:"The public key of the account that it belongs to; absent for a shared template."`
+	Shared      bool   `json:"shared" doc:"Whether it belongs to the operator, and all its accounts may use it."`
 	Description string `json:"description"`
 	PermissionView
-	MaxTTLSeconds int64     `json:"max_ttl_seconds" doc:"Longest lifetime of credentials; 0 sets no bound."`
-	Keys          []Key     `json:"keys,omitempty" doc:"The scoped signing keys that carry it."`
-	CreatedAt     time.Time `json:"created_at"`
-	UpdatedAt     time.Time `json:"updated_at"`
-	Sync          *Sync     `json:"sync,omitempty"`
-	Plan          *Plan     `json:"plan,omitempty"`
+	MaxTTLSeconds int64          `json:"max_ttl_seconds" doc:"Longest lifetime of credentials; 0 sets no bound."`
+	Tests         []TemplateTest `json:"tests" doc:"What is expected of it; run on every save."`
+	TestSummary   *TestSummary   `json:"test_summary,omitempty" doc:"What the tests come to; absent in lists."`
+	Keys          []Key          `json:"keys,omitempty" doc:"The scoped signing keys of the account that carry it."`
+	Use           *TemplateUse   `json:"used_by,omitempty" doc:"Who uses it: in the account, or of a shared template seen at its operator, in all accounts. Absent in lists."`
+	CreatedAt     time.Time      `json:"created_at"`
+	UpdatedAt     time.Time      `json:"updated_at"`
+	Sync          *Sync          `json:"sync,omitempty"`
+	Plan          *Plan          `json:"plan,omitempty"`
+}
+
+// TemplateUse counts who uses a template.
+type TemplateUse struct {
+	Accounts       int64 `json:"accounts" doc:"Accounts with a key that carries it."`
+	AccountsToSign int64 `json:"accounts_to_sign" doc:"How many of them are still to be signed with its newest state; servers have the state before until then."`
+	Users          int64 `json:"users"`
+	Credentials    int64 `json:"credentials" doc:"Issued with it, not expired and not revoked."`
+}
+
+// TestSummary counts results of tests.
+type TestSummary struct {
+	Passed int `json:"passed"`
+	Failed int `json:"failed"`
+}
+
+func summarize(results []claims.TestResult) *TestSummary {
+	failed := len(claims.Failures(results))
+	return &TestSummary{Passed: len(results) - failed, Failed: failed}
+}
+
+// TemplateTest is what is expected of a template for one imagined user.
+type TemplateTest struct {
+	As              TestUser `json:"as"`
+	CanPublish      []string `json:"can_publish,omitempty" maxItems:"100" example:"[\"devices.eu.d1.temp\"]"`
+	CannotPublish   []string `json:"cannot_publish,omitempty" maxItems:"100" example:"[\"devices.us.d1.temp\"]"`
+	CanSubscribe    []string `json:"can_subscribe,omitempty" maxItems:"100" doc:"A subject may be followed by a space and a queue group. A subscription from which a deny rule withholds messages counts as one that can be made." example:"[\"cmd.d1\"]"`
+	CannotSubscribe []string `json:"cannot_subscribe,omitempty" maxItems:"100"`
+}
+
+// TestUser is an imagined user of a template.
+type TestUser struct {
+	Name        string   `json:"name" maxLength:"64" example:"d1"`
+	Tags        []string `json:"tags,omitempty" maxItems:"64" example:"[\"region:eu\"]"`
+	Key         string   `json:"key,omitempty" maxLength:"64" doc:"Public key U… that subject() stands for; a stand-in without it."`
+	Account     string   `json:"account,omitempty" maxLength:"64" doc:"Of a shared template: the name that account-name() stands for."`
+	AccountTags []string `json:"account_tags,omitempty" maxItems:"64" doc:"Of a shared template: the tags of that account."`
 }
 
 func viewTemplate(x issuer.Template) Template {
-	return Template{
-		ID: x.ID, Name: x.Body.Name, Description: x.Body.Description, PermissionView: viewPermissions(x.Body.Permissions),
+	v := Template{
+		ID: x.ID, Name: x.Body.Name, Operator: x.OperatorID, Account: x.AccountID, Shared: x.Shared(), Description: x.Body.Description,
+		PermissionView: viewPermissions(x.Body.Permissions), Tests: []TemplateTest{},
 		MaxTTLSeconds: int64(x.MaxTTL / time.Second), CreatedAt: x.Created, UpdatedAt: x.Updated,
 	}
+	for _, t := range x.Tests {
+		v.Tests = append(v.Tests, TemplateTest{TestUser(t.As), t.CanPublish, t.CannotPublish, t.CanSubscribe, t.CannotSubscribe})
+	}
+	return v
 }
 
-// TemplatePatch changes a template; lists and response rules replace what was.
-type TemplatePatch struct {
+func viewTemplateWithKeys(x issuer.TemplateWithKeys) Template {
+	v := viewTemplate(x.Template)
+	v.Keys, v.TestSummary = viewKeys(x.Keys), summarize(x.Results)
+	v.Use = &TemplateUse{Accounts: x.Use.Accounts, AccountsToSign: x.Use.Owing, Users: x.Use.Users, Credentials: x.Use.Credentials}
+	return v
+}
+
+// TemplateSettings is everything of a template but its name; lists, tests and response
+// rules replace what was.
+type TemplateSettings struct {
 	Description Omit[string] `json:"description,omitempty" maxLength:"8192"`
 	PermissionSet
-	MaxTTLSeconds Omit[int64] `json:"max_ttl_seconds,omitempty" minimum:"0" maximum:"3153600000"`
+	MaxTTLSeconds Omit[int64]          `json:"max_ttl_seconds,omitempty" minimum:"0" maximum:"3153600000"`
+	Tests         Omit[[]TemplateTest] `json:"tests,omitempty" maxItems:"50" doc:"Run before the template is saved; one that fails keeps it from being saved."`
 }
 
-func (p *TemplatePatch) onto(in *issuer.TemplateInput) {
+func (p *TemplateSettings) onto(in *issuer.TemplateInput) {
 	p.Description.onto(&in.Body.Description, "")
 	p.PermissionSet.onto(&in.Body.Permissions)
 	seconds := int64(in.MaxTTL / time.Second)
 	p.MaxTTLSeconds.onto(&seconds, 0)
 	in.MaxTTL = time.Duration(seconds) * time.Second
+	if !p.Tests.Set {
+		return
+	}
+	in.Tests = nil
+	for _, t := range p.Tests.Value {
+		in.Tests = append(in.Tests, claims.TemplateTest{
+			As: claims.TestUser(t.As), CanPublish: t.CanPublish, CannotPublish: t.CannotPublish, CanSubscribe: t.CanSubscribe, CannotSubscribe: t.CannotSubscribe,
+		})
+	}
+}
+
+// TemplatePatch changes a template, its name too.
+type TemplatePatch struct {
+	Name Omit[string] `json:"name,omitempty" maxLength:"64" doc:"Also the role in the account's JWT."`
+	TemplateSettings
+}
+
+func (p *TemplatePatch) onto(in *issuer.TemplateInput) {
+	p.Name.onto(&in.Body.Name, "")
+	p.TemplateSettings.onto(in)
 }
 
 // TemplateInput asks for a new template.
 type TemplateInput struct {
 	Name string `json:"name" maxLength:"64" example:"device"`
-	TemplatePatch
+	TemplateSettings
+}
+
+func (in *TemplateInput) template() issuer.TemplateInput {
+	t := issuer.TemplateInput{Body: claims.Template{Name: in.Name, Permissions: claims.NewPermissionLimits()}}
+	in.onto(&t)
+	return t
 }
 
 type listTemplatesInput struct {
@@ -194,24 +165,31 @@ func (a *API) createTemplate(ctx context.Context, by call, in *createTemplateInp
 	if err != nil {
 		return nil, err
 	}
-	t := issuer.TemplateInput{Body: claims.Template{Name: in.Body.Name, Permissions: claims.NewPermissionLimits()}}
-	in.Body.onto(&t)
-	out, err := a.issuer.CreateTemplate(ctx, op, in.Account, t)
+	out, err := a.issuer.CreateTemplate(ctx, op, in.Account, in.Body.template())
 	if err != nil {
 		return nil, err
 	}
-	body := a.templateAfter(ctx, by, in.Change, out)
-	return &created[Template]{
-		Status: in.status(), ETag: etag(out.Value.Version), Body: body,
-		Location: Base + "/accounts/" + out.Value.AccountID + "/templates/" + out.Value.ID,
-	}, nil
+	return a.newTemplate(ctx, by, in.Change, out), nil
 }
 
-func (a *API) templateAfter(ctx context.Context, by call, c Change, out issuer.Outcome[issuer.TemplateWithKeys]) Template {
-	body := viewTemplate(out.Value.Template)
-	body.Keys = viewKeys(out.Value.Keys)
+// newTemplate is the answer of what made a template.
+func (a *API) newTemplate(ctx context.Context, by call, c Change, out issuer.Outcome[issuer.TemplateWithKeys]) *created[Template] {
+	x := out.Value
+	home := "/accounts/" + x.AccountID
+	if x.Shared() {
+		home = "/operators/" + x.OperatorID
+	}
+	return &created[Template]{Status: c.status(), ETag: etag(x.Version), Location: Base + home + "/templates/" + x.ID, Body: a.templateAfter(ctx, by, c, x.AccountID, out)}
+}
+
+// templateAfter views a template after a change; account is the one that was signed.
+func (a *API) templateAfter(ctx context.Context, by call, c Change, account string, out issuer.Outcome[issuer.TemplateWithKeys]) Template {
+	body := viewTemplateWithKeys(out.Value)
 	body.Plan = c.plan(out.Plan)
-	if acct, err := a.issuer.GetAccount(ctx, by.caller, out.Value.AccountID); err == nil {
+	if account == "" {
+		return body
+	}
+	if acct, err := a.issuer.GetAccount(ctx, by.caller, account); err == nil {
 		body.Sync = a.syncAfter(ctx, c, acct.ID, acct.JWTVersion)
 	}
 	return body
@@ -223,14 +201,16 @@ type TemplatePath struct {
 	Template string `path:"template" maxLength:"64" doc:"Name or id." example:"device"`
 }
 
+func (in TemplatePath) ref() issuer.TemplateRef {
+	return issuer.TemplateRef{TemplateHome: issuer.TemplateHome{Account: in.Account}, Template: in.Template}
+}
+
 func (a *API) getTemplate(ctx context.Context, by call, in *TemplatePath) (*saved[Template], error) {
 	x, err := a.issuer.GetTemplate(ctx, by.caller, in.Account, in.Template)
 	if err != nil {
 		return nil, err
 	}
-	body := viewTemplate(x.Template)
-	body.Keys = viewKeys(x.Keys)
-	return &saved[Template]{ETag: etag(x.Version), Body: body}, nil
+	return &saved[Template]{ETag: etag(x.Version), Body: viewTemplateWithKeys(x)}, nil
 }
 
 type updateTemplateInput struct {
@@ -248,5 +228,85 @@ func (a *API) updateTemplate(ctx context.Context, by call, in *updateTemplateInp
 	if err != nil {
 		return nil, err
 	}
-	return &saved[Template]{ETag: etag(out.Value.Version), Body: a.templateAfter(ctx, by, in.Change, out)}, nil
+	return &saved[Template]{ETag: etag(out.Value.Version), Body: a.templateAfter(ctx, by, in.Change, out.Value.AccountID, out)}, nil
+}
+
+type deleteTemplateInput struct {
+	TemplatePath
+	Change
+	Why
+}
+
+// Why is the reason for a change that has no body.
+type Why struct {
+	Reason string `query:"reason" maxLength:"1024" doc:"Kept in the audit log."`
+}
+
+func (a *API) deleteTemplate(ctx context.Context, by call, in *deleteTemplateInput) (*saved[Template], error) {
+	op, err := in.op(by, in.Reason)
+	if err != nil {
+		return nil, err
+	}
+	out, err := a.issuer.DeleteTemplate(ctx, op, in.Account, in.Template)
+	if err != nil {
+		return nil, err
+	}
+	return deletedTemplate(in.Change, out), nil
+}
+
+func deletedTemplate(c Change, out issuer.Outcome[issuer.Template]) *saved[Template] {
+	body := viewTemplate(out.Value)
+	body.Plan = c.plan(out.Plan)
+	return &saved[Template]{ETag: etag(out.Value.Version), Body: body}
+}
+
+type useTemplateInput struct {
+	TemplatePath
+	Change
+}
+
+func (a *API) useTemplate(ctx context.Context, by call, in *useTemplateInput) (*saved[Template], error) {
+	op, err := in.op(by, "")
+	if err != nil {
+		return nil, err
+	}
+	out, err := a.issuer.UseTemplate(ctx, op, in.Account, in.Template)
+	if err != nil {
+		return nil, err
+	}
+	return &saved[Template]{ETag: etag(out.Value.Version), Body: a.templateAfter(ctx, by, in.Change, in.Account, out)}, nil
+}
+
+// CloneInput says where a copy of a template goes: to an account or, without one, to
+// an operator. Without either it stays at home, under another name.
+type CloneInput struct {
+	Account  string `json:"account,omitempty" maxLength:"64" doc:"Name or public key."`
+	Operator string `json:"operator,omitempty" maxLength:"64" doc:"Name or public key; the copy is shared by its accounts."`
+	Name     string `json:"name,omitempty" maxLength:"64" doc:"Of the copy; without it the name is kept." example:"device-2"`
+}
+
+func (a *API) clone(ctx context.Context, by call, c Change, from issuer.TemplateRef, in CloneInput) (*created[Template], error) {
+	op, err := c.op(by, "")
+	if err != nil {
+		return nil, err
+	}
+	to := issuer.TemplateHome{Account: in.Account, Operator: in.Operator}
+	if to == (issuer.TemplateHome{}) {
+		to = from.TemplateHome
+	}
+	out, err := a.issuer.CloneTemplate(ctx, op, issuer.CloneInput{From: from, To: to, Name: in.Name})
+	if err != nil {
+		return nil, err
+	}
+	return a.newTemplate(ctx, by, c, out), nil
+}
+
+type cloneTemplateInput struct {
+	TemplatePath
+	Change
+	Body CloneInput
+}
+
+func (a *API) cloneTemplate(ctx context.Context, by call, in *cloneTemplateInput) (*created[Template], error) {
+	return a.clone(ctx, by, in.Change, in.ref(), in.Body)
 }

@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -122,7 +123,7 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"CompromiseKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.CompromiseKey(t.Context(), op, issuer.KeyOwner{Account: "ORDERS"}, h.plainKey(t, "ORDERS"))
+			_, err := h.CompromiseKey(t.Context(), op, issuer.KeyOwner{Account: "IDLE"}, h.plainKey(t, "IDLE"))
 			return err
 		}),
 		"KeysetStatus": read(func(t *testing.T, h *house, c issuer.Caller) error {
@@ -135,6 +136,49 @@ func useCases() map[string]useCase {
 		}),
 		"RotateDataKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.RotateDataKey(t.Context(), op, nil)
+			return err
+		}),
+		"FindUsers": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.FindUsers(t.Context(), c, issuer.UserFilter{Account: "ORDERS"}, page)
+			return err
+		}),
+		"FindCredentials": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.FindCredentials(t.Context(), c, "ORDERS", issuer.LedgerFilter{}, ledger)
+			return err
+		}),
+		"CreateUsers": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			list, err := h.CreateUsers(t.Context(), op, "ORDERS", []issuer.UserInput{{Name: "one of many", Permissions: ownPermissions(), Issue: &issuer.IssueInput{}}})
+			for _, r := range list {
+				err = errors.Join(err, r.Err)
+			}
+			return err
+		}),
+		"UpdateUser": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UpdateUser(t.Context(), op, "ORDERS", "to update", func(e *issuer.UserEdit) { e.Tags = []string{"region:us"} })
+			return err
+		}),
+		"DisableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DisableUser(t.Context(), op, "ORDERS", "to disable")
+			return err
+		}),
+		"EnableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.EnableUser(t.Context(), op, "ORDERS", "to enable")
+			return err
+		}),
+		"DeleteUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DeleteUser(t.Context(), op, "ORDERS", "to delete")
+			return err
+		}),
+		"Renew": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Renew(t.Context(), op, "ORDERS", "to renew", issuer.RenewInput{})
+			return err
+		}),
+		"Roll": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Roll(t.Context(), op, "ORDERS", "to roll", issuer.RollInput{Grace: time.Hour})
+			return err
+		}),
+		"Reissue": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Reissue(t.Context(), op, "ORDERS", "to reissue", issuer.IssueInput{})
 			return err
 		}),
 		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -296,7 +340,7 @@ func useCases() map[string]useCase {
 }
 
 // notUseCases say who somebody is, or tell of the process: they need no permission.
-var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Sealed", "Keep", "Upkeep"}
+var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink"}
 
 // prepared is a furnished house in which every use case would do something.
 func prepared(t *testing.T, h *house) world {
@@ -323,6 +367,10 @@ func prepared(t *testing.T, h *house) world {
 	did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Name: "spare"})).well(t)
 	did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Custody: issuer.CustodyObserved, JWT: away(t, h.unix()-60)})).well(t)
 	h.advance(time.Minute)
+	for _, name := range []string{"to update", "to disable", "to enable", "to delete", "to renew", "to roll", "to reissue"} {
+		did(h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: name, Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
+	}
+	did(h.DisableUser(t.Context(), op(), "ORDERS", "to enable")).well(t)
 	return w
 }
 

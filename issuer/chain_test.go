@@ -199,8 +199,9 @@ func TestFirstDays(t *testing.T) {
 
 		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: "d1"})).well(t)
 		again := did(h.Issue(t.Context(), op(), "ORDERS", "d1", issuer.IssueInput{TTL: time.Hour})).well(t)
-		key := newUserKey(t)
-		own := did(h.Issue(t.Context(), op(), "ORDERS", "ada@example.com", issuer.IssueInput{PublicKey: key, DeliveredTo: "her laptop"})).well(t)
+		laptop := newHolder(t)
+		key := laptop.key
+		own := did(h.Issue(t.Context(), op(), "ORDERS", "ada@example.com", issuer.IssueInput{PublicKey: key, Proof: h.proof(t, laptop), DeliveredTo: "her laptop"})).well(t)
 		if own.PublicKey != key || !own.Creds.Empty() || own.KeyOrigin != "client" || own.DeliveredTo != "her laptop" || again.KeyOrigin != "generated" || again.Creds.Empty() {
 			t.Errorf("issued %+v and %+v", own.Credential, again.Credential)
 		}

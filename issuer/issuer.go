@@ -83,7 +83,9 @@ type Issuer struct {
 	// changed tells Keep that something was committed.
 	changed chan struct{}
 	// compacted is when the upkeep last looked for moot revocations, in microseconds.
-	compacted atomic.Int64
+	compacted  atomic.Int64
+	challenges challengeKey
+	renewals   pace
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:

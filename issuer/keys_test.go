@@ -184,13 +184,13 @@ func TestKeyStates(t *testing.T) {
 			}
 		}
 		t.Logf("%d of 25 moves as the table says", n)
-		_, err := h.SetKeyState(t.Context(), op(), ofAccount, h.plainKey(t, "ORDERS"), issuer.KeyStateInput{State: "gone"})
+		_, err := h.SetKeyState(t.Context(), op(), ofAccount, h.keys(t, ofAccount)[0].ID, issuer.KeyStateInput{State: "gone"})
 		wants(t, err, issuer.KindInvalid)
 		_, err = h.SetKeyState(t.Context(), op(), ofAccount, h.keyOf(t, "current"), issuer.KeyStateInput{State: "retiring"})
 		wants(t, err, issuer.KindNotFound) // it belongs to the template
 		stale := op()
 		stale.ExpectedVersion = 99
-		_, err = h.SetKeyState(t.Context(), stale, ofAccount, h.plainKey(t, "ORDERS"), issuer.KeyStateInput{State: "retiring"})
+		_, err = h.SetKeyState(t.Context(), stale, ofAccount, h.keys(t, ofAccount)[0].ID, issuer.KeyStateInput{State: "retiring"})
 		wants(t, err, issuer.KindStale)
 	})
 }

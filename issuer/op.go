@@ -19,6 +19,9 @@ const (
 	CallerPerson CallerKind = "person"
 	CallerToken  CallerKind = "token"
 	CallerSystem CallerKind = "system"
+	// CallerUser is the holder of a user key who renews, CallerLink whoever used a link.
+	CallerUser CallerKind = "user"
+	CallerLink CallerKind = "link"
 )
 
 // Caller is who asks. The zero value may do nothing.

@@ -53,7 +53,7 @@ func TestDryRunPreviews(t *testing.T) {
 			t.Errorf("%+v, %v", revocation, err)
 		}
 		user, err := h.CreateUser(t.Context(), dryRun(), "ORDERS", issuer.UserInput{Name: "x", Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})
-		if err != nil || user.Value.Name != "x" || user.Value.Issued != nil {
+		if err != nil || user.Value.Name != "x" || user.Value.Issued == nil || !user.Value.Issued.Creds.Empty() || !user.Value.Issued.JWT.Empty() {
 			t.Errorf("%+v, %v", user, err)
 		}
 		issued, err := h.Issue(t.Context(), dryRun(), "ORDERS", "d1", issuer.IssueInput{})

@@ -351,7 +351,7 @@ func TestSwappedSeeds(t *testing.T) {
 			}
 		}
 		h.raw.Run(t, `CREATE TABLE kept AS SELECT id, sealed FROM keys`)
-		tried := 0
+		tried, refused := 0, 0
 		h.unchanged(t, func() {
 			for a := range uses {
 				for b := range uses {
@@ -363,6 +363,8 @@ func TestSwappedSeeds(t *testing.T) {
 					tried++
 					if e := issuer.AsError(uses[a]()); e.Kind != issuer.KindInternal || !strings.Contains(e.Error(), "opening the seed of "+a) {
 						t.Errorf("%s signs with the seed of %s: %v", a, b, e)
+					} else {
+						refused++
 					}
 					h.raw.Run(t, `UPDATE keys SET sealed = (SELECT sealed FROM kept WHERE id = $1) WHERE id = $1`, a)
 				}
@@ -371,6 +373,7 @@ func TestSwappedSeeds(t *testing.T) {
 		if tried != 90 {
 			t.Errorf("%d swaps", tried)
 		}
+		t.Logf("%d of %d swaps refused", refused, tried)
 		// Nor with a seed that was cut, bent or moved to another account's name.
 		key := w.template.Keys[0].ID
 		for _, statement := range []string{
@@ -378,6 +381,10 @@ func TestSwappedSeeds(t *testing.T) {
 			`UPDATE keys SET sealed = NULL WHERE id = $1`,
 			`UPDATE keys SET custody = 'public_only' WHERE id = $1`,
 			`UPDATE keys SET role = 'identity' WHERE id = $1`,
+			`UPDATE keys SET kind = 'operator' WHERE id = $1`,
+			`UPDATE keys SET operator_id = (SELECT max(id) FROM operators WHERE id <> keys.operator_id) WHERE id = $1`,
+			`UPDATE keys SET account_id = (SELECT max(id) FROM accounts WHERE id <> keys.account_id) WHERE id = $1`,
+			`UPDATE keys SET id = 'A' || substr(id, 2, 54) || 'X' WHERE id = $1`,
 			`UPDATE keys SET state = 'disabled' WHERE id = $1`,
 		} {
 			h.raw.Run(t, `CREATE TABLE saved AS SELECT * FROM keys`)

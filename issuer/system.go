@@ -43,7 +43,7 @@ func (i *Issuer) SystemCredential(ctx context.Context, op Op, operator, delivere
 			if err != nil {
 				return Issued{}, err
 			}
-			return i.issue(ctx, w, a, user, IssueInput{TTL: SystemCredentialTTL, DeliveredTo: deliveredTo})
+			return i.issue(ctx, w, a, user, IssueInput{TTL: within(SystemCredentialTTL, bound(o.Policy, nil)), DeliveredTo: deliveredTo})
 		}}, nil
 	})
 	return out.Value, err

@@ -85,7 +85,7 @@ func TestSharedTemplateReachesAllAccounts(t *testing.T) {
 		if shared.AccountID != "" || len(shared.Keys) != 0 {
 			t.Errorf("%+v", shared)
 		}
-		const accounts = 203
+		const accounts = 103
 		var ids []string
 		creds := map[string]claims.Secret{}
 		for n := range accounts {
@@ -129,7 +129,7 @@ func TestSharedTemplateReachesAllAccounts(t *testing.T) {
 		if err := h.Upkeep(ctx); err == nil {
 			t.Error("the upkeep came to its end")
 		}
-		if n := owing(); n != accounts-200 {
+		if n := owing(); n != accounts-100 {
 			t.Errorf("after the first batch %d accounts owe a signature", n)
 		}
 		next := h.open(t, h.store, h.kek)

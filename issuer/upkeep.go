@@ -47,7 +47,7 @@ func (i *Issuer) Upkeep(ctx context.Context) error {
 		return nil
 	}
 	var errs []error
-	for _, task := range []func(context.Context) error{i.resignOwed, i.dropReplays, i.retireKeys, i.rotateKeys, i.compactMoot} {
+	for _, task := range []func(context.Context) error{i.resignOwed, i.dropReplays, i.retireKeys, i.rotateKeys, i.compactMoot, i.revokeDue} {
 		errs = append(errs, task(ctx))
 	}
 	return errors.Join(errs...)

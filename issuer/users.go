@@ -28,11 +28,16 @@ type UserWithCredential struct {
 
 // CreateUser makes a user of an account.
 func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserInput) (Outcome[UserWithCredential], error) {
+	if err := i.withProof(ctx, op.Caller, in.Issue); err != nil {
+		return Outcome[UserWithCredential]{}, err
+	}
 	u := use{permission: WriteUsers, action: "create", kind: "user", target: account + "/" + in.Name}
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[UserWithCredential], error) {
 		var none planned[UserWithCredential]
-		if in.Issue != nil && !op.Caller.Role.Allows(IssueCredentials) {
-			return none, &Error{Kind: KindForbidden, Code: "forbidden", Message: "Your role does not allow to issue credentials."}
+		if in.Issue != nil {
+			if err := w.alsoNeeds(IssueCredentials); err != nil {
+				return none, err
+			}
 		}
 		a, err := lockAccount(ctx, w, account)
 		if err != nil {
@@ -58,19 +63,16 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 				return none, err
 			}
 		}
+		preview := UserWithCredential{User: user}
 		if in.Issue != nil {
-			if problems := in.Issue.check(template); problems.Blocking() {
-				return none, invalid(problems)
-			}
-			if _, err := i.sealer(); err != nil {
+			issued, err := i.planIssue(ctx, w, a, user, *in.Issue)
+			if err != nil {
 				return none, err
 			}
-			if err := i.rehearseIssue(ctx, w, a, user, *in.Issue); err != nil {
-				return none, err
-			}
+			preview.Issued = &issued
 		}
 		plan := Plan{Warnings: warnings}
-		return planned[UserWithCredential]{preview: UserWithCredential{User: user}, target: user.ID, plan: plan, apply: func(ctx context.Context) (UserWithCredential, error) {
+		return planned[UserWithCredential]{preview: preview, target: user.ID, plan: plan, apply: func(ctx context.Context) (UserWithCredential, error) {
 			out := UserWithCredential{User: user}
 			if err := w.CreateUser(ctx, user); err != nil {
 				return out, orTaken(err, "user")
@@ -95,6 +97,30 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 
 // checkUser returns the problems of a user that do not block, and its template.
 func checkUser(ctx context.Context, t *store.Tx, a Account, u User, templateRef string) (claims.Problems, *Template, error) {
+	if err := checkOwn(u, templateRef); err != nil {
+		return nil, nil, err
+	}
+	var template *Template
+	if templateRef != "" {
+		x, err := usableTemplate(ctx, t, a, templateRef)
+		if err != nil {
+			return nil, nil, orNoTemplate(err)
+		}
+		template = &x
+	}
+	warnings, err := checkUse(a, u, template)
+	if err != nil || !bearer(u, template) {
+		return warnings, template, err
+	}
+	o, err := t.GetOperator(ctx, a.OperatorID)
+	if err == nil && o.Policy.NoBearer {
+		err = errNoBearer
+	}
+	return warnings, template, err
+}
+
+// checkOwn refuses what is wrong with a user whatever its template is.
+func checkOwn(u User, templateRef string) error {
 	problems := append(claims.CheckName("/name", u.Name), claims.CheckTags("/tags", u.Tags)...)
 	if (templateRef == "") == (u.Permissions == nil) {
 		problems = append(problems, claims.Problem{
@@ -106,23 +132,33 @@ func checkUser(ctx context.Context, t *store.Tx, a Account, u User, templateRef 
 		problems = append(problems, claims.CheckPermissionLimits(*u.Permissions, false)...)
 	}
 	if problems.Blocking() {
-		return nil, nil, invalid(problems)
+		return invalid(problems)
 	}
-	if templateRef == "" {
-		return problems, nil, nil
+	return nil
+}
+
+// orNoTemplate says of a template that was not found that it is a field of the user.
+func orNoTemplate(err error) error {
+	if err := orMissing(err, "template"); AsError(err).Kind != KindNotFound {
+		return err
 	}
-	x, err := usableTemplate(ctx, t, a, templateRef)
-	if err != nil {
-		if err := orMissing(err, "template"); AsError(err).Kind != KindNotFound {
-			return nil, nil, err
-		}
-		return nil, nil, invalidField("/template", "not_found", "The account has no template of this name or id.")
+	return invalidField("/template", "not_found", "The account has no template of this name or id.")
+}
+
+// checkUse returns the problems of a user that do not block: of its own permissions,
+// or with its template.
+func checkUse(a Account, u User, template *Template) (claims.Problems, error) {
+	problems := claims.CheckTags("/tags", u.Tags)
+	if u.Permissions != nil {
+		problems = append(problems, claims.CheckPermissionLimits(*u.Permissions, false)...)
 	}
-	use := claims.CheckTemplateUse(x.Body, claims.Account{Name: a.Name, Settings: a.Settings}, u.Name, u.Tags)
-	if use.Blocking() {
-		return nil, nil, invalid(use)
+	if template != nil {
+		problems = append(problems, claims.CheckTemplateUse(template.Body, claims.Account{Name: a.Name, Settings: a.Settings}, u.Name, u.Tags)...)
 	}
-	return append(problems, use...), &x, nil
+	if problems.Blocking() {
+		return nil, invalid(problems)
+	}
+	return problems, nil
 }
 
 // GetUser returns a user by name or identity.

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -42,11 +44,154 @@ func scanCredential(r row) (Credential, error) {
 
 // CreateCredential adds c to the ledger.
 func (t *Tx) CreateCredential(ctx context.Context, c Credential) error {
-	_, err := t.exec(ctx, `INSERT INTO credentials (`+credentialColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
-		c.ID, c.UserID, c.AccountID, c.PublicKey, c.JTI, c.IssuedAt, c.Expires, c.Signer, c.SHA256, c.Bearer,
-		c.KeyOrigin, c.Occasion, c.TemplateID, c.Delivery, c.DeliveredTo, c.Actor, c.RequestID, c.Reason, micros(t.now))
-	return err
+	return t.CreateCredentials(ctx, []Credential{c})
+}
+
+// CreateCredentials adds credentials to the ledger, many in one statement.
+func (t *Tx) CreateCredentials(ctx context.Context, list []Credential) error {
+	rows := make([][]any, len(list))
+	for n, c := range list {
+		rows[n] = []any{
+			c.ID, c.UserID, c.AccountID, c.PublicKey, c.JTI, c.IssuedAt, c.Expires, c.Signer, c.SHA256, c.Bearer,
+			c.KeyOrigin, c.Occasion, c.TemplateID, c.Delivery, c.DeliveredTo, c.Actor, c.RequestID, c.Reason, micros(t.now),
+		}
+	}
+	return t.insertAll(ctx, `INSERT INTO credentials (`+credentialColumns+`)`, rows)
+}
+
+// CredentialFilter keeps some entries of a ledger. The zero value keeps all.
+type CredentialFilter struct {
+	// AccountID and UserID are identities; one of the two should be given.
+	AccountID, UserID string
+	// PublicKey, JTI, Signer and TemplateID are whole values; empty ones keep all.
+	PublicKey, JTI, Signer, TemplateID string
+	// Status is active, expired, revoked, key_disabled or key_retired; empty keeps all.
+	Status string
+	// ExpiringBy keeps what expires at or before that Unix second; 0 keeps all.
+	ExpiringBy int64
+}
+
+// LedgerEntry is a credential with what its status follows from.
+type LedgerEntry struct {
+	Credential
+	UserName string
+	Revoked  bool
+	// SignerState is the state of the key that signed it.
+	SignerState string
+	// RevokedAt is when a revocation of its key is due; zero for none.
+	RevokedAt time.Time
+}
+
+const (
+	isRevoked = `EXISTS (SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.removed_us = 0
+		AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat)`
+	isExpired   = `(c.expires_s <> 0 AND c.expires_s < $2)`
+	isDisabled  = `EXISTS (SELECT 1 FROM keys k WHERE k.id = c.signer AND k.state = 'disabled')`
+	isTrusted   = `EXISTS (SELECT 1 FROM keys k WHERE k.id = c.signer AND k.state IN ('prepared', 'current', 'retiring'))`
+	ledgerOrder = ` ORDER BY c.id DESC LIMIT $3`
+)
+
+// FindCredentials returns up to limit entries that f keeps, newest first, before the
+// one with identity beforeID ("" for the newest).
+func (t *Tx) FindCredentials(ctx context.Context, f CredentialFilter, beforeID string, limit int) ([]LedgerEntry, error) {
+	where, args := "", []any{beforeID, t.now.Unix(), limit}
+	for _, x := range []struct{ column, value string }{
+		{"c.account_id", f.AccountID},
+		{"c.user_id", f.UserID},
+		{"c.public_key", f.PublicKey},
+		{"c.jti", f.JTI},
+		{"c.signer", f.Signer},
+		{"c.template_id", f.TemplateID},
+	} {
+		if x.value != "" {
+			args = append(args, x.value)
+			where += " AND " + x.column + " = $" + strconv.Itoa(len(args))
+		}
+	}
+	if f.ExpiringBy > 0 {
+		args = append(args, f.ExpiringBy)
+		where += " AND c.expires_s <> 0 AND c.expires_s <= $" + strconv.Itoa(len(args))
+	}
+	status, ok := map[string]string{
+		"":             ``,
+		"revoked":      ` AND ` + isRevoked,
+		"expired":      ` AND NOT ` + isRevoked + ` AND ` + isExpired,
+		"key_disabled": ` AND NOT ` + isRevoked + ` AND NOT ` + isExpired + ` AND ` + isDisabled,
+		"key_retired":  ` AND NOT ` + isRevoked + ` AND NOT ` + isExpired + ` AND NOT ` + isDisabled + ` AND NOT ` + isTrusted,
+		"active":       ` AND NOT ` + isRevoked + ` AND NOT ` + isExpired + ` AND ` + isTrusted,
+	}[f.Status]
+	if !ok {
+		return nil, nil
+	}
+	return many(ctx, t, scanLedgerEntry, `SELECT `+ledgerColumns+`, u.name, `+isRevoked+`,
+			coalesce((SELECT k.state FROM keys k WHERE k.id = c.signer), ''),
+			coalesce((SELECT min(s.due_us) FROM scheduled_revocations s WHERE s.account_id = c.account_id AND s.subject = c.public_key AND s.before_s >= c.iat), 0)
+		FROM credentials c JOIN users u ON u.id = c.user_id
+		WHERE ($1 = '' OR c.id < $1) AND $2 > 0`+where+status+ledgerOrder, args...)
+}
+
+// ledgerColumns is credentialColumns of c.
+var ledgerColumns = "c." + strings.ReplaceAll(credentialColumns, ", ", ", c.")
+
+func scanLedgerEntry(r row) (LedgerEntry, error) {
+	var e LedgerEntry
+	var due int64
+	var err error
+	e.Credential, err = scanCredential(rowWith{r, []any{&e.UserName, &e.Revoked, &e.SignerState, &due}})
+	e.RevokedAt = fromMicros(due)
+	return e, err
+}
+
+// NewestCredential returns the newest entry of a user, of one key if publicKey is not
+// empty.
+func (t *Tx) NewestCredential(ctx context.Context, userID, publicKey string) (Credential, error) {
+	return one(ctx, t, scanCredential, `SELECT `+credentialColumns+` FROM credentials
+		WHERE user_id = $1 AND ($2 = '' OR public_key = $2) ORDER BY iat DESC, id DESC LIMIT 1`, userID, publicKey)
+}
+
+// CountUnexpired returns how many credentials of the user are neither expired nor
+// revoked.
+func (t *Tx) CountUnexpired(ctx context.Context, userID string) (int64, error) {
+	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM credentials c
+		WHERE c.user_id = $1 AND (c.expires_s = 0 OR c.expires_s >= $2) AND NOT `+isRevoked, userID, t.now.Unix())
+}
+
+// CountHeldBack returns how many unexpired credentials of the user are refused by
+// nothing but revocations of the cause.
+func (t *Tx) CountHeldBack(ctx context.Context, userID, cause string) (int64, error) {
+	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM credentials c
+		WHERE c.user_id = $1 AND (c.expires_s = 0 OR c.expires_s >= $2) AND `+isRevoked+`
+		AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.removed_us = 0 AND r.cause <> $3
+			AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat)`, userID, t.now.Unix(), cause)
+}
+
+// KeyHistory is what is on record of one public key in an account.
+type KeyHistory struct {
+	// PublicKey is U…, UserID to whom it was issued, Origin where the key was made.
+	PublicKey, UserID, Origin string
+	// IssuedAt is the highest iat.
+	IssuedAt int64
+}
+
+// KeyHistories returns what is on record of the public keys; a key that was never
+// issued to has no entry.
+func (t *Tx) KeyHistories(ctx context.Context, accountID string, keys []string) (map[string]KeyHistory, error) {
+	list, err := among(ctx, t, func(r row) (KeyHistory, error) {
+		var h KeyHistory
+		err := r.Scan(&h.PublicKey, &h.UserID, &h.Origin, &h.IssuedAt)
+		return h, err
+	}, `SELECT public_key, user_id, key_origin, iat FROM credentials WHERE account_id = $1 AND public_key IN (`, keys, accountID)
+	out := make(map[string]KeyHistory, len(list))
+	for _, h := range list {
+		if known, ok := out[h.PublicKey]; ok {
+			h.UserID = min(h.UserID, known.UserID)
+			if known.IssuedAt > h.IssuedAt {
+				h.Origin, h.IssuedAt = known.Origin, known.IssuedAt
+			}
+		}
+		out[h.PublicKey] = h
+	}
+	return out, err
 }
 
 // ListCredentials returns up to limit issuances of a user, newest first, before

@@ -44,24 +44,27 @@ type Link struct {
 	// ID is lnk_….
 	ID   string
 	Hash []byte
-	// Purpose is sign_in or setup.
+	// Purpose is sign_in, setup or credential.
 	Purpose string
-	// PersonID is who signs in; empty for setup.
+	// PersonID is who signs in, or the user a credential is for; empty for setup.
 	PersonID string
-	Expires  time.Time
+	// Body is what a credential is made from once the link is used: JSON without a
+	// secret. CreatedBy is who made the link.
+	Body, CreatedBy string
+	Expires         time.Time
 }
 
 // CreateLink inserts l.
 func (t *Tx) CreateLink(ctx context.Context, l Link) error {
-	_, err := t.exec(ctx, `INSERT INTO links (id, hash, purpose, person_id, expires_us, created_us) VALUES ($1, $2, $3, $4, $5, $6)`,
-		l.ID, l.Hash, l.Purpose, l.PersonID, micros(l.Expires), micros(t.now))
+	_, err := t.exec(ctx, `INSERT INTO links (id, hash, purpose, person_id, body, created_by, expires_us, created_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		l.ID, l.Hash, l.Purpose, l.PersonID, l.Body, l.CreatedBy, micros(l.Expires), micros(t.now))
 	return err
 }
 
 func scanLink(r row) (Link, error) {
 	var l Link
 	var expires int64
-	err := r.Scan(&l.ID, &l.Purpose, &l.PersonID, &expires)
+	err := r.Scan(&l.ID, &l.Purpose, &l.PersonID, &l.Body, &l.CreatedBy, &expires)
 	l.Expires = fromMicros(expires)
 	return l, err
 }
@@ -70,16 +73,22 @@ func scanLink(r row) (Link, error) {
 // time, returns ErrNotFound.
 func (t *Tx) UseLink(ctx context.Context, hash []byte) (Link, error) {
 	return one(ctx, t, scanLink, `UPDATE links SET used_us = $2 WHERE hash = $1 AND used_us = 0 AND expires_us > $2
-		RETURNING id, purpose, person_id, expires_us`, hash, micros(t.now))
+		RETURNING id, purpose, person_id, body, created_by, expires_us`, hash, micros(t.now))
 }
 
 // PeekLink returns the link with the hash if it can still be used.
 func (t *Tx) PeekLink(ctx context.Context, hash []byte) (Link, error) {
-	return one(ctx, t, scanLink, `SELECT id, purpose, person_id, expires_us FROM links WHERE hash = $1 AND used_us = 0 AND expires_us > $2`, hash, micros(t.now))
+	return one(ctx, t, scanLink, `SELECT id, purpose, person_id, body, created_by, expires_us FROM links WHERE hash = $1 AND used_us = 0 AND expires_us > $2`, hash, micros(t.now))
 }
 
 // DropLinks makes every unused link of the purpose unusable.
 func (t *Tx) DropLinks(ctx context.Context, purpose string) error {
 	_, err := t.exec(ctx, `UPDATE links SET used_us = $2 WHERE purpose = $1 AND used_us = 0`, purpose, micros(t.now))
+	return err
+}
+
+// DropLinksOf makes every unused link of the purpose for a person or user unusable.
+func (t *Tx) DropLinksOf(ctx context.Context, purpose, personID string) error {
+	_, err := t.exec(ctx, `UPDATE links SET used_us = $3 WHERE purpose = $1 AND person_id = $2 AND used_us = 0`, purpose, personID, micros(t.now))
 	return err
 }

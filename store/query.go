@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -81,6 +82,61 @@ func scanOne[T any](r row) (T, error) {
 	var v T
 	err := r.Scan(&v)
 	return v, err
+}
+
+// rowWith scans further columns after those its reader asks for.
+type rowWith struct {
+	row
+	more []any
+}
+
+// Scan implements row.
+func (r rowWith) Scan(dest ...any) error { return r.row.Scan(append(dest, r.more...)...) }
+
+// batchRows is how many rows one statement carries: few texts are prepared, and
+// none has more parameters than SQLite takes.
+const batchRows = 100
+
+// insertAll runs the beginning of an INSERT, up to VALUES, for rows of one length.
+func (t *Tx) insertAll(ctx context.Context, insert string, rows [][]any) error {
+	for part := range slices.Chunk(rows, batchRows) {
+		var text strings.Builder
+		text.WriteString(insert + " VALUES ")
+		args := make([]any, 0, len(part)*len(part[0]))
+		for n, values := range part {
+			if n > 0 {
+				text.WriteString(", ")
+			}
+			text.WriteString("(" + placeholders(len(args)+1, len(values)) + ")")
+			args = append(args, values...)
+		}
+		if _, err := t.exec(ctx, text.String(), args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// among runs a query that ends in an open IN list, which it fills with values, a
+// bounded number at a time; args are the parameters before them.
+func among[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, values []string, args ...any) ([]T, error) {
+	var out []T
+	for part := range slices.Chunk(values, batchRows) {
+		all, most := slices.Clone(args), batchRows
+		if len(part) == 1 {
+			most = 1
+		}
+		for n := range most {
+			// The last value fills the list up, so that few statements serve all.
+			all = append(all, part[min(n, len(part)-1)])
+		}
+		rows, err := many(ctx, t, scan, query+placeholders(len(args)+1, most)+")", all...)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rows...)
+	}
+	return out, nil
 }
 
 func toJSON(v any) (string, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
+	"chancery/claims"
 	"chancery/issuer"
 )
 
@@ -32,7 +33,8 @@ type accountView struct {
 	Pager   pager
 	NoUsers *emptyView
 
-	CanLimit, CanIssue bool
+	OperatorURL                            string
+	Suspended, Deleted, CanLimit, CanIssue bool
 }
 
 type limitRow struct{ Name, Value string }
@@ -45,7 +47,7 @@ func (c *Console) account(r *http.Request, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	a := p.account
-	o, err := c.issuer.GetOperator(ctx, v.caller, a.OperatorID)
+	o, err := c.operatorOf(ctx, v, a)
 	if err != nil {
 		return answer{}, err
 	}
@@ -53,8 +55,13 @@ func (c *Console) account(r *http.Request, v *visit) (answer, error) {
 		Name: a.Name, URL: p.accountURL(), Key: a.ID, Operator: o.Name, Description: a.Settings.Description, System: a.System, Tags: a.Settings.Tags,
 		State: stateChip(a.State), Created: a.Created, Changed: a.Updated, JWTVersion: a.JWTVersion, IssuedAt: a.IssuedAt, JTI: a.JTI,
 		Delivery: newDelivery(c.sync(ctx, v, a.ID)), Limits: limitRows(a.Settings.Limits),
-		CanLimit: v.may(issuer.WriteAccounts), CanIssue: v.may(issuer.WriteUsers) && v.may(issuer.IssueCredentials),
+		Suspended: a.State == "suspended", Deleted: a.State == "deleted",
 	}
+	if o.ID != "" {
+		view.OperatorURL = operatorURL(segment(o.Name, o.ID))
+	}
+	view.CanLimit = !view.Deleted && v.may(issuer.WriteAccounts)
+	view.CanIssue = !view.Deleted && v.may(issuer.WriteUsers) && v.may(issuer.IssueCredentials)
 	if err := c.listTemplates(ctx, v, &view, p); err != nil {
 		return answer{}, err
 	}
@@ -66,6 +73,16 @@ func (c *Console) account(r *http.Request, v *visit) (answer, error) {
 		c.call("Its users", http.MethodGet, withQuery(p.accountURL("users"), "q", view.Query), ""),
 		c.call("How far its JWT got", http.MethodGet, p.accountURL("sync"), ""),
 	}}, nil
+}
+
+// operatorOf returns the operator of an account; one that was deleted has no page, only
+// the key by which the account knows it.
+func (c *Console) operatorOf(ctx context.Context, v *visit, a issuer.Account) (issuer.Operator, error) {
+	o, err := c.issuer.GetOperator(ctx, v.caller, a.OperatorID)
+	if err != nil && issuer.AsError(err).Kind == issuer.KindNotFound {
+		return issuer.Operator{Name: claims.ShortKey(a.OperatorID)}, nil
+	}
+	return o, err
 }
 
 func (c *Console) listUsers(r *http.Request, v *visit, view *accountView, p place) error {
@@ -125,6 +142,7 @@ func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView
 				row.Key = k.ID
 			}
 		}
+		row.URL = p.accountURL("templates", segment(t.Body.Name, t.ID))
 		row.IssueURL = withQuery(view.URL+"/users/new", "template", t.Body.Name)
 		view.Templates = append(view.Templates, row)
 	}
@@ -133,6 +151,9 @@ func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView
 			Title: "No templates yet", Text: "A template holds permissions once, for many users. Its scoped signing key makes every server enforce them.",
 			Command: c.call("", http.MethodPost, p.accountURL("templates"),
 				`{"name":"service","permissions":{"publish":{"allow":["orders.>"]},"subscribe":{"allow":["_INBOX.>"]}}}`).Command,
+		}
+		if v.may(issuer.WriteTemplates) {
+			view.NoTemplates.Action = &link{"New template", p.accountURL("templates", "new")}
 		}
 	}
 	return nil

@@ -20,15 +20,18 @@ var templateFiles embed.FS
 
 // pageNames are the templates that answers name. Each lies in a file of its name
 // and defines "content"; everything else under templates is shared by all.
-var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect"}
+var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare"}
 
 // layoutView is what the layout shows around a page.
 type layoutView struct {
 	Title     string
+	Nav       []navItem
 	Crumbs    []link
 	Caller    issuer.Caller
 	Operators []operatorView
-	Dev       bool
+	// SigningOff are the operators whose signing switch is off.
+	SigningOff []signingOff
+	Dev        bool
 	// Notice is a sentence about what just happened.
 	Notice    string
 	Calls     []apiCall
@@ -40,8 +43,8 @@ type layoutView struct {
 
 // operatorView is an operator in the header, with how many servers are seen.
 type operatorView struct {
-	Name    string
-	Servers int
+	Name, URL string
+	Servers   int
 }
 
 // parsePages parses every page with the shared templates, so that a page which is
@@ -49,7 +52,7 @@ type operatorView struct {
 func (c *Console) parsePages() (map[string]*template.Template, error) {
 	shared := template.New("").Funcs(template.FuncMap{
 		"asset": c.assets.path, "short": claims.ShortKey, "count": formatCount, "size": formatSize, "plural": plural, "lower": strings.ToLower,
-		"stamp": stamp, "unix": unixStamp, "exact": exact, "clip": newClip, "subject": breakable, "search": newSearch, "initial": initial, "ruleset": newRuleset,
+		"stamp": stamp, "unix": unixStamp, "exact": exact, "clip": newClip, "subject": breakable, "search": newSearch, "initial": initial, "ruleset": newRuleset, "subjects": allRules, "many": many,
 	}).Option("missingkey=error")
 	files, err := fs.Glob(templateFiles, "templates/shared/*.html")
 	if err != nil || len(files) == 0 {
@@ -80,10 +83,10 @@ func (c *Console) render(out *bytes.Buffer, r *http.Request, v *visit, requestID
 	if !ok {
 		return fmt.Errorf("no page %q", a.page)
 	}
-	l := layoutView{Title: a.title, Crumbs: a.crumbs, Dev: c.dev, Calls: a.calls, RequestID: requestID, Body: a.body}
+	l := layoutView{Title: a.title, Nav: nav(a), Crumbs: a.crumbs, Dev: c.dev, Calls: a.calls, RequestID: requestID, Body: a.body}
 	if v.signedIn() {
 		l.Wide, l.Caller = true, v.caller
-		l.Operators = c.roster(r.Context(), v)
+		l.Operators, l.SigningOff = c.roster(r.Context(), v)
 		if notice := c.sessions.PopString(r.Context(), keyNotice); notice != "" {
 			l.Notice, v.changed = notice, true
 		}
@@ -91,20 +94,22 @@ func (c *Console) render(out *bytes.Buffer, r *http.Request, v *visit, requestID
 	return page.ExecuteTemplate(out, "layout", l)
 }
 
-// roster returns the operators for the header; a header must not take a page down.
-func (c *Console) roster(ctx context.Context, v *visit) []operatorView {
+// roster returns the operators for the header, and those whose signing switch is off;
+// a header must not take a page down.
+func (c *Console) roster(ctx context.Context, v *visit) ([]operatorView, []signingOff) {
 	const most = 3
 	if !v.may(issuer.ReadOperators) {
-		return nil
+		return nil, nil
 	}
-	list, err := c.issuer.ListOperators(ctx, v.caller, issuer.Page{Limit: most})
+	list, err := c.issuer.ListOperators(ctx, v.caller, issuer.Page{Limit: mostOperators})
 	if err != nil {
 		c.log.WarnContext(ctx, "listing operators for the header", slog.String("request_id", v.requestID), slog.Any("error", err))
-		return nil
+		return nil, nil
 	}
-	out := make([]operatorView, len(list))
-	for i, o := range list {
-		out[i] = operatorView{o.Name, len(c.live.Servers(o.ID))}
+	out := make([]operatorView, min(most, len(list)))
+	for i := range out {
+		o := list[i]
+		out[i] = operatorView{o.Name, operatorURL(segment(o.Name, o.ID)), len(c.live.Servers(o.ID))}
 	}
-	return out
+	return out, c.switchedOff(ctx, v, list)
 }

@@ -34,7 +34,11 @@ func routes() []route {
 	const (
 		get, post = http.MethodGet, http.MethodPost
 		acct      = "/accounts/{acct}"
+		oper      = "/operators/{op}"
 		user      = acct + "/users/{user}"
+		tpl       = acct + "/templates/{tpl}"
+		op        = "/operators/{op}"
+		shared    = op + "/templates/{tpl}"
 	)
 	return []route{
 		{get, "/login", (*Console).login, anybody, ""},
@@ -47,6 +51,18 @@ func routes() []route {
 		{get, "/{$}", (*Console).home, signedIn, ""},
 		{get, "/operators/new", (*Console).newOperator, signedIn, issuer.WriteOperators},
 		{post, "/operators/new", (*Console).createOperator, signedIn, ""},
+		{get, "/operators", (*Console).operators, signedIn, issuer.ReadOperators},
+		{get, oper, (*Console).operator, signedIn, issuer.ReadOperators},
+		{get, oper + "/edit", operatorStepForm("edit"), signedIn, issuer.WriteOperators},
+		{post, oper + "/edit", operatorStepPlan("edit"), signedIn, ""},
+		{post, oper + "/edit/apply", operatorStepApply("edit"), signedIn, ""},
+		{get, oper + "/signing", (*Console).signing, signedIn, issuer.WriteOperators},
+		{post, oper + "/signing", (*Console).switchSigning, signedIn, ""},
+		{get, oper + "/signature", (*Console).signature, signedIn, issuer.WriteOperators},
+		{post, oper + "/signature", (*Console).uploadSignature, signedIn, ""},
+		{get, oper + "/delete", operatorStepForm("delete"), signedIn, issuer.WriteOperators},
+		{post, oper + "/delete", operatorStepPlan("delete"), signedIn, ""},
+		{post, oper + "/delete/apply", operatorStepApply("delete"), signedIn, ""},
 		{get, "/accounts", (*Console).accounts, signedIn, ""},
 		{get, "/accounts/new", (*Console).newAccount, signedIn, issuer.WriteAccounts},
 		{post, "/accounts/new", (*Console).createAccount, signedIn, ""},
@@ -54,6 +70,15 @@ func routes() []route {
 		{get, acct + "/limits", (*Console).editLimits, signedIn, issuer.WriteAccounts},
 		{post, acct + "/limits", (*Console).planLimits, signedIn, ""},
 		{post, acct + "/limits/apply", (*Console).applyLimits, signedIn, ""},
+		{get, acct + "/suspend", accountStepForm("suspend"), signedIn, issuer.WriteAccounts},
+		{post, acct + "/suspend", accountStepPlan("suspend"), signedIn, ""},
+		{post, acct + "/suspend/apply", accountStepApply("suspend"), signedIn, ""},
+		{get, acct + "/resume", accountStepForm("resume"), signedIn, issuer.WriteAccounts},
+		{post, acct + "/resume", accountStepPlan("resume"), signedIn, ""},
+		{post, acct + "/resume/apply", accountStepApply("resume"), signedIn, ""},
+		{get, acct + "/delete", accountStepForm("delete"), signedIn, issuer.WriteAccounts},
+		{post, acct + "/delete", accountStepPlan("delete"), signedIn, ""},
+		{post, acct + "/delete/apply", accountStepApply("delete"), signedIn, ""},
 
 		{get, acct + "/users/new", (*Console).newUser, signedIn, issuer.WriteUsers},
 		{post, acct + "/users/new", (*Console).createUser, signedIn, ""},
@@ -64,6 +89,33 @@ func routes() []route {
 		{post, user + "/revoke", (*Console).planRevocation, signedIn, ""},
 		{post, user + "/revoke/apply", (*Console).applyRevocation, signedIn, ""},
 		{get, user + "/revocation", (*Console).revocation, signedIn, ""},
+
+		{get, "/templates", (*Console).allTemplates, signedIn, issuer.ReadTemplates},
+		{get, acct + "/templates", (*Console).templates, signedIn, issuer.ReadTemplates},
+		{get, acct + "/templates/new", (*Console).newTemplate, signedIn, issuer.WriteTemplates},
+		{post, acct + "/templates/new", (*Console).createTemplate, signedIn, ""},
+		{get, tpl, (*Console).template, signedIn, issuer.ReadTemplates},
+		{get, tpl + "/edit", (*Console).editTemplate, signedIn, issuer.WriteTemplates},
+		{post, tpl + "/edit", (*Console).planTemplate, signedIn, ""},
+		{post, tpl + "/edit/apply", (*Console).applyTemplate, signedIn, ""},
+		{get, tpl + "/clone", (*Console).newClone, signedIn, issuer.WriteTemplates},
+		{post, tpl + "/clone", (*Console).clone, signedIn, ""},
+		{get, tpl + "/compare", (*Console).compareTemplates, signedIn, issuer.ReadTemplates},
+		{post, tpl + "/use", (*Console).useTemplate, signedIn, ""},
+		{post, tpl + "/delete", (*Console).deleteTemplate, signedIn, issuer.WriteTemplates},
+		{post, tpl + "/delete/apply", (*Console).applyDelete, signedIn, ""},
+		{get, op + "/templates", (*Console).templates, signedIn, issuer.ReadTemplates},
+		{get, op + "/templates/new", (*Console).newTemplate, signedIn, issuer.WriteTemplates},
+		{post, op + "/templates/new", (*Console).createTemplate, signedIn, ""},
+		{get, shared, (*Console).template, signedIn, issuer.ReadTemplates},
+		{get, shared + "/edit", (*Console).editTemplate, signedIn, issuer.WriteTemplates},
+		{post, shared + "/edit", (*Console).planTemplate, signedIn, ""},
+		{post, shared + "/edit/apply", (*Console).applyTemplate, signedIn, ""},
+		{get, shared + "/clone", (*Console).newClone, signedIn, issuer.WriteTemplates},
+		{post, shared + "/clone", (*Console).clone, signedIn, ""},
+		{get, shared + "/compare", (*Console).compareTemplates, signedIn, issuer.ReadTemplates},
+		{post, shared + "/delete", (*Console).deleteTemplate, signedIn, issuer.WriteTemplates},
+		{post, shared + "/delete/apply", (*Console).applyDelete, signedIn, ""},
 
 		{get, inspectPath, (*Console).inspector, signedIn, issuer.ReadAccounts},
 		{post, inspectPath, (*Console).inspect, signedIn, ""},
