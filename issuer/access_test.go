@@ -12,6 +12,7 @@ import (
 
 	"chancery/claims"
 	"chancery/issuer"
+	"chancery/store"
 )
 
 // useCase is one exported method with input that is good in the furnished house.
@@ -95,6 +96,14 @@ func useCases() map[string]useCase {
 		}),
 		"Permitted": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.Permitted(t.Context(), c, issuer.PermissionQuery{Action: claims.Publish, Subject: "orders.new", Limit: 10})
+			return err
+		}),
+		"Agenda": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Agenda(t.Context(), c, "acme")
+			return err
+		}),
+		"ListOwnedKeys": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListOwnedKeys(t.Context(), c, "acme", store.KeyFilter{Limit: 10})
 			return err
 		}),
 		"ListKeys": read(func(t *testing.T, h *house, c issuer.Caller) error {

@@ -13,8 +13,8 @@ import (
 // trustReport is which running servers do not trust an operator's key.
 type trustReport struct {
 	untrusting []string
-	// known tells that the servers said so; connected that there are servers at all.
-	known, connected bool
+	// known tells that the servers said so; seen that there are servers at all.
+	known, seen bool
 }
 
 // refuses tells whether some server may refuse what the key signs.
@@ -22,7 +22,7 @@ func (r trustReport) refuses() bool {
 	if r.known {
 		return len(r.untrusting) > 0
 	}
-	return r.connected
+	return r.seen || len(r.untrusting) > 0
 }
 
 func (r trustReport) text() string {
@@ -45,14 +45,18 @@ func (i *Issuer) whoTrusts(ctx context.Context, op Op, owner KeyOwner, key strin
 		return trustReport{}
 	}
 	var o Operator
+	var up []store.Server
 	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		o, err = t.GetOperator(ctx, owner.Operator)
+		if o, err = t.GetOperator(ctx, owner.Operator); err != nil {
+			return err
+		}
+		up, err = t.ListServers(ctx, o.ID)
 		return err
 	})
 	if err != nil {
 		return trustReport{} // the plan says so itself
 	}
-	r := trustReport{connected: i.askConnections(ctx, o.Settings.SystemAccount) != nil}
+	r := trustReport{seen: len(up) > 0}
 	if i.trusts == nil {
 		return r
 	}
