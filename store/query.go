@@ -138,7 +138,11 @@ func (t *Tx) insertAll(ctx context.Context, insert string, rows [][]any) error {
 			if n > 0 {
 				text.WriteString(", ")
 			}
-			text.WriteString("(" + placeholders(len(args)+1, len(values)) + ")")
+			if t.store.dialect == postgres {
+				text.WriteString("(" + placeholders(len(args)+1, len(values)) + ")")
+			} else { // SQLite looks a numbered parameter up among all before it
+				text.WriteString("(?" + strings.Repeat(", ?", len(values)-1) + ")")
+			}
 			args = append(args, values...)
 		}
 		if _, err := t.exec(ctx, text.String(), args...); err != nil {
