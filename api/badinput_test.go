@@ -208,7 +208,6 @@ func values() []badCase {
 		badCase{"limit below -1", patch, orders, `{"limits":{"connections":-2}}`, nil, 422, "out_of_range", "/limits/connections"},
 		badCase{"jetstream below -1", patch, orders, `{"jetstream":{"enabled":true,"disk_bytes":-5}}`, nil, 422, "out_of_range", "/jetstream/disk_bytes"},
 		badCase{"jetstream on the system account", patch, "/accounts/SYS", `{"jetstream":{"enabled":true}}`, nil, 422, "not_allowed", "/jetstream/enabled"},
-		badCase{"no connections on the system account", patch, "/accounts/SYS", `{"limits":{"connections":0}}`, nil, 422, "would_lock_out", "/limits/connections"},
 		badCase{"negative lifetime", post, credentials, `{"ttl_seconds":-1}`, nil, 422, "out_of_range", "/ttl_seconds"},
 		badCase{"lifetime of a million years", post, credentials, `{"ttl_seconds":99999999999999}`, nil, 422, "out_of_range", "/ttl_seconds"},
 		badCase{"neither template nor permissions", post, users, `{"name":"n"}`, nil, 422, "required", "/template"},

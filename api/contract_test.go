@@ -76,6 +76,8 @@ func TestAnswersFollowTheContract(t *testing.T) {
 	doc, router := contract(t)
 	eachHouse(t, func(h *house) {
 		seen := map[string]bool{}
+		keys := h.spareKeys()
+		ofOp, ofAcct, ofTpl := "/operators/{operator}/signing-keys", "/accounts/{account}/signing-keys", "/accounts/{account}/templates/{template}/keys"
 		for _, c := range []struct {
 			method, path, body string
 			status             int
@@ -100,6 +102,7 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{get, orders, "", 200},
 			{patch, orders, `{"limits":{"connections":7,"payload_bytes":null},"tags":null}`, 200},
 			{patch, orders, `{"limits":{"connections":-7}}`, 422},
+			{patch, accounts + "/SYS", `{"limits":{"connections":0}}`, 409},
 			{get, orders + "/jwt", "", 200},
 			{put, accounts + "/BILLING/suspension", `{"reason":"a drill"}`, 200},
 			{del, accounts + "/BILLING/suspension", "", 200},
@@ -144,7 +147,7 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{del, users + "/own/disablement", "", 200},
 			{get, orders + "/credentials?status=active&signed_by=A", "", 200},
 			{get, "/users?tag=region:eu&no_expiry=true", "", 200},
-			{post, users, `{"name":"gone","key":"generate","permissions":{},"delivery":"sealed","sealed_to":"` + someXKey + `"}`, 201},
+			{post, users, `{"name":"gone","key":"generate","template":"device","tags":["region:eu"],"delivery":"sealed","sealed_to":"` + someXKey + `"}`, 201},
 			{del, users + "/gone", "", 200},
 			{post, "/challenges", `{"public_key":"` + someUserKey + `"}`, 201},
 			{post, "/renewals", `{"jwt":"` + someJWT + `","nonce":"x","signature":"x"}`, 403},
@@ -155,17 +158,42 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{put, revocations + "/*", `{}`, 200},
 			{get, revocations + "/*?include=proof", "", 200},
 			{get, revocations + "?user=own&state=removed", "", 200},
-			{put, revocations + "/template:device", `{}`, 409},
+			{put, revocations + "/template:device", `{}`, 200},
+			{put, revocations + "/template:nothing", `{}`, 404},
 			{del, revocations + "/*", "", 422},
 			{post, revocations + "/compaction", "", 200},
 			{del, revocations + "/*?reason=by+mistake", "", 200},
 			{del, revocations + "/*?reason=by+mistake", "", 404},
+			{get, "/operators/acme/expirations", "", 200},
+			{get, ofOp, "", 200},
+			{post, ofOp, `{"custody":"shown_once"}`, 201},
+			{post, ofOp, `{"public_key":"x"}`, 422},
+			{get, ofOp + "/{key}", "", 200},
+			{get, ofOp + "/none", "", 404},
+			{patch, ofOp + "/{key}", `{"state":"disabled","reason":"a test"}`, 200},
+			{patch, ofOp + "/{key}", `{"state":"prepared"}`, 422},
+			{post, ofOp + "/{key}/compromise", `{"reason":"a test"}`, 200},
+			{del, ofOp + "/{key}", "", 200},
+			{get, ofAcct, "", 200},
+			{post, ofAcct, `{"retire_previous_after_seconds":3600}`, 201},
+			{get, ofAcct + "/{key}", "", 200},
+			{patch, ofAcct + "/{key}", `{"state":"current"}`, 200},
+			{del, ofAcct + "/{key}", "", 200},
+			{patch, ofAcct + "/{key}", `{"state":"current"}`, 409},
+			{post, ofAcct + "/{key}/compromise", `{}`, 200},
+			{get, ofTpl, "", 200},
+			{post, ofTpl, `{"previous_state":"retired"}`, 201},
+			{get, ofTpl + "/{key}", "", 200},
+			{patch, ofTpl + "/{key}", `{"state":"disabled"}`, 200},
+			{post, ofTpl + "/{key}/compromise?dry_run=true", `{}`, 200},
+			{del, ofTpl + "/{key}", "", 200},
 			{post, "/inspections", `{"jwt":"` + someJWT + `"}`, 200},
 			{post, "/inspections", `{"jwt":"nonsense"}`, 422},
 			{post, "/explanations", `{"jwt":"` + someJWT + `","host":"127.0.0.1","type":"STANDARD","at":"2026-11-21T12:00:00Z"}`, 200},
 			{post, "/permission-checks", `{"op":"publish","subject":"devices.eu.d1.temp"}`, 200},
 			{post, "/permission-checks", `{"op":"publish","subject":"devices.>"}`, 422},
 		} {
+			c.path = fill(keys.Replace(c.path))
 			a := h.send(request{method: c.method, path: c.path, body: c.body, token: h.owner})
 			if a.status != c.status {
 				h.t.Errorf("%s %s answered %d, want %d: %s", c.method, c.path, a.status, c.status, a.body)

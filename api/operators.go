@@ -94,7 +94,7 @@ func viewWords(changes []claims.FieldChange) []WordChange {
 // Key is a signing key.
 type Key struct {
 	ID        string    `json:"id"`
-	State     string    `json:"state" enum:"current,retiring,retired,disabled"`
+	State     string    `json:"state" enum:"prepared,current,retiring,retired,disabled"`
 	Custody   string    `json:"custody"`
 	CreatedAt time.Time `json:"created_at"`
 }

@@ -41,13 +41,12 @@ const anybody issuer.Permission = "none"
 // not exist; the permission of each is what issuer will ask for.
 func routes() []route {
 	const (
-		get, post, patch, put = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodPut
-		del                   = http.MethodDelete
-		op, acct              = "/operators/{operator}", "/accounts/{account}"
-		shared                = op + "/templates/{template}"
-		tpl, user             = acct + "/templates/{template}", acct + "/users/{user}"
+		get, post, patch, put, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodPut, http.MethodDelete
+		op, acct                   = "/operators/{operator}", "/accounts/{account}"
+		shared                     = op + "/templates/{template}"
+		tpl, user                  = acct + "/templates/{template}", acct + "/users/{user}"
 	)
-	return []route{
+	return append([]route{
 		{get, "/operators", "listOperators", "List operators", issuer.ReadOperators, 200, 0, fast, handle((*API).listOperators)},
 		{post, "/operators", "createOperator", "Create an operator with its system account", issuer.WriteOperators, 201, small, fast, handle((*API).createOperator)},
 		{get, op, "getOperator", "Read an operator", issuer.ReadOperators, 200, 0, fast, handle((*API).getOperator)},
@@ -120,5 +119,5 @@ func routes() []route {
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},
 		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
-	}
+	}, keyRoutes()...)
 }

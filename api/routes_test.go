@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,13 +13,16 @@ import (
 var sample = map[string]string{
 	"createOperator": `{"name":"new"}`, "updateOperator": `{}`, "createAccount": `{"name":"new","operator":"acme"}`, "updateAccount": `{}`,
 	"createTemplate": `{"name":"new"}`, "updateTemplate": `{}`, "createUser": `{"name":"new","permissions":{}}`, "issueCredential": `{}`, "revoke": `{}`,
-	"updateUser": `{}`, "disableUser": `{}`, "renewCredential": `{}`, "rollCredential": `{}`, "reissueCredential": `{}`,
-	"createChallenge": `{"public_key":"` + someUserKey + `"}`, "useCredentialLink": `{"link":"chy_cred_x"}`,
-	"renewByHolder":        `{"jwt":"` + someJWT + `","nonce":"x","signature":"x"}`,
 	"createSharedTemplate": `{"name":"new"}`, "updateSharedTemplate": `{}`, "cloneTemplate": `{"name":"copy"}`, "cloneSharedTemplate": `{"name":"copy"}`,
 	"previewTemplate": `{"user":"d1"}`, "previewNewTemplate": `{"template":{"name":"new"}}`, "previewSharedTemplate": `{"as":{"name":"x"}}`, "previewNewSharedTemplate": `{"template":{"name":"new"}}`,
 	"uploadOperatorJWT": `{"jwt":"x"}`, "setSigning": `{"enabled":false,"reason":"a drill"}`, "suspendAccount": `{}`,
-	"inspect": `{"jwt":"` + someJWT + `"}`, "explain": `{"jwt":"` + someJWT + `"}`, "checkPermissions": `{"op":"publish","subject":"orders.new"}`,
+	"addOperatorKey": `{}`, "setOperatorKey": `{"state":"disabled"}`, "compromiseOperatorKey": `{}`,
+	"addAccountKey": `{}`, "setAccountKey": `{"state":"disabled"}`, "compromiseAccountKey": `{}`,
+	"addTemplateKey": `{}`, "setTemplateKey": `{"state":"disabled"}`, "compromiseTemplateKey": `{}`,
+	"updateUser": `{}`, "disableUser": `{}`, "renewCredential": `{}`, "rollCredential": `{}`, "reissueCredential": `{}`,
+	"createChallenge": `{"public_key":"` + someUserKey + `"}`, "useCredentialLink": `{"link":"chy_cred_x"}`,
+	"renewByHolder": `{"jwt":"` + someJWT + `","nonce":"x","signature":"x"}`,
+	"inspect":       `{"jwt":"` + someJWT + `"}`, "explain": `{"jwt":"` + someJWT + `"}`, "checkPermissions": `{"op":"publish","subject":"orders.new"}`,
 }
 
 // TestWhoMayDoWhat sends every operation of the contract as nobody, with a broken
@@ -32,6 +36,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		h.want(put, revocations+"/*", `{}`, 200)
 		h.want(post, credentials, `{}`, 201)
 		h.want(post, "/challenges", sample["createChallenge"], 201) // the first one makes the secret of all
+		keys := h.spareKeys()
 		before := storedObjects(h)
 		cells := 0
 		for path, item := range doc.Paths.Map() {
@@ -46,7 +51,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 					{"an auditor", h.auditor, auditorStatus(op)},
 					{"an owner", h.owner, ownerStatus(op)},
 				} {
-					r := request{method: method, path: fill(path), body: sample[op.OperationID], token: who.token}
+					r := request{method: method, path: fill(keys.Replace(path)), body: sample[op.OperationID], token: who.token}
 					if method != http.MethodGet && !reads(op) && !open(op) {
 						r.path += "?dry_run=true"
 					}
@@ -111,6 +116,10 @@ func ownerStatus(op *openapi3.Operation) int {
 	switch op.OperationID {
 	case "listConnections":
 		return 503
+	case "uploadOperatorJWT": // nonsense
+		return 422
+	case "deleteOperator", "deleteTemplate": // the one has an account, the other a user
+		return 409
 	case "createChallenge":
 		return 201
 	case "renewByHolder":
@@ -119,10 +128,6 @@ func ownerStatus(op *openapi3.Operation) int {
 		return 401 // a link that nobody made
 	case "enableUser":
 		return 409 // it is not disabled
-	case "uploadOperatorJWT": // nonsense
-		return 422
-	case "deleteOperator", "deleteTemplate": // the one has an account, the other a user
-		return 409
 	}
 	return 200
 }
@@ -160,3 +165,21 @@ const (
 	someUserKey = "UDVMBCBNO4VCEHPU7BTHAZGND2TMRMTMHINE34SPWCK7I7QENA22ZXV7"
 	someXKey    = "XBJRLZJEEFYPNXAPCTQ7Q3NYOMIRXLUOWVAUBXS55BK23DFHDO5BMIBA"
 )
+
+// spareKeys makes a prepared signing key of each owner and returns what puts them into
+// paths.
+func (h *house) spareKeys() *strings.Replacer {
+	h.t.Helper()
+	var pairs []string
+	for _, owner := range []string{"/operators/{operator}/signing-keys", "/accounts/{account}/signing-keys", "/accounts/{account}/templates/{template}/keys"} {
+		var k struct {
+			ID string `json:"id"`
+		}
+		a := h.send(request{method: post, path: fill(owner), body: `{"make_current":false}`, token: h.owner})
+		if err := json.Unmarshal(a.body, &k); err != nil || a.status != 201 {
+			h.t.Fatalf("%d %s %v", a.status, a.body, err)
+		}
+		pairs = append(pairs, owner+"/{key}", owner+"/"+k.ID)
+	}
+	return strings.NewReplacer(pairs...)
+}

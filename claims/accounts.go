@@ -93,10 +93,6 @@ func CheckAccount(a Account) Problems {
 		problems = append(problems, blocking("/jetstream/enabled", "not_allowed",
 			"JetStream is not allowed on the system account. Create a separate account for streams."))
 	}
-	if a.System && a.Settings.Limits.Conn == 0 {
-		problems = append(problems, blocking("/limits/connections", "would_lock_out",
-			"Without connections on the system account Chancery could not reach the servers any more."))
-	}
 	problems = append(problems, checkInfo("", a.Settings.Info)...)
 	problems = append(problems, checkPermissions("/default_permissions", a.Settings.DefaultPermissions, false)...)
 	problems = append(problems, checkSigningKeys(a.Keys)...)

@@ -12,6 +12,7 @@ import (
 
 	"chancery/claims"
 	"chancery/issuer"
+	"chancery/store"
 )
 
 // useCase is one exported method with input that is good in the furnished house.
@@ -97,47 +98,12 @@ func useCases() map[string]useCase {
 			_, err := h.Permitted(t.Context(), c, issuer.PermissionQuery{Action: claims.Publish, Subject: "orders.new", Limit: 10})
 			return err
 		}),
-		"FindUsers": read(func(t *testing.T, h *house, c issuer.Caller) error {
-			_, err := h.FindUsers(t.Context(), c, issuer.UserFilter{Account: "ORDERS"}, page)
+		"Agenda": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Agenda(t.Context(), c, "acme")
 			return err
 		}),
-		"FindCredentials": read(func(t *testing.T, h *house, c issuer.Caller) error {
-			_, err := h.FindCredentials(t.Context(), c, "ORDERS", issuer.LedgerFilter{}, ledger)
-			return err
-		}),
-		"CreateUsers": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			list, err := h.CreateUsers(t.Context(), op, "ORDERS", []issuer.UserInput{{Name: "one of many", Permissions: ownPermissions(), Issue: &issuer.IssueInput{}}})
-			for _, r := range list {
-				err = errors.Join(err, r.Err)
-			}
-			return err
-		}),
-		"UpdateUser": writes(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.UpdateUser(t.Context(), op, "OURS", "to update", func(e *issuer.UserEdit) { e.Tags = []string{"region:us"} })
-			return err
-		}),
-		"DisableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.DisableUser(t.Context(), op, "OURS", "to disable")
-			return err
-		}),
-		"EnableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.EnableUser(t.Context(), op, "OURS", "to enable")
-			return err
-		}),
-		"DeleteUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.DeleteUser(t.Context(), op, "OURS", "to delete")
-			return err
-		}),
-		"Renew": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.Renew(t.Context(), op, "OURS", "to renew", issuer.RenewInput{})
-			return err
-		}),
-		"Roll": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.Roll(t.Context(), op, "OURS", "to roll", issuer.RollInput{Grace: time.Hour})
-			return err
-		}),
-		"Reissue": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.Reissue(t.Context(), op, "OURS", "to reissue", issuer.IssueInput{})
+		"ListOwnedKeys": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListOwnedKeys(t.Context(), c, "acme", store.KeyFilter{Limit: 10})
 			return err
 		}),
 		"ListKeys": read(func(t *testing.T, h *house, c issuer.Caller) error {
@@ -157,7 +123,7 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"CompromiseKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.CompromiseKey(t.Context(), op, issuer.KeyOwner{Account: "ORDERS"}, h.plainKey(t, "ORDERS"))
+			_, err := h.CompromiseKey(t.Context(), op, issuer.KeyOwner{Account: "IDLE"}, h.plainKey(t, "IDLE"))
 			return err
 		}),
 		"KeysetStatus": read(func(t *testing.T, h *house, c issuer.Caller) error {
@@ -170,6 +136,49 @@ func useCases() map[string]useCase {
 		}),
 		"RotateDataKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.RotateDataKey(t.Context(), op, nil)
+			return err
+		}),
+		"FindUsers": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.FindUsers(t.Context(), c, issuer.UserFilter{Account: "ORDERS"}, page)
+			return err
+		}),
+		"FindCredentials": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.FindCredentials(t.Context(), c, "ORDERS", issuer.LedgerFilter{}, ledger)
+			return err
+		}),
+		"CreateUsers": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			list, err := h.CreateUsers(t.Context(), op, "ORDERS", []issuer.UserInput{{Name: "one of many", Permissions: ownPermissions(), Issue: &issuer.IssueInput{}}})
+			for _, r := range list {
+				err = errors.Join(err, r.Err)
+			}
+			return err
+		}),
+		"UpdateUser": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UpdateUser(t.Context(), op, "ORDERS", "to update", func(e *issuer.UserEdit) { e.Tags = []string{"region:us"} })
+			return err
+		}),
+		"DisableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DisableUser(t.Context(), op, "ORDERS", "to disable")
+			return err
+		}),
+		"EnableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.EnableUser(t.Context(), op, "ORDERS", "to enable")
+			return err
+		}),
+		"DeleteUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DeleteUser(t.Context(), op, "ORDERS", "to delete")
+			return err
+		}),
+		"Renew": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Renew(t.Context(), op, "ORDERS", "to renew", issuer.RenewInput{})
+			return err
+		}),
+		"Roll": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Roll(t.Context(), op, "ORDERS", "to roll", issuer.RollInput{Grace: time.Hour})
+			return err
+		}),
+		"Reissue": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Reissue(t.Context(), op, "ORDERS", "to reissue", issuer.IssueInput{})
 			return err
 		}),
 		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -351,7 +360,7 @@ func prepared(t *testing.T, h *house) world {
 	for _, subject := range []string{"d1", issuer.Everybody} { // the second makes the first moot
 		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: subject})).well(t)
 	}
-	for _, name := range []string{"IDLE", "HELD", "GONE", "OURS"} {
+	for _, name := range []string{"IDLE", "HELD", "GONE"} {
 		did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: "acme", Name: name, Settings: claims.NewAccountSettings()})).well(t)
 	}
 	did(h.SuspendAccount(t.Context(), op(), "HELD")).well(t)
@@ -359,9 +368,9 @@ func prepared(t *testing.T, h *house) world {
 	did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Custody: issuer.CustodyObserved, JWT: away(t, h.unix()-60)})).well(t)
 	h.advance(time.Minute)
 	for _, name := range []string{"to update", "to disable", "to enable", "to delete", "to renew", "to roll", "to reissue"} {
-		did(h.CreateUser(t.Context(), op(), "OURS", issuer.UserInput{Name: name, Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
+		did(h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: name, Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
 	}
-	did(h.DisableUser(t.Context(), op(), "OURS", "to enable")).well(t)
+	did(h.DisableUser(t.Context(), op(), "ORDERS", "to enable")).well(t)
 	return w
 }
 

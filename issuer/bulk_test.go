@@ -11,7 +11,7 @@ import (
 // A batch makes what can be made, says of the rest why not, and can be sent again.
 func TestBulk(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		p := h.live(t)
+		p := h.served(t)
 		me, other := newHolder(t), newHolder(t)
 		ask := func(in issuer.IssueInput) *issuer.IssueInput { return &in }
 		device := func(name string, in *issuer.IssueInput) issuer.UserInput {

@@ -13,21 +13,19 @@ import (
 // trustReport is which running servers do not trust an operator's key.
 type trustReport struct {
 	untrusting []string
-	// known tells that the servers said so; connected that there are servers at all.
-	known, connected bool
+	// known tells that the servers said so; seen that there are servers at all, as far
+	// as the rows know: right now they may be out of reach.
+	known, seen bool
 }
 
 // refuses tells whether some server may refuse what the key signs.
 func (r trustReport) refuses() bool {
-	if r.known {
-		return len(r.untrusting) > 0
-	}
-	return r.connected
+	return len(r.untrusting) > 0 || (!r.known && r.seen)
 }
 
 func (r trustReport) text() string {
 	const most = 5
-	if !r.known {
+	if len(r.untrusting) == 0 {
 		return "It is not known whether every running nats-server trusts this key: accounts that it signs would be refused by those that do not."
 	}
 	names := strings.Join(r.untrusting[:min(len(r.untrusting), most)], ", ")
@@ -45,16 +43,16 @@ func (i *Issuer) whoTrusts(ctx context.Context, op Op, owner KeyOwner, key strin
 		return trustReport{}
 	}
 	var o Operator
+	var servers []store.Server
 	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		o, err = t.GetOperator(ctx, owner.Operator)
+		if o, err = t.GetOperator(ctx, owner.Operator); err == nil {
+			servers, err = t.ListServers(ctx, o.ID)
+		}
 		return err
 	})
-	if err != nil {
-		return trustReport{} // the plan says so itself
-	}
-	r := trustReport{connected: i.askConnections(ctx, o.Settings.SystemAccount) != nil}
-	if i.trusts == nil {
-		return r
+	r := trustReport{seen: len(servers) > 0}
+	if err != nil || i.trusts == nil {
+		return r // what went wrong, the plan says itself
 	}
 	if !claims.IsPublicKey(claims.KindOperator, key) {
 		key = ""

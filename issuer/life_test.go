@@ -25,7 +25,7 @@ type plantLive struct {
 	admin *nats.Conn
 }
 
-func (h *house) live(t *testing.T) *plantLive {
+func (h *house) served(t *testing.T) *plantLive {
 	t.Helper()
 	h.advance(time.Since(h.time())) // a server has its own clock
 	p := &plantLive{house: h, w: h.furnishAs(t, "live", "LIVE")}
@@ -95,7 +95,7 @@ func with(t *testing.T, token, creds claims.Secret) claims.Secret {
 // old one is closed and refused, the renewed one too.
 func TestRenewAndRollOnServer(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		p := h.live(t)
+		p := h.served(t)
 		first := p.w.device.Issued.Creds
 		renewed := did(h.Renew(t.Context(), op(), "LIVE", "d1", issuer.RenewInput{})).well(t)
 		if renewed.PublicKey != p.w.device.Issued.PublicKey || renewed.IssuedAt <= p.w.device.Issued.IssuedAt || renewed.Occasion != "renew" ||
@@ -159,7 +159,7 @@ func TestRenewAndRollOnServer(t *testing.T) {
 // revoked otherwise; deleting ends it and frees the name.
 func TestDisableEnableDeleteOnServer(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		p := h.live(t)
+		p := h.served(t)
 		first := p.w.device.Issued.Creds
 		extra := did(h.Issue(t.Context(), op(), "LIVE", "d1", issuer.IssueInput{})).well(t)
 		lost := did(h.Issue(t.Context(), op(), "LIVE", "d1", issuer.IssueInput{})).well(t)
@@ -220,7 +220,7 @@ func TestDisableEnableDeleteOnServer(t *testing.T) {
 // Revoked and issued again in one second: the old is out, the new is in, also for the same key.
 func TestReissueOnServer(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		p := h.live(t)
+		p := h.served(t)
 		first := p.w.device.Issued.Creds
 		open := p.client(t, first)
 		now := h.unix()
@@ -243,7 +243,7 @@ func TestReissueOnServer(t *testing.T) {
 // A holder renews with nothing but the key, when the policy says so, and everybody else gets one answer.
 func TestRenewByHolder(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		p := h.live(t)
+		p := h.served(t)
 		me, stranger := newHolder(t), newHolder(t)
 		const life = 100 * time.Minute
 		made := did(h.CreateUser(t.Context(), op(), "LIVE", issuer.UserInput{

@@ -262,6 +262,49 @@ func newAccountKey(t testing.TB) string {
 	return key
 }
 
+// holder is somebody with a user key of their own.
+type holder struct {
+	pair nkeys.KeyPair
+	key  string
+}
+
+func newHolder(t testing.TB) holder {
+	t.Helper()
+	kp, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holderOf(t, kp)
+}
+
+func holderOf(t testing.TB, kp nkeys.KeyPair) holder {
+	t.Helper()
+	key, err := kp.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holder{kp, key}
+}
+
+// proof answers a fresh challenge to the holder's key.
+func (h *house) proof(t testing.TB, x holder) *issuer.Proof {
+	t.Helper()
+	c, err := h.Challenge(t.Context(), x.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x.answer(t, c.Nonce)
+}
+
+func (x holder) answer(t testing.TB, nonce string) *issuer.Proof {
+	t.Helper()
+	signature, err := x.pair.Sign([]byte(nonce))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &issuer.Proof{Nonce: nonce, Signature: base64.RawURLEncoding.EncodeToString(signature)}
+}
+
 func pointer[T any](v T) *T { return &v }
 
 // dryOf is op, stopped after the plan.
@@ -313,47 +356,4 @@ func addAccount(ctx context.Context, t testing.TB, tx *store.Tx, operator, name 
 		}
 	}
 	return nil
-}
-
-// holder is somebody with a user key of their own.
-type holder struct {
-	pair nkeys.KeyPair
-	key  string
-}
-
-func newHolder(t testing.TB) holder {
-	t.Helper()
-	kp, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return holderOf(t, kp)
-}
-
-func holderOf(t testing.TB, kp nkeys.KeyPair) holder {
-	t.Helper()
-	key, err := kp.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return holder{kp, key}
-}
-
-// proof answers a fresh challenge to the holder's key.
-func (h *house) proof(t testing.TB, x holder) *issuer.Proof {
-	t.Helper()
-	c, err := h.Challenge(t.Context(), x.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x.answer(t, c.Nonce)
-}
-
-func (x holder) answer(t testing.TB, nonce string) *issuer.Proof {
-	t.Helper()
-	signature, err := x.pair.Sign([]byte(nonce))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &issuer.Proof{Nonce: nonce, Signature: base64.RawURLEncoding.EncodeToString(signature)}
 }

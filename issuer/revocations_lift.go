@@ -64,7 +64,7 @@ func (i *Issuer) Unrevoke(ctx context.Context, op Op, account, of string) (Outco
 		}
 		return planned[Unrevoked]{preview: l.out, target: a.ID + "/" + of, plan: plan, apply: func(ctx context.Context) (Unrevoked, error) {
 			out := l.out
-			if err := w.LiftRevocations(ctx, a.ID, s.of(), w.op.Caller.ID); err != nil {
+			if _, err := w.LiftRevocations(ctx, a.ID, s.of(), w.op.Caller.ID); err != nil {
 				return out, err
 			}
 			if err := w.RestoreCompacted(ctx, a.ID, l.restored); err != nil {

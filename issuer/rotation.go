@@ -37,8 +37,8 @@ type DataKey struct {
 // unfinished tells whether a rotation has more to do.
 func (s KeysetStatus) unfinished() bool { return len(s.DataKeys) > 1 }
 
-// behind returns how many seeds are sealed by another data key than the primary one.
-func (s KeysetStatus) behind() (n int64) {
+// Behind returns how many seeds are sealed by another data key than the primary one.
+func (s KeysetStatus) Behind() (n int64) {
 	for _, k := range s.DataKeys {
 		if !k.Primary {
 			n += k.Seeds
@@ -166,7 +166,7 @@ func (i *Issuer) RotateDataKey(ctx context.Context, op Op, progress func(done, t
 	if err != nil || op.DryRun {
 		return out, err
 	}
-	r := &resealing{issuer: i, op: op, use: u, total: out.Value.behind(), progress: progress}
+	r := &resealing{issuer: i, op: op, use: u, total: out.Value.Behind(), progress: progress}
 	// What a process without the new data key sealed meanwhile is found the next time round.
 	for range 3 {
 		if err := r.all(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -47,13 +48,27 @@ func templatePlan(before, after Template) (Plan, error) {
 	plan.Changes = append(changes, tests...)
 	if before.MaxTTL != after.MaxTTL {
 		plan.Changes = append(plan.Changes, Change{Path: "/max_ttl_seconds", From: int64(before.MaxTTL.Seconds()), To: int64(after.MaxTTL.Seconds())})
-		plan.Summary = append(plan.Summary, claims.FieldChange{Pointer: "/max_ttl_seconds", Field: "Longest lifetime of credentials", Before: before.MaxTTL.String(), After: after.MaxTTL.String()})
+		plan.Summary = append(plan.Summary, claims.FieldChange{Pointer: "/max_ttl_seconds", Field: "Longest lifetime of credentials", Before: lifetime(before.MaxTTL), After: lifetime(after.MaxTTL)})
 	}
 	if len(tests) > 0 {
 		plan.Summary = append(plan.Summary, claims.FieldChange{Pointer: "/tests", Field: "Tests", Before: strconv.Itoa(len(before.Tests)), After: strconv.Itoa(len(after.Tests))})
 	}
 	plan.Changes = narrate(plan.Changes, plan.Summary)
 	return plan, nil
+}
+
+// lifetime is a bound in words.
+func lifetime(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d == 0:
+		return "no bound"
+	case d == day:
+		return "1 day"
+	case d%day == 0:
+		return strconv.FormatInt(int64(d/day), 10) + " days"
+	}
+	return d.String()
 }
 
 // sameBody tells whether the scoped keys stay what they are.

@@ -113,8 +113,8 @@ func stays(n int64) string {
 // UserChanged is a user after a change of its state.
 type UserChanged struct {
 	User
-	// Revocations are those that were made, a hundred at most, JWTVersion the account's JWT after them, or
-	// after lifting them.
+	// Revocations are those that were made, a hundred at most, JWTVersion the account's
+	// JWT after them, or after lifting them.
 	Revocations []Revocation
 	JWTVersion  int64
 }
@@ -213,11 +213,8 @@ func (i *Issuer) EnableUser(ctx context.Context, op Op, account, user string) (O
 				return out, err
 			}
 			out.Updated = w.Now()
-			of := store.RevocationsOf{Cause: disabledBy(x)}
-			if n, err := w.CountRevocationsOf(ctx, a.ID, of); err != nil || n == 0 {
-				return out, err
-			}
-			if err := w.LiftRevocations(ctx, a.ID, of, op.Caller.ID); err != nil {
+			lifted, err := w.LiftRevocations(ctx, a.ID, store.RevocationsOf{Cause: disabledBy(x)}, op.Caller.ID)
+			if err != nil || lifted == 0 {
 				return out, err
 			}
 			signed, err := i.resign(ctx, w, a.ID)

@@ -203,12 +203,12 @@ func (s RevocationsOf) where() (condition, value string) {
 	return `r.subject = $2`, s.Subject
 }
 
-// LiftRevocations takes the revocations out of force as lifted.
-func (t *Tx) LiftRevocations(ctx context.Context, accountID string, of RevocationsOf, by string) error {
+// LiftRevocations takes the revocations out of force as lifted, and returns how many
+// those are.
+func (t *Tx) LiftRevocations(ctx context.Context, accountID string, of RevocationsOf, by string) (int64, error) {
 	which, value := of.where()
-	_, err := t.exec(ctx, `UPDATE revocations AS r SET removed_us = $3, removal = $4, removed_by = $5
+	return t.exec(ctx, `UPDATE revocations AS r SET removed_us = $3, removal = $4, removed_by = $5
 		WHERE r.account_id = $1 AND r.removed_us = 0 AND `+which, accountID, value, micros(t.now), Lifted, by)
-	return err
 }
 
 // CountRevocationsOf returns how many subjects the chosen revocations in force have.

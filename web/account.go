@@ -142,6 +142,7 @@ func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView
 				row.Key = k.ID
 			}
 		}
+		row.URL = p.accountURL("templates", segment(t.Body.Name, t.ID))
 		row.IssueURL = withQuery(view.URL+"/users/new", "template", t.Body.Name)
 		view.Templates = append(view.Templates, row)
 	}
@@ -150,6 +151,9 @@ func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView
 			Title: "No templates yet", Text: "A template holds permissions once, for many users. Its scoped signing key makes every server enforce them.",
 			Command: c.call("", http.MethodPost, p.accountURL("templates"),
 				`{"name":"service","permissions":{"publish":{"allow":["orders.>"]},"subscribe":{"allow":["_INBOX.>"]}}}`).Command,
+		}
+		if v.may(issuer.WriteTemplates) {
+			view.NoTemplates.Action = &link{"New template", p.accountURL("templates", "new")}
 		}
 	}
 	return nil

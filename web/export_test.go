@@ -9,3 +9,19 @@ func Routes() []string {
 	}
 	return out
 }
+
+// Start, ParseTests and FormatTests are what the form of a template is filled with.
+var (
+	Start       = start
+	ParseTests  = parseTests
+	FormatTests = formatTests
+)
+
+// RecipeIDs names the recipes.
+func RecipeIDs() []string {
+	var out []string
+	for _, r := range recipes {
+		out = append(out, r.ID)
+	}
+	return out
+}

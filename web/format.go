@@ -114,6 +114,9 @@ func plural(n int, one, many string) string {
 	return formatCount(int64(n)) + " " + many
 }
 
+// many is plural for counts of a database.
+func many(n int64, one, many string) string { return plural(int(n), one, many) }
+
 func isoTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // stamp is a point in time that the script may show relative to now.
@@ -198,3 +201,6 @@ func holdsSeed(s string) bool {
 // carriesSecret tells whether text holds a private key, a token or a JWT, none of
 // which may be shown, stored or sent on.
 func carriesSecret(s string) bool { return claims.LooksLikeSeed(s) || claims.Redact(s) != s }
+
+// formatVersion writes a version for a form.
+func formatVersion(n int64) string { return strconv.FormatInt(n, 10) }

@@ -211,19 +211,6 @@ func (c *Console) hangsOn(ctx context.Context, v *visit, view *operatorPage, o i
 	return nil
 }
 
-func keyChip(state string) chip {
-	text := strings.ToUpper(state[:1]) + state[1:]
-	switch state {
-	case "current":
-		return chip{toneGood, text}
-	case "prepared", "retiring":
-		return chip{toneWait, text}
-	case "disabled":
-		return chip{toneBad, text}
-	}
-	return chip{toneOff, text}
-}
-
 // signatureView is what is carried to the machine with the identity key, and back.
 type signatureView struct {
 	Name, Lead string

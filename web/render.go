@@ -20,11 +20,12 @@ var templateFiles embed.FS
 
 // pageNames are the templates that answers name. Each lies in a file of its name
 // and defines "content"; everything else under templates is shared by all.
-var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "users"}
+var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare", "users"}
 
 // layoutView is what the layout shows around a page.
 type layoutView struct {
 	Title     string
+	Nav       []navItem
 	Crumbs    []link
 	Caller    issuer.Caller
 	Operators []operatorView
@@ -51,7 +52,7 @@ type operatorView struct {
 func (c *Console) parsePages() (map[string]*template.Template, error) {
 	shared := template.New("").Funcs(template.FuncMap{
 		"asset": c.assets.path, "short": claims.ShortKey, "count": formatCount, "size": formatSize, "plural": plural, "lower": strings.ToLower,
-		"stamp": stamp, "unix": unixStamp, "exact": exact, "clip": newClip, "subject": breakable, "search": newSearch, "initial": initial, "ruleset": newRuleset,
+		"stamp": stamp, "unix": unixStamp, "exact": exact, "clip": newClip, "subject": breakable, "search": newSearch, "initial": initial, "ruleset": newRuleset, "subjects": allRules, "many": many,
 	}).Option("missingkey=error")
 	files, err := fs.Glob(templateFiles, "templates/shared/*.html")
 	if err != nil || len(files) == 0 {
@@ -82,7 +83,7 @@ func (c *Console) render(out *bytes.Buffer, r *http.Request, v *visit, requestID
 	if !ok {
 		return fmt.Errorf("no page %q", a.page)
 	}
-	l := layoutView{Title: a.title, Crumbs: a.crumbs, Dev: c.dev, Calls: a.calls, RequestID: requestID, Body: a.body}
+	l := layoutView{Title: a.title, Nav: nav(a), Crumbs: a.crumbs, Dev: c.dev, Calls: a.calls, RequestID: requestID, Body: a.body}
 	if v.signedIn() {
 		l.Wide, l.Caller = true, v.caller
 		l.Operators, l.SigningOff = c.roster(r.Context(), v)

@@ -36,6 +36,9 @@ func routes() []route {
 		acct      = "/accounts/{acct}"
 		oper      = "/operators/{op}"
 		user      = acct + "/users/{user}"
+		tpl       = acct + "/templates/{tpl}"
+		op        = "/operators/{op}"
+		shared    = op + "/templates/{tpl}"
 	)
 	return []route{
 		{get, "/login", (*Console).login, anybody, ""},
@@ -106,6 +109,33 @@ func routes() []route {
 		{get, "/users", (*Console).users, signedIn, ""},
 		{get, "/c/{link}", (*Console).showCredentialLink, anybody, ""},
 		{post, "/c/{link}", (*Console).useCredentialLink, anybody, ""},
+
+		{get, "/templates", (*Console).allTemplates, signedIn, issuer.ReadTemplates},
+		{get, acct + "/templates", (*Console).templates, signedIn, issuer.ReadTemplates},
+		{get, acct + "/templates/new", (*Console).newTemplate, signedIn, issuer.WriteTemplates},
+		{post, acct + "/templates/new", (*Console).createTemplate, signedIn, ""},
+		{get, tpl, (*Console).template, signedIn, issuer.ReadTemplates},
+		{get, tpl + "/edit", (*Console).editTemplate, signedIn, issuer.WriteTemplates},
+		{post, tpl + "/edit", (*Console).planTemplate, signedIn, ""},
+		{post, tpl + "/edit/apply", (*Console).applyTemplate, signedIn, ""},
+		{get, tpl + "/clone", (*Console).newClone, signedIn, issuer.WriteTemplates},
+		{post, tpl + "/clone", (*Console).clone, signedIn, ""},
+		{get, tpl + "/compare", (*Console).compareTemplates, signedIn, issuer.ReadTemplates},
+		{post, tpl + "/use", (*Console).useTemplate, signedIn, ""},
+		{post, tpl + "/delete", (*Console).deleteTemplate, signedIn, issuer.WriteTemplates},
+		{post, tpl + "/delete/apply", (*Console).applyDelete, signedIn, ""},
+		{get, op + "/templates", (*Console).templates, signedIn, issuer.ReadTemplates},
+		{get, op + "/templates/new", (*Console).newTemplate, signedIn, issuer.WriteTemplates},
+		{post, op + "/templates/new", (*Console).createTemplate, signedIn, ""},
+		{get, shared, (*Console).template, signedIn, issuer.ReadTemplates},
+		{get, shared + "/edit", (*Console).editTemplate, signedIn, issuer.WriteTemplates},
+		{post, shared + "/edit", (*Console).planTemplate, signedIn, ""},
+		{post, shared + "/edit/apply", (*Console).applyTemplate, signedIn, ""},
+		{get, shared + "/clone", (*Console).newClone, signedIn, issuer.WriteTemplates},
+		{post, shared + "/clone", (*Console).clone, signedIn, ""},
+		{get, shared + "/compare", (*Console).compareTemplates, signedIn, issuer.ReadTemplates},
+		{post, shared + "/delete", (*Console).deleteTemplate, signedIn, issuer.WriteTemplates},
+		{post, shared + "/delete/apply", (*Console).applyDelete, signedIn, ""},
 
 		{get, inspectPath, (*Console).inspector, signedIn, issuer.ReadAccounts},
 		{post, inspectPath, (*Console).inspect, signedIn, ""},

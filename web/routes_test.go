@@ -82,6 +82,32 @@ var pages = []struct {
 	{"GET", "/users", "/users", false},
 	{"GET", "/c/{link}", "/c/chy_cred_x", true},
 	{"POST", "/c/{link}", "/c/chy_cred_x", true},
+	{"GET", "/templates", "/templates", false},
+	{"GET", "/accounts/{acct}/templates", "/accounts/ORDERS/templates", false},
+	{"GET", "/accounts/{acct}/templates/new", "/accounts/ORDERS/templates/new", false},
+	{"POST", "/accounts/{acct}/templates/new", "/accounts/ORDERS/templates/new", false},
+	{"GET", "/accounts/{acct}/templates/{tpl}", "/accounts/ORDERS/templates/device?sample=d1+region:eu", false},
+	{"GET", "/accounts/{acct}/templates/{tpl}/edit", "/accounts/ORDERS/templates/device/edit", false},
+	{"POST", "/accounts/{acct}/templates/{tpl}/edit", "/accounts/ORDERS/templates/device/edit", false},
+	{"POST", "/accounts/{acct}/templates/{tpl}/edit/apply", "/accounts/ORDERS/templates/device/edit/apply", false},
+	{"GET", "/accounts/{acct}/templates/{tpl}/clone", "/accounts/ORDERS/templates/device/clone", false},
+	{"POST", "/accounts/{acct}/templates/{tpl}/clone", "/accounts/ORDERS/templates/device/clone", false},
+	{"GET", "/accounts/{acct}/templates/{tpl}/compare", "/accounts/ORDERS/templates/device/compare?with=device", false},
+	{"POST", "/accounts/{acct}/templates/{tpl}/use", "/accounts/ORDERS/templates/device/use", false},
+	{"POST", "/accounts/{acct}/templates/{tpl}/delete", "/accounts/ORDERS/templates/device/delete", false},
+	{"POST", "/accounts/{acct}/templates/{tpl}/delete/apply", "/accounts/ORDERS/templates/device/delete/apply", false},
+	{"GET", "/operators/{op}/templates", "/operators/acme/templates", false},
+	{"GET", "/operators/{op}/templates/new", "/operators/acme/templates/new", false},
+	{"POST", "/operators/{op}/templates/new", "/operators/acme/templates/new", false},
+	{"GET", "/operators/{op}/templates/{tpl}", "/operators/acme/templates/service?sample=d1+region:eu", false},
+	{"GET", "/operators/{op}/templates/{tpl}/edit", "/operators/acme/templates/service/edit", false},
+	{"POST", "/operators/{op}/templates/{tpl}/edit", "/operators/acme/templates/service/edit", false},
+	{"POST", "/operators/{op}/templates/{tpl}/edit/apply", "/operators/acme/templates/service/edit/apply", false},
+	{"GET", "/operators/{op}/templates/{tpl}/clone", "/operators/acme/templates/service/clone", false},
+	{"POST", "/operators/{op}/templates/{tpl}/clone", "/operators/acme/templates/service/clone", false},
+	{"GET", "/operators/{op}/templates/{tpl}/compare", "/operators/acme/templates/service/compare?with=service", false},
+	{"POST", "/operators/{op}/templates/{tpl}/delete", "/operators/acme/templates/service/delete", false},
+	{"POST", "/operators/{op}/templates/{tpl}/delete/apply", "/operators/acme/templates/service/delete/apply", false},
 	{"GET", "/inspect", "/inspect", false},
 	{"POST", "/inspect", "/inspect", false},
 	{"GET", "/inspect/can", "/inspect/can?op=publish&subject=orders.new", false},
@@ -130,6 +156,7 @@ func TestHeaders(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, "sqlite", web.Config{})
 	h.user("d1")
+	h.share()
 	for _, b := range []*browser{h.visitor(), h.signedIn()} {
 		for _, r := range pages {
 			if r.path == "/logout" {

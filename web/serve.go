@@ -64,7 +64,7 @@ func (c *Console) answer(rt route, r *http.Request, v *visit) (answer, error) {
 			Hint: "It needs the permission " + string(rt.needs) + ". Ask an owner.",
 		}
 	}
-	for _, name := range []string{"acct", "user"} {
+	for _, name := range []string{"acct", "user", "op", "tpl"} {
 		// PostgreSQL refuses such text with an error that looks like ours.
 		if s := r.PathValue(name); !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 			return c.notFound(r, v)

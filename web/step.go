@@ -46,9 +46,6 @@ func (s step) page() answer {
 
 // read takes what was sent and tells whether to go on.
 func (s step) read(r *http.Request) bool {
-	if g := r.PostForm.Get(guardField); g != "" && !carriesSecret(g) {
-		s.form.offerOverride(issuer.Guard(g))
-	}
 	s.form.read(r.PostForm)
 	if s.check != nil {
 		s.check(s.form)
@@ -56,39 +53,10 @@ func (s step) read(r *http.Request) bool {
 	return s.form.ok() && r.PostForm.Get("back") == ""
 }
 
-// offerOverride adds the box with which a person lets a change pass that a guard
-// holds up.
-func (f *form) offerOverride(g issuer.Guard) {
-	if f.field("override") != nil {
-		return
-	}
-	f.Hidden = append(f.Hidden, hidden{guardField, string(g)})
-	f.Groups = append(f.Groups, group{Fields: []*field{{
-		Name: "override", Kind: kindCheckbox, Label: "Do it all the same",
-		Hint: "It goes on record. docs/lockout.md has the way back.",
-	}}})
-}
-
-// op returns the circumstances, with the guard that the person overrides.
-func (s step) op(v *visit) issuer.Op {
-	op := v.op(s.form.value("reason"))
-	if s.form.checked("override") {
-		for _, h := range s.form.Hidden {
-			if h.Name == guardField {
-				op.Override = []issuer.Guard{issuer.Guard(h.Value)}
-			}
-		}
-	}
-	return op
-}
-
 // refuse shows the form again with what is wrong, or fails.
 func (s step) refuse(err error) (answer, error) {
 	if !s.form.accept(err) {
 		return answer{}, err
-	}
-	if g := issuer.AsError(err).Guard; g != "" {
-		s.form.offerOverride(g)
 	}
 	return s.page(), nil
 }
@@ -102,7 +70,7 @@ func (c *Console) look(r *http.Request, v *visit, s step) (answer, error) {
 	if !s.read(r) {
 		return s.page(), nil
 	}
-	op := s.op(v)
+	op := v.op(s.form.value("reason"))
 	op.DryRun = true
 	m, err := s.run(op)
 	if err != nil {
@@ -136,7 +104,7 @@ func (c *Console) apply(r *http.Request, v *visit, s step) (answer, error) {
 	if !s.read(r) {
 		return s.page(), nil
 	}
-	op := s.op(v)
+	op := v.op(s.form.value("reason"))
 	op.DryRun = true
 	m, err := s.run(op)
 	if err == nil && s.hash(m.plan) != r.PostForm.Get("plan") {

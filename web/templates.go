@@ -12,8 +12,9 @@ type templateRow struct {
 	ID, Name, Description string
 	Publish, Subscribe    rules
 	// Key is the current scoped signing key.
-	Key      string
-	IssueURL string
+	Key           string
+	URL, IssueURL string
+	Shared        bool
 }
 
 // rules are what may be published or subscribed to.
@@ -37,10 +38,13 @@ func newRules(allow, deny []string) rules {
 	return r
 }
 
+// allRules are rules that are shown in full.
+func allRules(allow, deny []string) rules { return rules{Allow: allow, Deny: deny} }
+
 func newTemplateRow(t issuer.Template) templateRow {
 	p := t.Body.Permissions.Permissions
 	return templateRow{
-		ID: t.ID, Name: t.Body.Name, Description: t.Body.Description,
+		ID: t.ID, Name: t.Body.Name, Description: t.Body.Description, Shared: t.Shared(),
 		Publish: newRules(p.Pub.Allow, p.Pub.Deny), Subscribe: newRules(p.Sub.Allow, p.Sub.Deny),
 	}
 }

@@ -138,6 +138,15 @@ func (h *house) furnish() {
 	must(h.t, err)
 }
 
+// share makes the template service, which acme shares.
+func (h *house) share() {
+	h.t.Helper()
+	service := claims.Template{Name: "service", Permissions: claims.NewPermissionLimits()}
+	service.Permissions.Pub.Allow = jwt.StringList{"orders.>"}
+	_, err := h.issuer.CreateSharedTemplate(h.t.Context(), op, h.operator, issuer.TemplateInput{Body: service})
+	must(h.t, err)
+}
+
 // user makes a user of ORDERS with a credential.
 func (h *house) user(name string) issuer.UserWithCredential {
 	h.t.Helper()

@@ -31,11 +31,13 @@ type configFlags struct {
 	DatabaseURLFile string `help:"File that holds the database URL, when it has a password." placeholder:"FILE"`
 	DataDir         string `help:"Folder for what is kept outside the database." placeholder:"DIR"`
 	KEKFile         string `help:"File that holds the key-encryption key: 32 bytes in base64. Without one the start is sealed." name:"kek-file" placeholder:"FILE"`
-	TLSCertFile     string `help:"Certificate (PEM); with it HTTPS is served." placeholder:"FILE"`
-	TLSKeyFile      string `help:"Private key of the certificate (PEM)." placeholder:"FILE"`
-	NATSURLs        string `help:"Addresses of the nats-servers, with commas between; overrides the service URLs of the operators." name:"nats-urls" placeholder:"URLS"`
-	LogLevel        string `help:"debug, info, warn or error. Default info." placeholder:"LEVEL"`
-	LogFormat       string `help:"json or text. Default json." placeholder:"FORMAT"`
+	// KEKPassphraseFile may be "-", standard input.
+	KEKPassphraseFile string `help:"File that holds the passphrase from which the key-encryption key is derived; - asks, or reads standard input." name:"kek-passphrase-file" placeholder:"FILE"`
+	TLSCertFile       string `help:"Certificate (PEM); with it HTTPS is served." placeholder:"FILE"`
+	TLSKeyFile        string `help:"Private key of the certificate (PEM)." placeholder:"FILE"`
+	NATSURLs          string `help:"Addresses of the nats-servers, with commas between; overrides the service URLs of the operators." name:"nats-urls" placeholder:"URLS"`
+	LogLevel          string `help:"debug, info, warn or error. Default info." placeholder:"LEVEL"`
+	LogFormat         string `help:"json or text. Default json." placeholder:"FORMAT"`
 }
 
 // defaults holds for what is given nowhere.
@@ -87,7 +89,7 @@ func (f configFlags) load(env environment) (config, error) {
 // settingNames are the names in the file, in the order of the fields.
 func settingNames() []string {
 	return []string{
-		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "tls_cert_file", "tls_key_file",
+		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "kek_passphrase_file", "tls_cert_file", "tls_key_file",
 		"nats_urls", "log_level", "log_format",
 	}
 }
@@ -188,24 +190,12 @@ func (s *settings) database() string {
 	return v
 }
 
-// kek reads the key-encryption key from its file or from CHANCERY_KEK. None is no
-// problem of the configuration: the start is sealed then.
+// kek reads the key-encryption key. None is no problem of the configuration: the start
+// is sealed then.
 func (s *settings) kek(env environment) custody.KEK {
-	text := env.getenv("CHANCERY_KEK")
-	if file := s.values["kek_file"]; file != "" {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			s.wrong("kek_file", "cannot be read: %s", reason(err))
-			return custody.KEK{}
-		}
-		text = string(raw)
-	}
-	if text == "" {
-		return custody.KEK{}
-	}
-	kek, err := custody.ParseKEK(text)
+	kek, err := kekSources{file: s.values["kek_file"], passphraseFile: s.values["kek_passphrase_file"]}.read(env)
 	if err != nil {
-		s.wrong("kek_file", "%s", err)
+		s.problems = append(s.problems, err.Error())
 	}
 	return kek
 }

@@ -201,12 +201,12 @@ func (d *dev) stop() error {
 // a new key for an old database would only look like one that fits.
 func devKEK(dir string) (custody.KEK, error) {
 	path := filepath.Join(dir, "kek")
-	text, err := os.ReadFile(path)
-	if err == nil {
-		return custody.ParseKEK(string(text))
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return custody.KEK{}, fmt.Errorf("reading the key-encryption key: %w", err)
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		kek, err := fromFile(path, custody.ParseKEK)
+		if err != nil {
+			return kek, fmt.Errorf("reading the key-encryption key %s: %w", path, err)
+		}
+		return kek, nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, "chancery.db")); err == nil {
 		return custody.KEK{}, nil

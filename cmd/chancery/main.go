@@ -44,6 +44,7 @@ const (
 	exitUnreachable = 5
 	exitUsage       = 64
 	exitForbidden   = 77
+	exitInterrupted = 130
 )
 
 // exitError carries an exit code with an error.

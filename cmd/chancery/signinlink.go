@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/store"
 )
@@ -23,6 +24,20 @@ func (c *hostCommand) with(ctx context.Context, env environment, f func(i *issue
 	if err != nil {
 		return usage(err)
 	}
+	cfg.kek = custody.KEK{}
+	return onDatabase(ctx, env, cfg, f)
+}
+
+// withKEK runs f on an issuer that has the key-encryption key of the configuration.
+func (c *hostCommand) withKEK(ctx context.Context, env environment, f func(i *issuer.Issuer, cfg config) error) error {
+	cfg, err := c.load(env)
+	if err != nil {
+		return usage(err)
+	}
+	return onDatabase(ctx, env, cfg, f)
+}
+
+func onDatabase(ctx context.Context, env environment, cfg config, f func(i *issuer.Issuer, cfg config) error) error {
 	log := newLogger(env.stderr, slog.LevelWarn, false)
 	s, err := store.Open(ctx, store.Config{URL: cfg.databaseURL, Now: time.Now, Logger: log})
 	if errors.Is(err, store.ErrHeld) {
@@ -33,7 +48,7 @@ func (c *hostCommand) with(ctx context.Context, env environment, f func(i *issue
 	}
 	if err = s.Migrate(ctx); err == nil {
 		var i *issuer.Issuer
-		if i, err = issuer.Open(ctx, issuer.Config{Store: s, Now: time.Now, Logger: log}); err == nil {
+		if i, err = issuer.Open(ctx, issuer.Config{Store: s, Now: time.Now, Logger: log, KEK: cfg.kek}); err == nil {
 			err = f(i, cfg)
 		}
 	}
