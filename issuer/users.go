@@ -53,6 +53,8 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 		}
 		if _, err := w.GetUser(ctx, a.ID, in.Name); err == nil {
 			return none, orTaken(store.ErrExists, "user")
+		} else if ignoreMissing(err) != nil {
+			return none, err
 		}
 		if user.ID, err = w.NewID("usr_"); err != nil {
 			return none, err

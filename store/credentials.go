@@ -221,10 +221,8 @@ func (t *Tx) UserKeys(ctx context.Context, userID string) ([]string, error) {
 // yet, were issued to subject (a public key, or * for everybody) at or before the
 // second before.
 func (t *Tx) CountIssued(ctx context.Context, accountID, subject string, before int64) (int64, error) {
-	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM credentials c
-		WHERE account_id = $1 AND ($2 = '*' OR public_key = $2) AND iat <= $3 AND (expires_s = 0 OR expires_s >= $4)
-		AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.removed_us = 0
-			AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat)`,
+	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM credentials c `+inForce+`
+		WHERE account_id = $1 AND ($2 = '*' OR public_key = $2) AND iat <= $3 AND (expires_s = 0 OR expires_s >= $4) AND `+accepted,
 		accountID, subject, before, t.now.Unix())
 }
 
