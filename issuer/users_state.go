@@ -113,7 +113,7 @@ func stays(n int64) string {
 // UserChanged is a user after a change of its state.
 type UserChanged struct {
 	User
-	// Revocations are those that were made, JWTVersion the account's JWT after them, or
+	// Revocations are those that were made, a hundred at most, JWTVersion the account's JWT after them, or
 	// after lifting them.
 	Revocations []Revocation
 	JWTVersion  int64
@@ -157,23 +157,25 @@ func (i *Issuer) shut(ctx context.Context, op Op, account, user, action string, 
 		if action == "disable" && x.State == "disabled" {
 			return none, &Error{Kind: KindConflict, Code: "already_disabled", Message: "The user is disabled already."}
 		}
-		revocations, err := w.refusals(ctx, a, x, disabledBy(x))
+		r, err := revokeIssued(ctx, w, a, allOf(x, disabledBy(x)))
 		if err != nil {
 			return none, err
 		}
-		if err := w.guardKeys(ctx, a, x, subjectsOf(revocations)); err != nil {
+		if err := guardRevocation(ctx, w, a, allOf(x, disabledBy(x)), r); err != nil {
 			return none, err
 		}
-		plan, err := w.planRefusals(ctx, a, revocations, live)
+		plan, err := r.plan(ctx, w, a, live)
 		if err != nil {
 			return none, err
 		}
-		out := UserChanged{User: x, Revocations: revocations}
+		state := Change{Path: "/state", From: x.State, To: action + "d", Text: "The user is " + action + "d"}
+		plan.Changes = append([]Change{state}, plan.Changes...)
+		out := UserChanged{User: x, Revocations: r.rows[:min(len(r.rows), maxNamed)]}
 		return planned[UserChanged]{preview: out, target: x.ID, plan: plan, apply: func(ctx context.Context) (UserChanged, error) {
 			if err := w.DropLinksOf(ctx, linkCredential, x.ID); err != nil {
 				return out, err
 			}
-			if out.JWTVersion, err = i.refuse(ctx, w, a, revocations); err != nil {
+			if out.JWTVersion, err = i.refuse(ctx, w, a, r); err != nil {
 				return out, err
 			}
 			out.Updated = w.Now()
