@@ -145,8 +145,8 @@ type ProofInput struct {
 	Waived    bool   `json:"waived,omitempty" doc:"Do without: the key was handed over another way. Needs a reason, which goes into the ledger."`
 }
 
-// KeyInput says whose key a credential is for, and how it gets there.
-type KeyInput struct {
+// IssueKeyInput says whose key a credential is for, and how it gets there.
+type IssueKeyInput struct {
 	PublicKey      string      `json:"public_key,omitempty" maxLength:"64" doc:"The holder's own key U…, with a proof if the user was not issued to with it before."`
 	Proof          *ProofInput `json:"proof,omitempty"`
 	TTLSeconds     Omit[int64] `json:"ttl_seconds,omitempty" minimum:"1" maximum:"3153600000" doc:"Lifetime; without it the template's bound, or the operator's default, or 90 days."`
@@ -157,7 +157,7 @@ type KeyInput struct {
 	DeliveredTo    string      `json:"delivered_to,omitempty" maxLength:"200" doc:"Who gets it, for the ledger."`
 }
 
-func (k KeyInput) input() issuer.IssueInput {
+func (k IssueKeyInput) input() issuer.IssueInput {
 	in := issuer.IssueInput{
 		PublicKey: k.PublicKey, TTL: seconds(k.TTLSeconds), NoExpiry: k.NoExpiry, Delivery: issuer.Delivery(k.Delivery), SealTo: k.SealedTo,
 		LinkTTL: seconds(k.LinkTTLSeconds), DeliveredTo: k.DeliveredTo,
@@ -176,7 +176,7 @@ func (k KeyInput) input() issuer.IssueInput {
 // CredentialInput asks for a credential.
 type CredentialInput struct {
 	Key string `json:"key,omitempty" enum:"generate" doc:"generate, as without public_key: a key is made here and its seed delivered once."`
-	KeyInput
+	IssueKeyInput
 	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
 

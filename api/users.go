@@ -41,7 +41,7 @@ type UserInput struct {
 	Tags     []string `json:"tags,omitempty" maxItems:"64" example:"[\"region:eu\"]"`
 	PermissionSet
 	Key string `json:"key,omitempty" enum:"generate" doc:"generate issues a credential at once, for a key made here; public_key does so for the holder's."`
-	KeyInput
+	IssueKeyInput
 	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
 
@@ -53,7 +53,7 @@ func (u *UserInput) input() issuer.UserInput {
 		in.Permissions = &p
 	}
 	if u.PublicKey != "" || u.Key != "" {
-		issue := u.KeyInput.input()
+		issue := u.IssueKeyInput.input()
 		in.Issue = &issue
 	}
 	return in

@@ -25,8 +25,8 @@ func (i *Issuer) DeleteOperator(ctx context.Context, op Op, operator string) (Ou
 		}
 		if n > 0 {
 			return none, &Error{
-				Kind: KindConflict, Code: "operator_in_use", Message: fmt.Sprintf("The operator has %d accounts beside its system account.", n),
-				Hint: "Delete its accounts first, and wait until every server has their tombstones.",
+				Kind: KindConflict, Code: "operator_in_use", Message: "The operator has accounts beside its system account.",
+				Hint: fmt.Sprintf("Delete them first (%d), and wait until every server has their tombstones.", n),
 			}
 		}
 		after := o

@@ -46,9 +46,11 @@ func (at TemplateHome) lock(ctx context.Context, w *work) (h home, err error) {
 		return h, err
 	}
 	if h.shared() {
-		h.operator, err = w.LockOperatorForEdit(ctx, h.operator.ID)
-	} else {
-		h.account, err = w.LockAccountForIssue(ctx, h.account.ID)
+		if h.operator, err = w.LockOperatorForEdit(ctx, h.operator.ID); err == nil {
+			err = writable(h.operator)
+		}
+	} else if h.account, err = w.LockAccountForIssue(ctx, h.account.ID); err == nil {
+		err = notDeleted(h.account)
 	}
 	return h, err
 }
@@ -118,12 +120,12 @@ func (h home) free(ctx context.Context, w *work, name string) error {
 		if err == nil {
 			return orTaken(store.ErrExists, "template")
 		}
-		return nil
+		return ignoreMissing(err)
 	}
 	if _, err = w.GetTemplate(ctx, h.account.ID, name); err == nil {
 		return orTaken(store.ErrExists, "template")
 	}
-	return nil
+	return ignoreMissing(err)
 }
 
 // testedIn is the account in which the tests of x run: its own or, of a shared

@@ -71,9 +71,9 @@ func (r *Resolver) Servers(operatorID string) []claims.Server {
 }
 
 // Untrusting returns the names of the operator's servers that would refuse accounts
-// signed by key, since they started with an operator JWT that does not list it. known
-// is false while not every server has told, or none is reached; a server that is not
-// running now is not asked.
+// signed by key, since they started with an operator JWT that does not list it, and of
+// those that have not told. known is false while there are such, or none is reached; a
+// server that is not running now is not asked.
 func (r *Resolver) Untrusting(operatorID, key string) (names []string, known bool) {
 	o := r.operator(operatorID)
 	if o == nil {
@@ -84,7 +84,7 @@ func (r *Resolver) Untrusting(operatorID, key string) (names []string, known boo
 	for _, m := range members {
 		trusts, told := m.Trusts(key)
 		known = known && told
-		if told && !trusts {
+		if !trusts {
 			names = append(names, m.Name)
 		}
 	}

@@ -62,11 +62,13 @@ func (c *Console) account(r *http.Request, v *visit) (answer, error) {
 	}
 	view.CanLimit = !view.Deleted && v.may(issuer.WriteAccounts)
 	view.CanIssue = !view.Deleted && v.may(issuer.WriteUsers) && v.may(issuer.IssueCredentials)
-	if err := c.listTemplates(ctx, v, &view, p); err != nil {
-		return answer{}, err
-	}
-	if err := c.listUsers(r, v, &view, p); err != nil {
-		return answer{}, err
+	if !view.Deleted { // a tombstone has neither
+		if err := c.listTemplates(ctx, v, &view, p); err != nil {
+			return answer{}, err
+		}
+		if err := c.listUsers(r, v, &view, p); err != nil {
+			return answer{}, err
+		}
 	}
 	return answer{page: "account", title: a.Name, crumbs: []link{{"Accounts", "/accounts"}}, body: view, calls: []apiCall{
 		c.call("This account", http.MethodGet, p.accountURL(), ""),

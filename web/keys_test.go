@@ -36,8 +36,8 @@ func TestKeysInTheConsole(t *testing.T) {
 		b.get("/keys?state=retired").want(200).has("ORDERS / device", "Retired")
 
 		now := page + "/" + list[1].ID
-		b.follow(b.submit(b.submit(b.get(now+"/disable").want(200)).want(200).has("disabled"))).has("Disabled")
-		b.follow(b.submit(b.submit(b.get(now+"/current").want(200)).want(200))).has("The key is current.")
+		b.follow(b.submit(b.submit(b.get(now + "/disable").want(200)).want(200).has("disabled"))).has("Disabled")
+		b.follow(b.submit(b.submit(b.get(now + "/current").want(200)).want(200))).has("The key is current.")
 		plan = b.submit(b.get(now+"/compromise"), "typed", list[1].ID[52:]).want(200).has("A new key")
 		b.follow(b.submit(plan)).has("Everything that the key signed is refused.")
 		b.get(page + "/" + list[1].ID + "/dance").want(404)

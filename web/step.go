@@ -70,8 +70,7 @@ func (c *Console) look(r *http.Request, v *visit, s step) (answer, error) {
 	if !s.read(r) {
 		return s.page(), nil
 	}
-	op := v.op(s.form.value("reason"))
-	op.DryRun = true
+	op := v.dryRun(s.form.value("reason"))
 	m, err := s.run(op)
 	if err != nil {
 		return s.refuse(err)
@@ -104,8 +103,7 @@ func (c *Console) apply(r *http.Request, v *visit, s step) (answer, error) {
 	if !s.read(r) {
 		return s.page(), nil
 	}
-	op := v.op(s.form.value("reason"))
-	op.DryRun = true
+	op := v.dryRun(s.form.value("reason"))
 	m, err := s.run(op)
 	if err == nil && s.hash(m.plan) != r.PostForm.Get("plan") {
 		return s.planPage(m.plan, true), nil

@@ -19,6 +19,7 @@ import (
 
 	"chancery/api"
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/issuer"
 	"chancery/store/storetest"
 )
@@ -48,7 +49,7 @@ func newLandlord(t *testing.T, dsn string) *landlord {
 			t.Logf("log:\n%s", lastLines(p.log.String(), 40))
 		}
 	})
-	kek, err := issuer.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
+	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
 	must(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
