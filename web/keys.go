@@ -7,7 +7,6 @@ import (
 
 	"chancery/claims"
 	"chancery/issuer"
-	"chancery/store"
 )
 
 // keysView is everything that ages under an operator, and its signing keys.
@@ -131,14 +130,14 @@ func (view *keysView) fill(a issuer.Agenda) {
 	if len(parts) > 0 {
 		view.Policy = "Rotated by policy: " + strings.Join(parts, ", ") + "."
 	}
-	counts := map[store.KeyKind]map[string]int64{}
+	counts := map[issuer.KeyKind]map[string]int64{}
 	for _, k := range a.Keys {
 		if counts[k.Kind] == nil {
 			counts[k.Kind] = map[string]int64{}
 		}
 		counts[k.Kind][k.State] = k.Count
 	}
-	for _, kind := range []store.KeyKind{store.OperatorKey, store.AccountKey, store.TemplateKey} {
+	for _, kind := range []issuer.KeyKind{issuer.OperatorKey, issuer.AccountKey, issuer.TemplateKey} {
 		var parts []string
 		for _, s := range []string{issuer.KeyCurrent, issuer.KeyPrepared, issuer.KeyRetiring, issuer.KeyDisabled, issuer.KeyRetired} {
 			if n := counts[kind][s]; n > 0 {
@@ -154,7 +153,7 @@ func (view *keysView) fill(a issuer.Agenda) {
 
 func (c *Console) listOwnedKeys(r *http.Request, v *visit, view *keysView, o issuer.Operator) error {
 	after := newPage("", r.URL.Query().Get("after"), pageSize)
-	f := store.KeyFilter{State: view.State, AfterID: after.AfterID, Limit: pageSize + 1}
+	f := issuer.KeyFilter{State: view.State, AfterID: after.AfterID, Limit: pageSize + 1}
 	if t, err := time.Parse(time.RFC3339Nano, after.AfterName); err == nil {
 		f.AfterSince = t
 	}
@@ -178,7 +177,7 @@ func (c *Console) listOwnedKeys(r *http.Request, v *visit, view *keysView, o iss
 
 func newOwnedKeyRow(o issuer.Operator, k issuer.OwnedKey) ownedKeyRow {
 	row := ownedKeyRow{
-		Key: k.ID, Custody: strings.ReplaceAll(k.Custody, "_", " "), Kind: string(store.KindOf(k.Key)), State: keyChip(k.State), Since: k.Since, RetireAt: k.RetireAt,
+		Key: k.ID, Custody: strings.ReplaceAll(k.Custody, "_", " "), Kind: string(issuer.KindOf(k.Key)), State: keyChip(k.State), Since: k.Since, RetireAt: k.RetireAt,
 	}
 	switch {
 	case k.AccountID == "":
