@@ -158,6 +158,7 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{put, revocations + "/*", `{}`, 200},
 			{get, revocations + "/*?include=proof", "", 200},
 			{get, revocations + "?user=own&state=removed", "", 200},
+			{post, credentials, `{}`, 201},
 			{put, revocations + "/template:device", `{}`, 200},
 			{put, revocations + "/template:nothing", `{}`, 404},
 			{del, revocations + "/*", "", 422},

@@ -116,8 +116,8 @@ func (a *API) compromiseAccountKey(ctx context.Context, by call, in *compromiseA
 	return a.compromise(ctx, by, in.Change, in.keys(), in.Key, in.Body.Reason)
 }
 
-func (p TemplatePath) keys() issuer.KeyOwner {
-	return issuer.KeyOwner{Account: p.Account, Template: p.Template}
+func (in TemplatePath) keys() issuer.KeyOwner {
+	return issuer.KeyOwner{Account: in.Account, Template: in.Template}
 }
 
 // TemplateKeyPath names a signing key of a template.

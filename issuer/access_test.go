@@ -111,7 +111,7 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"GetKey": read(func(t *testing.T, h *house, c issuer.Caller) error {
-			_, err := h.GetKey(t.Context(), c, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.keyOf(t, "current"))
+			_, err := h.GetKey(t.Context(), c, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.templateKey(t))
 			return err
 		}),
 		"AddKey": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -119,7 +119,7 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"SetKeyState": writes(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.SetKeyState(t.Context(), op, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.keyOf(t, "current"), issuer.KeyStateInput{State: issuer.KeyRetiring})
+			_, err := h.SetKeyState(t.Context(), op, issuer.KeyOwner{Account: "ORDERS", Template: "device"}, h.templateKey(t), issuer.KeyStateInput{State: issuer.KeyRetiring})
 			return err
 		}),
 		"CompromiseKey": signs(func(t *testing.T, h *house, op issuer.Op) error {

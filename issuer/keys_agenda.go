@@ -7,6 +7,25 @@ import (
 	"chancery/store"
 )
 
+// What a signing key is for, and how a page of them is asked for.
+type (
+	// KeyKind tells whether a key signs accounts, users of their own permissions, or
+	// users of a template.
+	KeyKind = store.KeyKind
+	// KeyFilter asks for one page of an operator's signing keys.
+	KeyFilter = store.KeyFilter
+)
+
+// The kinds of signing key.
+const (
+	OperatorKey = store.OperatorKey
+	AccountKey  = store.AccountKey
+	TemplateKey = store.TemplateKey
+)
+
+// KindOf returns what the signing key is for.
+func KindOf(k Key) KeyKind { return store.KindOf(k) }
+
 // AgendaWeeks is how many weeks an agenda covers: a quarter of a year.
 const AgendaWeeks = 13
 

@@ -49,7 +49,7 @@ func (i *Issuer) CompromiseKey(ctx context.Context, op Op, owner KeyOwner, key s
 		if p.account == nil {
 			err = x.drain(ctx, w)
 		} else {
-			err = x.revokeSigned(ctx, i, w)
+			err = x.revokeSigned(ctx, w)
 		}
 		if err != nil {
 			return none, err
@@ -102,7 +102,7 @@ func (x *keyPlan) drain(ctx context.Context, w *work) error {
 
 // revokeSigned revokes what the ledger knows of the key. What another key gave the same
 // holder afterwards stays good.
-func (x *keyPlan) revokeSigned(ctx context.Context, i *Issuer, w *work) error {
+func (x *keyPlan) revokeSigned(ctx context.Context, w *work) error {
 	k := x.moves[0].key
 	subjects, err := w.KeySubjects(ctx, k.AccountID, k.ID, maxRevokedWithKey+1)
 	if err != nil {

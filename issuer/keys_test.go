@@ -30,12 +30,12 @@ func (h *house) keys(t testing.TB, of issuer.KeyOwner) []issuer.KeyWithUse {
 	return list
 }
 
-// keyOf returns the newest key of the template that is in the state.
-func (h *house) keyOf(t testing.TB, state string) string {
+// templateKey returns the template's current key.
+func (h *house) templateKey(t testing.TB) string {
 	t.Helper()
 	list := h.keys(t, ofTemplate)
 	for _, k := range slices.Backward(list) {
-		if k.State == state {
+		if k.State == issuer.KeyCurrent {
 			return k.ID
 		}
 	}
@@ -80,10 +80,10 @@ func overriding(guards ...issuer.Guard) issuer.Op {
 	return o
 }
 
-// signingKeys is what the account's JWT says of its keys.
-func (h *house) signingKeys(t testing.TB, account string) []string {
+// signingKeys is what the JWT of ORDERS says of its keys.
+func (h *house) signingKeys(t testing.TB) []string {
 	t.Helper()
-	keys := decode[*jwt.AccountClaims](t, h.account(t, account).JWT).SigningKeys.Keys()
+	keys := decode[*jwt.AccountClaims](t, h.account(t, "ORDERS").JWT).SigningKeys.Keys()
 	slices.Sort(keys)
 	return keys
 }
@@ -110,7 +110,7 @@ func TestRotation(t *testing.T) {
 				if len(out.Previous) != 1 || out.Previous[0].ID != old.ID || out.Previous[0].State != issuer.KeyRetiring || out.Previous[0].InUse.UnexpiredCredentials == 0 || out.JWTVersion != version+1 || out.Sealed != nil {
 					t.Errorf("the rotation came to %+v", out)
 				}
-				if got := h.signingKeys(t, "ORDERS"); !slices.Contains(got, old.ID) || !slices.Contains(got, out.ID) {
+				if got := h.signingKeys(t); !slices.Contains(got, old.ID) || !slices.Contains(got, out.ID) {
 					t.Errorf("the JWT carries %v", got)
 				}
 				issued := did(h.Issue(t.Context(), op(), "ORDERS", user, issuer.IssueInput{TTL: time.Hour})).well(t)
@@ -131,7 +131,7 @@ func TestRotation(t *testing.T) {
 				if got := h.states(t, owner); got != "[retired current]" {
 					t.Errorf("after the credentials expired the keys are %s", got)
 				}
-				if got := h.signingKeys(t, "ORDERS"); slices.Contains(got, old.ID) {
+				if got := h.signingKeys(t); slices.Contains(got, old.ID) {
 					t.Error("the JWT still carries the retired key")
 				}
 				_ = w
@@ -170,7 +170,7 @@ func TestKeyStates(t *testing.T) {
 					if err != nil || got.State != to {
 						t.Errorf("%s to %s came to %s, %v", from, to, got.State, err)
 					}
-					carried := slices.Contains(h.signingKeys(t, "ORDERS"), k.ID)
+					carried := slices.Contains(h.signingKeys(t), k.ID)
 					if want := to == "prepared" || to == "current" || to == "retiring"; carried != want {
 						t.Errorf("%s to %s: carried is %v", from, to, carried)
 					}
@@ -186,7 +186,7 @@ func TestKeyStates(t *testing.T) {
 		t.Logf("%d of 25 moves as the table says", n)
 		_, err := h.SetKeyState(t.Context(), op(), ofAccount, h.keys(t, ofAccount)[0].ID, issuer.KeyStateInput{State: "gone"})
 		wants(t, err, issuer.KindInvalid)
-		_, err = h.SetKeyState(t.Context(), op(), ofAccount, h.keyOf(t, "current"), issuer.KeyStateInput{State: "retiring"})
+		_, err = h.SetKeyState(t.Context(), op(), ofAccount, h.templateKey(t), issuer.KeyStateInput{State: "retiring"})
 		wants(t, err, issuer.KindNotFound) // it belongs to the template
 		stale := op()
 		stale.ExpectedVersion = 99
@@ -215,7 +215,7 @@ func TestKeyCustody(t *testing.T) {
 		})
 		public := newAccountKey(t)
 		given := did(h.AddKey(t.Context(), op(), ofAccount, issuer.KeyInput{PublicKey: public})).well(t)
-		if given.ID != public || given.Custody != issuer.CustodyPublicOnly || !slices.Contains(h.signingKeys(t, "ORDERS"), public) {
+		if given.ID != public || given.Custody != issuer.CustodyPublicOnly || !slices.Contains(h.signingKeys(t), public) {
 			t.Errorf("given is %+v", given)
 		}
 		_, err = h.AddKey(t.Context(), op(), ofAccount, issuer.KeyInput{PublicKey: public})
@@ -353,7 +353,7 @@ func TestUntrustedOperatorKey(t *testing.T) {
 // the signing switch is off.
 func TestCompromise(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
-		key := h.keyOf(t, "current")
+		key := h.templateKey(t)
 		// d1's key gets a later credential from the next key, d2 has one of the old key only.
 		d2 := did(h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: "d2", Template: "device", Tags: []string{"region:eu"}, Issue: &issuer.IssueInput{TTL: time.Hour}})).well(t)
 		h.advance(time.Minute)
@@ -390,7 +390,7 @@ func TestCompromise(t *testing.T) {
 			return err
 		})
 		// The current key too: another takes its place.
-		now := h.keyOf(t, "current")
+		now := h.templateKey(t)
 		out = did(h.CompromiseKey(t.Context(), op(), ofTemplate, now))
 		if out.well(t); len(out.Value.Previous) != 1 || out.Value.Previous[0].State != issuer.KeyCurrent {
 			t.Errorf("it came to %+v", out.Value)

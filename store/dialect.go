@@ -148,12 +148,12 @@ func fromMicros(us int64) time.Time {
 }
 
 // elements returns a table of one column, value, with the elements of the JSON array
-// in the parameter. `value ->> 'name'` reads a field of an element on both databases.
-func (s *Store) elements(parameter string) string {
+// in parameter $1. `value ->> 'name'` reads a field of an element on both databases.
+func (s *Store) elements() string {
 	if s.dialect == postgres {
-		return `json_array_elements(CAST(` + parameter + ` AS json)) AS e(value)`
+		return `json_array_elements(CAST($1 AS json)) AS e(value)`
 	}
-	return `json_each(` + parameter + `) AS e`
+	return `json_each($1) AS e`
 }
 
 // unhex returns the bytes of a text in hexadecimal.

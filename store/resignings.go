@@ -161,7 +161,7 @@ func (t *Tx) putAll(ctx context.Context, rows []signedRow, places, old []placeRo
 	}
 	_, err = t.exec(ctx, `INSERT INTO jwts (subject, jwt_version, kind, iat, jti, sha256, signer, actor, request_id, jwt, created_us)
 		SELECT value ->> 'subject', CAST(value ->> 'version' AS BIGINT), 'account', CAST(value ->> 'iat' AS BIGINT), value ->> 'jti', `+t.store.unhex(`value ->> 'sha256'`)+`,
-			value ->> 'signer', value ->> 'actor', value ->> 'request_id', value ->> 'jwt', CAST($2 AS BIGINT) FROM `+t.store.elements(`$1`), signed, micros(t.now))
+			value ->> 'signer', value ->> 'actor', value ->> 'request_id', value ->> 'jwt', CAST($2 AS BIGINT) FROM `+t.store.elements(), signed, micros(t.now))
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (t *Tx) putAll(ctx context.Context, rows []signedRow, places, old []placeRo
 		return err
 	}
 	n, err := t.exec(ctx, `UPDATE accounts SET jwt = j.jwt, iat = j.iat, jti = j.jti, signer = j.signer, jwt_version = j.jwt_version, updated_us = $2, resign_us = 0
-		FROM `+t.store.elements(`$1`)+` JOIN jwts j ON j.subject = value ->> 'subject' AND j.jwt_version = CAST(value ->> 'version' AS BIGINT)
+		FROM `+t.store.elements()+` JOIN jwts j ON j.subject = value ->> 'subject' AND j.jwt_version = CAST(value ->> 'version' AS BIGINT)
 		WHERE accounts.id = value ->> 'subject' AND accounts.jwt_version + 1 = j.jwt_version`, all, micros(t.now))
 	if err != nil {
 		return err
@@ -179,14 +179,14 @@ func (t *Tx) putAll(ctx context.Context, rows []signedRow, places, old []placeRo
 		return ErrNotFound
 	}
 	_, err = t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us)
-		SELECT value ->> 'subject', value ->> 'operator', CAST(value ->> 'version' AS BIGINT), 0, CAST($2 AS BIGINT) FROM `+t.store.elements(`$1`)+` WHERE TRUE
+		SELECT value ->> 'subject', value ->> 'operator', CAST(value ->> 'version' AS BIGINT), 0, CAST($2 AS BIGINT) FROM `+t.store.elements()+` WHERE TRUE
 		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0`, all, micros(t.now))
 	if err != nil {
 		return err
 	}
 	_, err = t.exec(ctx, `INSERT INTO changes (id, kind, operator_id, account_id, subject, jwt_version, created_us)
 		SELECT value ->> 'id', 'account', value ->> 'operator', value ->> 'subject', value ->> 'subject', CAST(value ->> 'version' AS BIGINT), CAST($2 AS BIGINT)
-		FROM `+t.store.elements(`$1`), all, micros(t.now))
+		FROM `+t.store.elements(), all, micros(t.now))
 	if err != nil || len(old) == 0 {
 		return err
 	}
@@ -194,7 +194,7 @@ func (t *Tx) putAll(ctx context.Context, rows []signedRow, places, old []placeRo
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `UPDATE jwts SET jwt = '' FROM `+t.store.elements(`$1`)+`
+	_, err = t.exec(ctx, `UPDATE jwts SET jwt = '' FROM `+t.store.elements()+`
 		WHERE jwts.subject = value ->> 'subject' AND jwts.jwt_version <= CAST(value ->> 'version' AS BIGINT) - $2 AND jwts.jwt <> ''`, long, int64(KeptBodies))
 	return err
 }
@@ -222,7 +222,7 @@ func (t *Tx) AppendAudits(ctx context.Context, e AuditEntry, targets []string) e
 	}
 	_, err = t.exec(ctx, `INSERT INTO audit (id, at_us, actor, actor_kind, action, target_kind, target, outcome, request_id, reason, detail)
 		SELECT value ->> 'id', CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS TEXT), value ->> 'target', CAST($7 AS TEXT),
-			CAST($8 AS TEXT), CAST($9 AS TEXT), CAST($10 AS TEXT) FROM `+t.store.elements(`$1`),
+			CAST($8 AS TEXT), CAST($9 AS TEXT), CAST($10 AS TEXT) FROM `+t.store.elements(),
 		all, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, e.Outcome, e.RequestID, e.Reason, e.Detail)
 	return err
 }

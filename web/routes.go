@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 
 	"chancery/issuer"
 )
@@ -40,7 +41,7 @@ func routes() []route {
 		op        = "/operators/{op}"
 		shared    = op + "/templates/{tpl}"
 	)
-	return []route{
+	return slices.Concat([]route{
 		{get, "/login", (*Console).login, anybody, ""},
 		{get, "/login/{link}", (*Console).showLink, anybody, ""},
 		{post, "/login/{link}", (*Console).useLink, anybody, ""},
@@ -150,9 +151,7 @@ func routes() []route {
 		{get, inspectPath, (*Console).inspector, signedIn, issuer.ReadAccounts},
 		{post, inspectPath, (*Console).inspect, signedIn, ""},
 		{get, inspectPath + "/can", (*Console).permitted, signedIn, ""},
-
-		{"", "/", (*Console).notFound, anybody, ""},
-	}
+	}, keyRoutes(), []route{{"", "/", (*Console).notFound, anybody, ""}})
 }
 
 // mount builds the handler: the order of what wraps what is this function.
