@@ -3,8 +3,11 @@ package issuer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/nats-io/jwt/v2"
 
 	"chancery/claims"
 	"chancery/store"
@@ -15,10 +18,16 @@ type trustReport struct {
 	untrusting []string
 	// known tells that the servers said so; seen that there are servers at all.
 	known, seen bool
+	// unsigned tells that the operator's JWT in force does not list the key, since its
+	// identity key is offline and has not signed that yet: no server can trust it.
+	unsigned bool
 }
 
 // refuses tells whether some server may refuse what the key signs.
 func (r trustReport) refuses() bool {
+	if r.unsigned {
+		return true
+	}
 	if r.known {
 		return len(r.untrusting) > 0
 	}
@@ -27,6 +36,9 @@ func (r trustReport) refuses() bool {
 
 func (r trustReport) text() string {
 	const most = 5
+	if r.unsigned {
+		return "The operator's JWT that lists this key waits for the signature of the identity key, which is offline: no server can trust the key before."
+	}
 	if !r.known {
 		return "It is not known whether every running nats-server trusts this key: accounts that it signs would be refused by those that do not."
 	}
@@ -57,14 +69,22 @@ func (i *Issuer) whoTrusts(ctx context.Context, op Op, owner KeyOwner, key strin
 		return trustReport{} // the plan says so itself
 	}
 	r := trustReport{seen: len(up) > 0}
-	if i.trusts == nil {
-		return r
-	}
 	if !claims.IsPublicKey(claims.KindOperator, key) {
 		key = ""
+	}
+	r.unsigned = o.Custody == CustodyOffline && !lists(o.JWT, key)
+	if i.trusts == nil {
+		return r
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	r.untrusting, r.known = i.trusts(ctx, o.ID, key)
 	return r
+}
+
+// lists tells whether an operator's JWT lists the key; one that is not signed yet
+// lists none.
+func lists(token, key string) bool {
+	c, err := jwt.DecodeOperatorClaims(token)
+	return err == nil && slices.Contains(c.SigningKeys, key)
 }
