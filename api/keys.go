@@ -61,8 +61,8 @@ func given(t time.Time) *time.Time {
 	return &t
 }
 
-// KeyInput asks for a new signing key.
-type KeyInput struct {
+// SigningKeyInput asks for a new signing key.
+type SigningKeyInput struct {
 	PublicKey   string `json:"public_key,omitempty" maxLength:"64" doc:"A key that was made elsewhere; its seed never comes here. Without one, a key is made."`
 	Custody     string `json:"custody,omitempty" enum:"sealed,external,shown_once,public_only" doc:"sealed, the default, or shown_once for a key that is made here; public_only, the default, or external for one that is not."`
 	MakeCurrent *bool  `json:"make_current,omitempty" doc:"The key signs from now on. True unless said otherwise, but for operator keys: those are prepared first, so that servers trust them when they sign." example:"true"`
@@ -117,7 +117,7 @@ func (a *API) getKey(ctx context.Context, by call, owner issuer.KeyOwner, key st
 	return &saved[SigningKey]{ETag: etag(k.Version), Body: viewSigningKey(k)}, nil
 }
 
-func (a *API) addKey(ctx context.Context, by call, c Change, owner issuer.KeyOwner, in KeyInput) (*created[ChangedKey], error) {
+func (a *API) addKey(ctx context.Context, by call, c Change, owner issuer.KeyOwner, in SigningKeyInput) (*created[ChangedKey], error) {
 	op, err := c.op(by, in.Reason)
 	if err != nil {
 		return nil, err

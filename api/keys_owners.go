@@ -17,7 +17,7 @@ type OperatorKeyPath struct {
 type addOperatorKeyInput struct {
 	OperatorPath
 	Change
-	Body KeyInput
+	Body SigningKeyInput
 }
 
 type setOperatorKeyInput struct {
@@ -72,7 +72,7 @@ type AccountKeyPath struct {
 type addAccountKeyInput struct {
 	AccountPath
 	Change
-	Body KeyInput
+	Body SigningKeyInput
 }
 
 type setAccountKeyInput struct {
@@ -129,7 +129,7 @@ type TemplateKeyPath struct {
 type addTemplateKeyInput struct {
 	TemplatePath
 	Change
-	Body KeyInput
+	Body SigningKeyInput
 }
 
 type setTemplateKeyInput struct {

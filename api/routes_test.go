@@ -16,13 +16,13 @@ var sample = map[string]string{
 	"createSharedTemplate": `{"name":"new"}`, "updateSharedTemplate": `{}`, "cloneTemplate": `{"name":"copy"}`, "cloneSharedTemplate": `{"name":"copy"}`,
 	"previewTemplate": `{"user":"d1"}`, "previewNewTemplate": `{"template":{"name":"new"}}`, "previewSharedTemplate": `{"as":{"name":"x"}}`, "previewNewSharedTemplate": `{"template":{"name":"new"}}`,
 	"uploadOperatorJWT": `{"jwt":"x"}`, "setSigning": `{"enabled":false,"reason":"a drill"}`, "suspendAccount": `{}`,
-	"addOperatorKey": `{}`, "setOperatorKey": `{"state":"disabled"}`, "compromiseOperatorKey": `{}`,
-	"addAccountKey": `{}`, "setAccountKey": `{"state":"disabled"}`, "compromiseAccountKey": `{}`,
-	"addTemplateKey": `{}`, "setTemplateKey": `{"state":"disabled"}`, "compromiseTemplateKey": `{}`,
 	"updateUser": `{}`, "disableUser": `{}`, "renewCredential": `{}`, "rollCredential": `{}`, "reissueCredential": `{}`,
 	"createChallenge": `{"public_key":"` + someUserKey + `"}`, "useCredentialLink": `{"link":"chy_cred_x"}`,
 	"renewByHolder": `{"jwt":"` + someJWT + `","nonce":"x","signature":"x"}`,
 	"inspect":       `{"jwt":"` + someJWT + `"}`, "explain": `{"jwt":"` + someJWT + `"}`, "checkPermissions": `{"op":"publish","subject":"orders.new"}`,
+	"addOperatorKey": `{}`, "setOperatorKey": `{"state":"disabled"}`, "compromiseOperatorKey": `{}`,
+	"addAccountKey": `{}`, "setAccountKey": `{"state":"disabled"}`, "compromiseAccountKey": `{}`,
+	"addTemplateKey": `{}`, "setTemplateKey": `{"state":"disabled"}`, "compromiseTemplateKey": `{}`,
 }
 
 // TestWhoMayDoWhat sends every operation of the contract as nobody, with a broken

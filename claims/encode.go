@@ -74,26 +74,32 @@ func (u Unsigned) SigningInput() []byte { return []byte(u.input) }
 // ErrSignature tells that a signature does not verify with the issuer's public key.
 var ErrSignature = errors.New("the signature does not verify with the issuer's public key")
 
-// Sign attaches the signature, checks it against the issuer's public key and
-// decodes the result with nats-io/jwt, as every nats-server will.
+// Sign attaches the signature and decodes the result with nats-io/jwt, as every
+// nats-server will: that verifies the signature with the key the claims name, which is
+// then held against the issuer's.
 func (u Unsigned) Sign(signature []byte) (Signed, error) {
-	kp, err := nkeys.FromPublicKey(u.issuer)
-	if err != nil {
-		return Signed{}, fmt.Errorf("reading the issuer's public key: %w", err)
-	}
-	if err := kp.Verify([]byte(u.input), signature); err != nil {
-		return Signed{}, ErrSignature
-	}
 	token := u.input + "." + encoding.EncodeToString(signature)
 	c, err := jwt.Decode(token)
 	if err != nil {
-		return Signed{}, fmt.Errorf("decoding the new JWT: %w", err)
+		return Signed{}, u.whyNot(signature, err)
 	}
 	d := c.Claims()
 	if d.Subject != u.subject || d.Issuer != u.issuer || d.ID != u.id || d.IssuedAt != u.issuedAt {
 		return Signed{}, errors.New("the new JWT does not decode to what was meant")
 	}
 	return Signed{Token: token, Subject: u.subject, Issuer: u.issuer, ID: u.id, IssuedAt: u.issuedAt, Expires: d.Expires}, nil
+}
+
+// whyNot tells a wrong signature from whatever else does not decode.
+func (u Unsigned) whyNot(signature []byte, err error) error {
+	kp, wrong := nkeys.FromPublicKey(u.issuer)
+	if wrong != nil {
+		return fmt.Errorf("reading the issuer's public key: %w", wrong)
+	}
+	if kp.Verify([]byte(u.input), signature) != nil {
+		return ErrSignature
+	}
+	return fmt.Errorf("decoding the new JWT: %w", err)
 }
 
 // Signed is a JWT that was signed, verified and decoded again.

@@ -108,23 +108,3 @@ func (s *Keyset) Reseal(sealed []byte, at Identity) ([]byte, error) {
 	defer k.Wipe()
 	return s.Seal(k, at)
 }
-
-// secretPurpose sets secrets that are no seeds apart from these.
-const secretPurpose = "chancery/v1/secret"
-
-// SealSecret seals a secret that is no seed. It is bound to its name.
-func (s *Keyset) SealSecret(secret []byte, name string) (sealed []byte, err error) {
-	if sealed, err = s.primitive.Encrypt(secret, []byte(secretPurpose+separator+name)); err != nil {
-		return nil, fmt.Errorf("sealing a secret: %w", err)
-	}
-	return sealed, nil
-}
-
-// OpenSecret opens what was sealed under the name.
-func (s *Keyset) OpenSecret(sealed []byte, name string) ([]byte, error) {
-	secret, err := s.primitive.Decrypt(sealed, []byte(secretPurpose+separator+name))
-	if err != nil {
-		return nil, errors.New("it is damaged, or was sealed under another name")
-	}
-	return secret, nil
-}

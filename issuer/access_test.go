@@ -154,31 +154,31 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"UpdateUser": writes(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.UpdateUser(t.Context(), op, "ORDERS", "to update", func(e *issuer.UserEdit) { e.Tags = []string{"region:us"} })
+			_, err := h.UpdateUser(t.Context(), op, "OURS", "to update", func(e *issuer.UserEdit) { e.Tags = []string{"region:us"} })
 			return err
 		}),
 		"DisableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.DisableUser(t.Context(), op, "ORDERS", "to disable")
+			_, err := h.DisableUser(t.Context(), op, "OURS", "to disable")
 			return err
 		}),
 		"EnableUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.EnableUser(t.Context(), op, "ORDERS", "to enable")
+			_, err := h.EnableUser(t.Context(), op, "OURS", "to enable")
 			return err
 		}),
 		"DeleteUser": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.DeleteUser(t.Context(), op, "ORDERS", "to delete")
+			_, err := h.DeleteUser(t.Context(), op, "OURS", "to delete")
 			return err
 		}),
 		"Renew": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.Renew(t.Context(), op, "ORDERS", "to renew", issuer.RenewInput{})
+			_, err := h.Renew(t.Context(), op, "OURS", "to renew", issuer.RenewInput{})
 			return err
 		}),
 		"Roll": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.Roll(t.Context(), op, "ORDERS", "to roll", issuer.RollInput{Grace: time.Hour})
+			_, err := h.Roll(t.Context(), op, "OURS", "to roll", issuer.RollInput{Grace: time.Hour})
 			return err
 		}),
 		"Reissue": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.Reissue(t.Context(), op, "ORDERS", "to reissue", issuer.IssueInput{})
+			_, err := h.Reissue(t.Context(), op, "OURS", "to reissue", issuer.IssueInput{})
 			return err
 		}),
 		"CreateOperator": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -305,6 +305,10 @@ func useCases() map[string]useCase {
 			_, err := h.SystemCredential(t.Context(), op, "acme", "a file")
 			return err
 		}),
+		"Verify": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Verify(t.Context(), c)
+			return err
+		}),
 		"AccountSize": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.AccountSize(t.Context(), c, "ORDERS")
 			return err
@@ -360,7 +364,7 @@ func prepared(t *testing.T, h *house) world {
 	for _, subject := range []string{"d1", issuer.Everybody} { // the second makes the first moot
 		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: subject})).well(t)
 	}
-	for _, name := range []string{"IDLE", "HELD", "GONE"} {
+	for _, name := range []string{"IDLE", "HELD", "GONE", "OURS"} {
 		did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: "acme", Name: name, Settings: claims.NewAccountSettings()})).well(t)
 	}
 	did(h.SuspendAccount(t.Context(), op(), "HELD")).well(t)
@@ -368,9 +372,9 @@ func prepared(t *testing.T, h *house) world {
 	did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Custody: issuer.CustodyObserved, JWT: away(t, h.unix()-60)})).well(t)
 	h.advance(time.Minute)
 	for _, name := range []string{"to update", "to disable", "to enable", "to delete", "to renew", "to roll", "to reissue"} {
-		did(h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: name, Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
+		did(h.CreateUser(t.Context(), op(), "OURS", issuer.UserInput{Name: name, Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
 	}
-	did(h.DisableUser(t.Context(), op(), "ORDERS", "to enable")).well(t)
+	did(h.DisableUser(t.Context(), op(), "OURS", "to enable")).well(t)
 	return w
 }
 

@@ -85,8 +85,12 @@ func (h *house) verify(t testing.TB, tokens ...string) {
 	}
 	h.verifyHistory(t)
 	h.sequence(t)
-	if _, err := h.store.VerifyAudit(t.Context()); err != nil {
+	report, err := h.Verify(t.Context(), auditor)
+	if err != nil {
 		t.Error(err)
+	}
+	for _, f := range report.Findings {
+		t.Errorf("%s of %s: %s", f.Rule, f.Subject, f.Detail)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -135,52 +136,49 @@ func (i *Issuer) challengeSecret(ctx context.Context) ([]byte, error) {
 // errNoSecret tells that there is no row, or none that opens.
 var errNoSecret = errors.New("no secret of challenges")
 
-func (i *Issuer) readChallengeSecret(ctx context.Context) ([]byte, error) {
-	sealer, err := i.sealer()
-	if err != nil {
+func (i *Issuer) readChallengeSecret(ctx context.Context) (key []byte, err error) {
+	if _, err := i.sealer(); err != nil {
 		return nil, err
 	}
-	var row store.Keyset
-	err = i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		row, err = t.GetKeyset(ctx, challengeKeyset)
-		return err
+	err = i.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+		row, err := t.GetKeyset(ctx, challengeKeyset)
+		if errors.Is(err, store.ErrNotFound) {
+			return errNoSecret
+		}
+		if err != nil {
+			return err
+		}
+		keys, err := i.toOpen(ctx, &work{Tx: t}, custody.DataKey(row.Wrapped))
+		if err != nil {
+			return err
+		}
+		if key, err = keys.OpenSecret(row.Wrapped, challengeKeyset); err != nil {
+			return errNoSecret // its data key was rotated out
+		}
+		return nil
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, errNoSecret
-	}
-	if err != nil {
-		return nil, err
-	}
-	key, err := sealer.OpenSecret(row.Wrapped, challengeKeyset)
-	if err != nil {
-		return nil, errNoSecret
-	}
-	return key, nil
+	return key, err
 }
 
 func (i *Issuer) makeChallengeSecret(ctx context.Context) ([]byte, error) {
-	sealer, err := i.sealer()
-	if err != nil {
-		return nil, err
-	}
 	key := make([]byte, sha256.Size)
 	if _, err := io.ReadFull(i.rand, key); err != nil {
 		return nil, fmt.Errorf("reading randomness: %w", err)
 	}
-	sealed, err := sealer.SealSecret(key, challengeKeyset)
-	if err != nil {
-		return nil, err
-	}
-	row := store.Keyset{ID: challengeKeyset, KEKID: seedKeyset, Wrapped: sealed}
-	err = i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
-		held, err := t.LockKeyset(ctx, challengeKeyset)
-		if errors.Is(err, store.ErrNotFound) {
-			return t.CreateKeyset(ctx, row)
-		}
-		if row.Version = held.Version; err != nil {
+	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+		keys, err := i.toSeal(ctx, &work{Tx: t})
+		if err != nil {
 			return err
 		}
-		return t.UpdateKeyset(ctx, row)
+		sealed, err := keys.SealSecret(key, challengeKeyset)
+		if err != nil {
+			return err
+		}
+		row := store.Keyset{ID: challengeKeyset, KEKID: seedKeyset, Wrapped: sealed}
+		if _, err := t.GetKeyset(ctx, challengeKeyset); err == nil {
+			return t.ReplaceKeyset(ctx, row)
+		}
+		return t.CreateKeyset(ctx, row)
 	})
 	return key, err
 }

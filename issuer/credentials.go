@@ -7,9 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nkeys"
-
 	"chancery/claims"
+	"chancery/custody"
 	"chancery/store"
 )
 
@@ -289,7 +288,7 @@ func (s *issuance) complete(ctx context.Context, w *work, c *credential, in Issu
 		return err
 	}
 	if s.policy.NoBearer && bearer(u, c.template) {
-		return errNoBearer
+		return noBearer()
 	}
 	c.issuedAt = claims.NextIssuedAt(w.Now(), max(last, s.revoked[c.public], s.revoked[Everybody]))
 	if ttl := in.lifetime(s.policy, c.template); ttl > 0 {
@@ -304,8 +303,10 @@ func (s *issuance) complete(ctx context.Context, w *work, c *credential, in Issu
 	return err
 }
 
-var errNoBearer = invalidField("/bearer", "bearer_not_allowed",
-	"The operator's policy refuses bearer users: whoever sees such a JWT can connect with it. Take bearer out of the user's permissions or its template.")
+// noBearer refuses a bearer user where the operator's policy does.
+func noBearer() error {
+	return invalidField("/bearer", "bearer_not_allowed", "The operator's policy refuses bearer users: whoever sees such a JWT can connect with it.")
+}
 
 // issue makes a credential for the user of the locked account within the transaction
 // and writes the ledger; or, where that is the delivery, the link that will.
@@ -377,7 +378,7 @@ func (c credential) entry(w *work, in IssueInput) Credential {
 
 // newUserKey makes a key for a holder who has none.
 func (i *Issuer) newUserKey() (public string, seed claims.Secret, err error) {
-	pair, err := nkeys.CreatePairWithRand(claims.KindUser.Prefix(), i.rand)
+	pair, err := custody.NewKey(claims.KindUser, i.rand)
 	if err != nil {
 		return "", seed, fmt.Errorf("making a user key: %w", err)
 	}
@@ -387,8 +388,7 @@ func (i *Issuer) newUserKey() (public string, seed claims.Secret, err error) {
 		return "", seed, fmt.Errorf("making a user key: %w", err)
 	}
 	defer clear(raw)
-	public, err = pair.PublicKey()
-	return public, claims.NewSecret(string(raw)), err
+	return pair.Public(), claims.NewSecret(string(raw)), nil
 }
 
 func bearer(u User, t *Template) bool {

@@ -50,7 +50,7 @@ func (i *Issuer) CreateUsers(ctx context.Context, op Op, account string, users [
 		for n := range users {
 			b.results[n].Err = b.plan(ctx, n)
 		}
-		b.sign(w.op.DryRun)
+		b.sign(ctx, w.op.DryRun)
 		made, err := b.made()
 		if err != nil {
 			return none, err
@@ -78,9 +78,8 @@ type bulk struct {
 	byRef       map[string]*Template
 	names, held map[string]bool
 	signers     map[string]custody.Signer
-	// carried says that a shared template got its key in the account, which has to be
-	// signed for it.
-	carried bool
+	// added tells that the account got a key of a shared template.
+	added bool
 }
 
 func (i *Issuer) newBulk(ctx context.Context, w *work, account string, users []UserInput) (*bulk, error) {
@@ -139,7 +138,7 @@ func (b *bulk) plan(ctx context.Context, n int) error {
 		return err
 	}
 	if b.policy.NoBearer && bearer(u, template) {
-		return errNoBearer
+		return noBearer()
 	}
 	if u.ID, err = w.NewID("usr_"); err != nil {
 		return err
@@ -151,6 +150,7 @@ func (b *bulk) plan(ctx context.Context, n int) error {
 		if b.credentials[n], err = b.begin(ctx, u, *in.Issue); err != nil {
 			return err
 		}
+		b.held[in.Issue.PublicKey] = true
 	}
 	b.names[in.Name] = true
 	b.results[n].User = u
@@ -194,7 +194,6 @@ func (b *bulk) free(in UserInput) error {
 	if key != "" && b.held[key] {
 		return &Error{Kind: KindConflict, Code: "key_in_use", Message: "Another user of this batch has the same public key.", Hint: "Every user needs a key of its own: a revocation names the key."}
 	}
-	b.held[key] = true
 	return nil
 }
 
@@ -214,7 +213,7 @@ func (b *bulk) templateByRef(ctx context.Context, ref string) (*Template, error)
 		return nil, err
 	}
 	if added {
-		b.carried = true
+		b.added = true
 		if b.keys, err = b.w.ListKeys(ctx, b.account.OperatorID, b.account.ID); err != nil {
 			return nil, err
 		}
@@ -243,29 +242,30 @@ func (b *bulk) begin(ctx context.Context, u User, in IssueInput) (*credential, e
 	if err != nil {
 		return nil, err
 	}
-	if _, opened := b.signers[key.ID]; !opened {
-		if err := b.w.maySign(ctx, key.OperatorID); err != nil {
-			return nil, err
-		}
-		signer, err := b.i.signerFor(ctx, b.w, key)
-		if err != nil {
-			return nil, err
-		}
-		b.signers[key.ID] = signer
+	if _, open := b.signers[key.ID]; open {
+		return c, nil
 	}
+	if err := b.w.maySign(ctx, key.OperatorID); err != nil {
+		return nil, err
+	}
+	signer, err := b.i.signerFor(ctx, b.w, key)
+	if err != nil {
+		return nil, err
+	}
+	b.signers[key.ID] = signer
 	return c, nil
 }
 
 // sign makes the keys and JWTs of the batch on several processors; a dry run comes as
 // far as what would be signed.
-func (b *bulk) sign(dryRun bool) {
+func (b *bulk) sign(ctx context.Context, dryRun bool) {
 	const most = 4
 	places := make(chan int)
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), most) {
 		workers.Go(func() {
 			for n := range places {
-				if err := b.signOne(n, dryRun); err != nil {
+				if err := b.signOne(ctx, n, dryRun); err != nil {
 					b.results[n] = BulkResult{Err: err}
 				}
 			}
@@ -280,15 +280,15 @@ func (b *bulk) sign(dryRun bool) {
 	workers.Wait()
 }
 
-// signOne touches nothing but the place n, and the database not at all.
-func (b *bulk) signOne(n int, dryRun bool) (err error) {
+// signOne touches nothing but the place n, and the database not at all: templates and
+// signers are at hand.
+func (b *bulk) signOne(ctx context.Context, n int, dryRun bool) (err error) {
 	c, in := b.credentials[n], *b.users[n].Issue
 	if c.public == "" {
 		if c.public, c.seed, err = b.i.newUserKey(); err != nil {
 			return err
 		}
-		// The template is at hand: the context and transaction are not used.
-		if err := b.complete(context.Background(), b.w, c, in, 0); err != nil {
+		if err := b.complete(ctx, b.w, c, in, 0); err != nil {
 			return err
 		}
 	}
@@ -296,7 +296,7 @@ func (b *bulk) signOne(n int, dryRun bool) (err error) {
 		_, err := encode(c.signer, c.checked, c.issuedAt)
 		return err
 	}
-	signed, err := signWith(context.Background(), b.signers[c.signer.ID], c.signer, c.checked, c.issuedAt)
+	signed, err := signWith(ctx, b.signers[c.signer.ID], c.signer, c.checked, c.issuedAt)
 	if err != nil {
 		return err
 	}
@@ -323,7 +323,7 @@ func (b *bulk) store(ctx context.Context) error {
 			last = max(last, r.Issued.IssuedAt)
 		}
 	}
-	if b.carried {
+	if b.added {
 		if _, err := b.i.resign(ctx, b.w, b.account.ID); err != nil {
 			return err
 		}

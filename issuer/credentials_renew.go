@@ -155,23 +155,24 @@ func (i *Issuer) Roll(ctx context.Context, op Op, account, user string, in RollI
 		if old.PublicKey == in.PublicKey {
 			return none, invalidField("/public_key", "unchanged", "This is the key to be replaced. To go on with it, renew it.")
 		}
-		if err := w.guardKeys(ctx, a, x, []string{old.PublicKey}); err != nil {
+		s := subject{key: old.PublicKey}
+		end, err := revokeIssued(ctx, w, a, s)
+		if err != nil {
+			return none, err
+		}
+		if err := guardRevocation(ctx, w, a, s, end); err != nil {
 			return none, err
 		}
 		preview, err := i.planIssue(ctx, w, a, x, in.IssueInput)
 		if err != nil {
 			return none, err
 		}
-		end, err := refusal(ctx, w, a, old.PublicKey, "")
-		if err != nil {
-			return none, err
-		}
 		out := Rolled{Issued: preview, OldKey: old.PublicKey, RollsOff: w.Now().Add(in.Grace)}
 		var plan Plan
 		if in.Grace == 0 {
-			plan, err = w.planRefusals(ctx, a, []Revocation{end}, live)
+			plan, err = end.plan(ctx, w, a, live)
 		} else {
-			plan, err = w.planRollOff(ctx, a, end, out.RollsOff)
+			plan = end.planRollOff(out.RollsOff)
 		}
 		if err != nil {
 			return none, err
@@ -181,9 +182,9 @@ func (i *Issuer) Roll(ctx context.Context, op Op, account, user string, in RollI
 				return out, err
 			}
 			if in.Grace > 0 {
-				return out, w.schedule(ctx, end, out.RollsOff)
+				return out, w.schedule(ctx, end.rows[0], out.RollsOff)
 			}
-			out.JWTVersion, err = i.refuse(ctx, w, a, []Revocation{end})
+			out.JWTVersion, err = i.refuse(ctx, w, a, end)
 			return out, err
 		}}, nil
 	})
@@ -200,15 +201,13 @@ func (in RollInput) checkRoll() claims.Problems {
 	return problems
 }
 
-func (w *work) planRollOff(ctx context.Context, a Account, end Revocation, at time.Time) (Plan, error) {
-	plan := Plan{Connections: 0}
-	var err error
-	plan.Credentials, err = w.CountIssued(ctx, a.ID, end.Subject, end.Before)
-	plan.Changes = []Change{{
+// planRollOff is the plan of a revocation of one key that is to come.
+func (r *revoking) planRollOff(at time.Time) Plan {
+	end := r.rows[0]
+	return Plan{Credentials: r.credentials, Changes: []Change{{
 		Path: claims.Point("/revocations", end.Subject), To: end.Before,
 		Text: "The key " + claims.ShortKey(end.Subject) + " is revoked at " + at.UTC().Format(time.RFC3339) + "; until then both keys work",
-	}}
-	return plan, err
+	}}}
 }
 
 func (w *work) schedule(ctx context.Context, end Revocation, at time.Time) error {
@@ -246,31 +245,29 @@ func (i *Issuer) Reissue(ctx context.Context, op Op, account, user string, in Is
 		if err != nil {
 			return none, err
 		}
-		revocations, err := w.refusals(ctx, a, x, "")
+		r, err := revokeIssued(ctx, w, a, allOf(x, ""))
 		if err != nil {
 			return none, err
 		}
-		refused := subjectsOf(revocations)
-		if in.PublicKey != "" && len(refused) == 1 && refused[0] == in.PublicKey {
-			refused = nil // it comes back at once
-		}
-		if err := w.guardKeys(ctx, a, x, refused); err != nil {
-			return none, err
+		if !r.refuses(in.PublicKey, 0) { // else it comes back at once
+			if err := guardRevocation(ctx, w, a, allOf(x, ""), r); err != nil {
+				return none, err
+			}
 		}
 		preview, err := i.planIssue(ctx, w, a, x, in)
 		if err != nil {
 			return none, err
 		}
-		plan, err := w.planRefusals(ctx, a, revocations, live)
+		plan, err := r.plan(ctx, w, a, live)
 		if err != nil {
 			return none, err
 		}
-		out := Reissued{Issued: preview, Revocations: revocations}
+		out := Reissued{Issued: preview, Revocations: r.rows}
 		return planned[Reissued]{preview: out, target: x.ID, plan: plan, apply: func(ctx context.Context) (Reissued, error) {
 			if err := w.DropLinksOf(ctx, linkCredential, x.ID); err != nil {
 				return out, err
 			}
-			if out.JWTVersion, err = i.refuse(ctx, w, a, revocations); err != nil {
+			if out.JWTVersion, err = i.refuse(ctx, w, a, r); err != nil {
 				return out, err
 			}
 			// It is issued after the revocations, and so knows of them.
@@ -322,22 +319,24 @@ func (i *Issuer) revokeDueOf(ctx context.Context, t *store.Tx, accountID string)
 	if err != nil || len(due) == 0 {
 		return err // another replica was first
 	}
+	r := revoking{accountID: a.ID}
 	for _, s := range due {
 		id, err := w.NewID("rev_")
 		if err != nil {
 			return err
 		}
-		if err := w.CreateRevocation(ctx, Revocation{
+		r.rows = append(r.rows, Revocation{
 			ID: id, AccountID: a.ID, Subject: s.Subject, Before: s.Before, Reason: s.Reason, Actor: w.op.Caller.ID, RequestID: s.RequestID,
-		}); err != nil {
-			return err
-		}
+		})
 		w.use.target = a.ID + "/" + s.Subject
 		plan := Plan{Changes: []Change{{Path: claims.Point("/revocations", s.Subject), To: s.Before}}}
 		if err := w.audit(ctx, w.use, plan); err != nil {
 			return err
 		}
 	}
-	_, err = i.resign(ctx, w, a.ID)
+	if r.moot, err = makeRoom(ctx, w, a, r.rows); err != nil {
+		return err
+	}
+	_, err = i.refuse(ctx, w, a, r)
 	return err
 }

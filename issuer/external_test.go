@@ -77,7 +77,7 @@ func TestExternalCustody(t *testing.T) {
 		}
 		h.Issuer = h.withSigner(t, custodytest.Remote(t, keys...))
 		// The operator's new key comes into its JWT, the accounts' keys into theirs, signed by it.
-		w.operator = did(h.UpdateOperator(t.Context(), op(), "live", func(e *issuer.OperatorEdit) { e.ServiceURLs = []string{"nats://127.0.0.1:4223"} })).well(t)
+		w.operator = did(h.UpdateOperator(t.Context(), op(), "live", setURLs([]string{"nats://127.0.0.1:4223"}))).well(t)
 		w.account = did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) { s.Limits.Conn = 9 })).well(t)
 		did(h.UpdateAccount(t.Context(), op(), w.operator.Settings.SystemAccount, func(s *jwt.Account) { s.Limits.Conn = 9 })).well(t)
 		if by := decode[*jwt.AccountClaims](t, w.account.JWT).Issuer; by != keys[0].Public() {

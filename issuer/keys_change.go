@@ -113,6 +113,8 @@ func (i *Issuer) AddKey(ctx context.Context, op Op, owner KeyOwner, in KeyInput)
 		if in.PublicKey != "" {
 			if _, err := w.GetKey(ctx, key.ID); err == nil {
 				return none, orTaken(store.ErrExists, "key")
+			} else if ignoreMissing(err) != nil {
+				return none, err
 			}
 		}
 		x := &keyPlan{place: &p, seed: seed, live: live, untrusted: report, moves: []keyMove{{key: key, to: KeyPrepared, made: true}}}

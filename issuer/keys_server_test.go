@@ -12,15 +12,15 @@ import (
 	"chancery/issuer"
 )
 
-// heldClient is a client that was let in, and what becomes of it.
-type heldClient struct {
+// guest is a client that was let in, and what becomes of it.
+type guest struct {
 	*nats.Conn
 	closed chan struct{}
 }
 
-func hold(t *testing.T, s *server.Server, creds claims.Secret) heldClient {
+func hold(t *testing.T, s *server.Server, creds claims.Secret) guest {
 	t.Helper()
-	h := heldClient{closed: make(chan struct{})}
+	h := guest{closed: make(chan struct{})}
 	var err error
 	if h.Conn, err = connect(t, s, creds, nats.ClosedHandler(func(*nats.Conn) { close(h.closed) })); err != nil {
 		t.Fatal(err)
@@ -28,14 +28,14 @@ func hold(t *testing.T, s *server.Server, creds claims.Secret) heldClient {
 	return h
 }
 
-func (h heldClient) stays(t *testing.T, what string) {
+func (h guest) stays(t *testing.T, what string) {
 	t.Helper()
 	if err := h.FlushTimeout(5 * time.Second); err != nil {
 		t.Errorf("%s: a good client lost its connection: %v", what, err)
 	}
 }
 
-func (h heldClient) goes(t *testing.T, what string) {
+func (h guest) goes(t *testing.T, what string) {
 	t.Helper()
 	select {
 	case <-h.closed:

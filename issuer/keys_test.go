@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
-	"chancery/claims"
 	"chancery/issuer"
 	"chancery/store"
 )
@@ -304,11 +303,15 @@ func TestOperatorRotation(t *testing.T) {
 // While a server runs that does not trust the new key, the switch waits, unless
 // somebody says it shall not.
 func TestUntrustedOperatorKey(t *testing.T) {
-	eachWorld(t, func(t *testing.T, h *house, _ world) {
+	eachWorld(t, func(t *testing.T, h *house, w world) {
 		var lagging []string
 		known := true
 		cfg := h.config(h.store, h.kek)
-		cfg.Connections = func(context.Context, string) ([]claims.Connection, error) { return nil, nil }
+		if err := h.store.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			return tx.PutServer(ctx, store.Server{ID: "N1", OperatorID: w.operator.ID, Name: "n1", State: "up"})
+		}); err != nil {
+			t.Fatal(err)
+		}
 		cfg.Trusts = func(context.Context, string, string) ([]string, bool) { return lagging, known }
 		i, err := issuer.Open(t.Context(), cfg)
 		if err != nil {

@@ -16,7 +16,8 @@ import (
 // trustReport is which running servers do not trust an operator's key.
 type trustReport struct {
 	untrusting []string
-	// known tells that the servers said so; seen that there are servers at all.
+	// known tells that the servers said so; seen that there are servers at all, as far
+	// as the rows know: right now they may be out of reach.
 	known, seen bool
 	// unsigned tells that the operator's JWT in force does not list the key, since its
 	// identity key is offline and has not signed that yet: no server can trust it.
@@ -25,13 +26,7 @@ type trustReport struct {
 
 // refuses tells whether some server may refuse what the key signs.
 func (r trustReport) refuses() bool {
-	if r.unsigned {
-		return true
-	}
-	if r.known {
-		return len(r.untrusting) > 0
-	}
-	return r.seen || len(r.untrusting) > 0
+	return r.unsigned || len(r.untrusting) > 0 || (!r.known && r.seen)
 }
 
 func (r trustReport) text() string {
@@ -39,7 +34,7 @@ func (r trustReport) text() string {
 	if r.unsigned {
 		return "The operator's JWT that lists this key waits for the signature of the identity key, which is offline: no server can trust the key before."
 	}
-	if !r.known {
+	if len(r.untrusting) == 0 {
 		return "It is not known whether every running nats-server trusts this key: accounts that it signs would be refused by those that do not."
 	}
 	names := strings.Join(r.untrusting[:min(len(r.untrusting), most)], ", ")
@@ -57,18 +52,17 @@ func (i *Issuer) whoTrusts(ctx context.Context, op Op, owner KeyOwner, key strin
 		return trustReport{}
 	}
 	var o Operator
-	var up []store.Server
+	var servers []store.Server
 	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		if o, err = t.GetOperator(ctx, owner.Operator); err != nil {
-			return err
+		if o, err = t.GetOperator(ctx, owner.Operator); err == nil {
+			servers, err = t.ListServers(ctx, o.ID)
 		}
-		up, err = t.ListServers(ctx, o.ID)
 		return err
 	})
+	r := trustReport{seen: len(servers) > 0}
 	if err != nil {
-		return trustReport{} // the plan says so itself
+		return r // what went wrong, the plan says itself
 	}
-	r := trustReport{seen: len(up) > 0}
 	if !claims.IsPublicKey(claims.KindOperator, key) {
 		key = ""
 	}

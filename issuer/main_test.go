@@ -35,6 +35,15 @@ type house struct {
 	kek   custody.KEK
 	// woken counts the calls of Wake.
 	woken atomic.Int64
+	// faults makes statements fail; nil for none.
+	faults atomic.Pointer[faults]
+}
+
+func (h *house) fault(statement string, done bool) error {
+	if f := h.faults.Load(); f != nil {
+		return f.ask(statement, done)
+	}
+	return nil
 }
 
 type clock struct {
@@ -89,7 +98,7 @@ func newHouse(t testing.TB, dialect string) *house {
 
 func (h *house) openStore(t testing.TB, c *clock) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{URL: h.url, Now: c.time, Logger: slog.New(slog.DiscardHandler)})
+	s, err := store.Open(t.Context(), store.Config{URL: h.url, Now: c.time, Logger: slog.New(slog.DiscardHandler), Fault: h.fault})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,49 +271,6 @@ func newAccountKey(t testing.TB) string {
 	return key
 }
 
-// holder is somebody with a user key of their own.
-type holder struct {
-	pair nkeys.KeyPair
-	key  string
-}
-
-func newHolder(t testing.TB) holder {
-	t.Helper()
-	kp, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return holderOf(t, kp)
-}
-
-func holderOf(t testing.TB, kp nkeys.KeyPair) holder {
-	t.Helper()
-	key, err := kp.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return holder{kp, key}
-}
-
-// proof answers a fresh challenge to the holder's key.
-func (h *house) proof(t testing.TB, x holder) *issuer.Proof {
-	t.Helper()
-	c, err := h.Challenge(t.Context(), x.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x.answer(t, c.Nonce)
-}
-
-func (x holder) answer(t testing.TB, nonce string) *issuer.Proof {
-	t.Helper()
-	signature, err := x.pair.Sign([]byte(nonce))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &issuer.Proof{Nonce: nonce, Signature: base64.RawURLEncoding.EncodeToString(signature)}
-}
-
 func pointer[T any](v T) *T { return &v }
 
 // dryOf is op, stopped after the plan.
@@ -356,4 +322,47 @@ func addAccount(ctx context.Context, t testing.TB, tx *store.Tx, operator, name 
 		}
 	}
 	return nil
+}
+
+// holder is somebody with a user key of their own.
+type holder struct {
+	pair nkeys.KeyPair
+	key  string
+}
+
+func newHolder(t testing.TB) holder {
+	t.Helper()
+	kp, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holderOf(t, kp)
+}
+
+func holderOf(t testing.TB, kp nkeys.KeyPair) holder {
+	t.Helper()
+	key, err := kp.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holder{kp, key}
+}
+
+// proof answers a fresh challenge to the holder's key.
+func (h *house) proof(t testing.TB, x holder) *issuer.Proof {
+	t.Helper()
+	c, err := h.Challenge(t.Context(), x.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x.answer(t, c.Nonce)
+}
+
+func (x holder) answer(t testing.TB, nonce string) *issuer.Proof {
+	t.Helper()
+	signature, err := x.pair.Sign([]byte(nonce))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &issuer.Proof{Nonce: nonce, Signature: base64.RawURLEncoding.EncodeToString(signature)}
 }

@@ -44,9 +44,6 @@ func (i *Issuer) Unrevoke(ctx context.Context, op Op, account, of string) (Outco
 		if op.Reason == "" {
 			return none, invalidField("/reason", "required", "Taking a revocation back needs a reason: it goes on record.")
 		}
-		if a.State == "deleted" {
-			return none, &Error{Kind: KindConflict, Code: "account_deleted", Message: "The account is deleted; what revokes everybody in it stays for ever."}
-		}
 		if err := w.expect(a.Version); err != nil {
 			return none, err
 		}

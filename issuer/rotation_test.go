@@ -75,7 +75,7 @@ func (h *house) manyKeys(t testing.TB, n int) {
 // everyKeyWorks signs with each kind of key there is in the world.
 func everyKeyWorks(t testing.TB, i *issuer.Issuer, w world, n int64) {
 	t.Helper()
-	did(i.UpdateOperator(t.Context(), op(), w.operator.ID, func(e *issuer.OperatorEdit) { e.ServiceURLs = []string{fmt.Sprint("nats://h", n)} })).well(t)
+	did(i.UpdateOperator(t.Context(), op(), w.operator.ID, setURLs([]string{fmt.Sprint("nats://h", n)}))).well(t)
 	did(i.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) { s.Limits.Subs = n })).well(t)
 	did(i.Issue(t.Context(), op(), w.account.ID, "d1", issuer.IssueInput{})).well(t)
 	did(i.Issue(t.Context(), op(), w.account.ID, "ada@example.com", issuer.IssueInput{})).well(t)

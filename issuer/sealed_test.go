@@ -1,26 +1,20 @@
 package issuer_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
 	"chancery/custody"
 	"chancery/issuer"
 	"chancery/store"
+	"chancery/store/storetest"
 )
 
 // Without the key that sealed the database everything goes on but signing, and the process says why.
@@ -134,76 +128,6 @@ func TestFirstKey(t *testing.T) {
 			t.Errorf("sealed: %s", i.Sealed())
 		}
 	})
-	for name, text := range map[string]string{
-		"nothing": "", "too short": "c2hvcnQ=", "too long": base64.StdEncoding.EncodeToString(make([]byte, 33)), "no base64": "MARKER!" + strings.Repeat("A", 37), "hex": strings.Repeat("ab", 32),
-	} {
-		if _, err := custody.ParseKEK(text); err == nil || text != "" && strings.Contains(err.Error(), text) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if _, err := custody.NewKEK(bytes.NewReader(make([]byte, 31))); err == nil {
-		t.Error("a key of 31 bytes")
-	}
-	kek, err := custody.NewKEK(bytes.NewReader(bytes.Repeat([]byte{0x41}, 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		for _, v := range []any{kek, &kek, issuer.Config{KEK: kek}} {
-			if out := fmt.Sprintf(verb, v); strings.Contains(out, "AAAA") || strings.Contains(out, "41414141") || strings.Contains(out, "65 65 65") {
-				t.Errorf("%s shows the key: %s", verb, out)
-			}
-		}
-	}
-}
-
-var (
-	seedRE   = regexp.MustCompile(`(?i)S[OAUNCX][A-Z2-7]{56}`)
-	base64RE = regexp.MustCompile(`[A-Za-z0-9+/_-]{40,}`)
-	hexRE    = regexp.MustCompile(`(?i)[0-9a-f]{80,}`)
-)
-
-// leaks returns what of text is, or decodes to, a seed or one of the secrets.
-func leaks(text string, secrets []string) []string {
-	forms := []string{text}
-	for _, run := range base64RE.FindAllString(text, -1) {
-		run = strings.NewReplacer("-", "+", "_", "/").Replace(run)
-		for _, from := range []int{0, 1, 2, 3} { // a run may begin with what does not belong to it
-			if b, err := base64.RawStdEncoding.DecodeString(run[from : from+(len(run)-from)/4*4]); err == nil {
-				forms = append(forms, string(b))
-			}
-		}
-	}
-	for _, run := range hexRE.FindAllString(text, -1) {
-		if b, err := hex.DecodeString(run[:len(run)/2*2]); err == nil {
-			forms = append(forms, string(b))
-		}
-	}
-	var out []string
-	for _, f := range forms {
-		out = append(out, seeds(f)...)
-		for _, s := range secrets {
-			if strings.Contains(f, s) {
-				out = append(out, s)
-			}
-		}
-	}
-	return out
-}
-
-// seeds returns the private keys in text: what has the shape of one and a checksum that is right. In a database
-// file the columns stand side by side, so the shape alone proves nothing.
-func seeds(text string) (out []string) {
-	for {
-		at := seedRE.FindStringIndex(text)
-		if at == nil {
-			return out
-		}
-		if _, err := nkeys.FromSeed([]byte(strings.ToUpper(text[at[0]:at[1]]))); err == nil {
-			out = append(out, text[at[0]:at[1]])
-		}
-		text = text[at[0]+1:]
-	}
 }
 
 // T1: in the whole database there is no seed, token or link in clear, in any of the ways in which bytes are written
@@ -245,57 +169,19 @@ func TestNoSecretsAtRest(t *testing.T) {
 			_, _ = h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: "u", Permissions: ownPermissions(), Tags: []string{"k:" + ref}})
 			_, _ = h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Description = ref })
 		}
-		secrets = append(secrets, aSeed[2:40])
+		secrets = append(secrets, aSeed[2:40], aSeed)
 		h.sequence(t)
-		found := func() (out []string) {
-			h.raw.Cells(t, func(table string, _ int, column string, value any) {
-				for _, leak := range leaks(asText(value), secrets) {
-					out = append(out, fmt.Sprintf("%s.%s: %s", table, column, leak))
-				}
-			})
-			return out
+		search := storetest.NewSearch(secrets...)
+		if found := search.Database(t, h.url); len(found) > 0 {
+			t.Errorf("%d secrets in clear: %v", len(found), found)
 		}
-		if out := found(); len(out) > 0 {
-			t.Errorf("%d secrets in clear: %v", len(out), out)
-		}
-		if path, ok := strings.CutPrefix(h.url, "sqlite://"); ok {
-			files, err := filepath.Glob(path + "*")
-			if err != nil || len(files) < 3 {
-				t.Fatalf("files %v, %v", files, err)
-			}
-			for _, f := range files {
-				content, err := os.ReadFile(f)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if out := seeds(string(content)); len(out) > 0 {
-					t.Errorf("%s holds %v", filepath.Base(f), out)
-				}
-				for _, s := range secrets {
-					if bytes.Contains(content, []byte(s)) {
-						t.Errorf("%s holds %s", filepath.Base(f), s)
-					}
-				}
-			}
-		}
+		t.Logf("0 of %d secrets in %d KiB", search.Secrets, search.Bytes>>10)
 		// The search finds what it looks for.
-		for n, form := range []string{aSeed, base64.StdEncoding.EncodeToString([]byte(aSeed)), base64.RawURLEncoding.EncodeToString([]byte(`{"seed":"` + aSeed + `"}`)), hex.EncodeToString([]byte(aSeed)), strings.ToLower(aSeed), secrets[1]} {
-			if len(leaks("x "+form+" y", secrets)) == 0 {
-				t.Errorf("the form %d of a secret would not be found", n)
-			}
-		}
 		h.raw.Run(t, `UPDATE keysets SET wrapped = $1`, []byte("\x00"+aSeed+"\xff"))
-		if len(found()) == 0 {
+		if len(storetest.NewSearch().Database(t, h.url)) == 0 {
 			t.Errorf("a seed in a row of bytes would not be found")
 		}
 	})
-}
-
-func asText(value any) string {
-	if b, ok := value.([]byte); ok {
-		return string(b)
-	}
-	return fmt.Sprint(value)
 }
 
 // T2: sealed seeds that change places are of no use: every signing with either key of a pair is refused.

@@ -120,12 +120,12 @@ func (h home) free(ctx context.Context, w *work, name string) error {
 		if err == nil {
 			return orTaken(store.ErrExists, "template")
 		}
-		return nil
+		return ignoreMissing(err)
 	}
 	if _, err = w.GetTemplate(ctx, h.account.ID, name); err == nil {
 		return orTaken(store.ErrExists, "template")
 	}
-	return nil
+	return ignoreMissing(err)
 }
 
 // testedIn is the account in which the tests of x run: its own or, of a shared

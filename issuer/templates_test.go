@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -446,5 +447,66 @@ func TestNoBearerTemplates(t *testing.T) {
 			}
 		}
 		_ = w
+	})
+}
+
+// What a dry run says of the connections of a shared template's users is what happens once the upkeep has signed.
+func TestSharedPlanComesTrue(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		s := newStage(t, h)
+		did(h.CreateSharedTemplate(t.Context(), op(), "live", serviceTemplate("service", "orders.new"))).well(t)
+		s.creds = []claims.Secret{h.member(t, s.world.account.ID, "service", "svc"), s.world.ada.Issued.Creds}
+		if err := s.server.AccountResolver().Store(s.world.account.ID, h.account(t, "LIVE").JWT); err != nil {
+			t.Fatal(err)
+		}
+		clients := s.enter(t)
+		edit := func(in *issuer.TemplateInput) { in.Body.Permissions.Pub.Allow.Add("orders.paid") }
+		out, err := s.issuer.UpdateSharedTemplate(t.Context(), dryRun(), "live", "service", edit)
+		if err != nil || out.Plan.Blast == nil || len(out.Plan.Blast.Impacts) != 2 || len(clients) != 2 {
+			t.Fatalf("%d clients, %+v, %+v, %v", len(clients), out.Plan.Reach, out.Plan.Blast, err)
+		}
+		if p := out.Plan; p.Connections != 1 || p.Blast.Closed != 1 || p.Blast.Refused != 0 || p.Reach.Asked != 1 || p.Reach.Accounts != 1 {
+			t.Errorf("%+v %+v", p.Blast, p.Reach)
+		}
+		if _, err := s.issuer.UpdateSharedTemplate(t.Context(), op(), "live", "service", edit); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.issuer.Upkeep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.push(t, s.admin, s.world.account.ID)
+		for _, x := range out.Plan.Blast.Impacts {
+			s.happens(t, "a shared edit", clients[x.Connection.CID], x)
+		}
+	})
+}
+
+// An edit that puts names into subjects and a user with a name that is no token come at the same time: one of the two
+// is refused, always.
+func TestSharedEditAgainstNewUser(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, _ world) {
+		for n := range 8 {
+			name := fmt.Sprintf("t%d", n)
+			did(h.CreateSharedTemplate(t.Context(), op(), "acme", serviceTemplate(name, "a"))).well(t)
+			did(h.UseTemplate(t.Context(), op(), "ORDERS", name)).well(t)
+			h.advance(5 * time.Second)
+			var edited, made error
+			var both sync.WaitGroup
+			both.Go(func() {
+				_, edited = h.UpdateSharedTemplate(t.Context(), op(), "acme", name, func(in *issuer.TemplateInput) { in.Body.Permissions.Pub.Allow = jwt.StringList{"a.{{name()}}"} })
+			})
+			both.Go(func() {
+				_, made = h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: fmt.Sprintf("u.%d", n), Template: name})
+			})
+			both.Wait()
+			if (edited == nil) == (made == nil) {
+				t.Errorf("the edit: %v; the user: %v", edited, made)
+			}
+			for _, err := range []error{edited, made} {
+				if err != nil && issuer.AsError(err).Kind != issuer.KindInvalid && issuer.AsError(err).Kind != issuer.KindBusy {
+					t.Error(err)
+				}
+			}
+		}
 	})
 }

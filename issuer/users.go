@@ -53,17 +53,19 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 		}
 		if _, err := w.GetUser(ctx, a.ID, in.Name); err == nil {
 			return none, orTaken(store.ErrExists, "user")
+		} else if ignoreMissing(err) != nil {
+			return none, err
 		}
 		if user.ID, err = w.NewID("usr_"); err != nil {
 			return none, err
 		}
+		preview := UserWithCredential{User: user}
 		added := false
 		if template != nil {
 			if added, err = i.carry(ctx, w, a, *template); err != nil {
 				return none, err
 			}
 		}
-		preview := UserWithCredential{User: user}
 		if in.Issue != nil {
 			issued, err := i.planIssue(ctx, w, a, user, *in.Issue)
 			if err != nil {
@@ -114,7 +116,7 @@ func checkUser(ctx context.Context, t *store.Tx, a Account, u User, templateRef 
 	}
 	o, err := t.GetOperator(ctx, a.OperatorID)
 	if err == nil && o.Policy.NoBearer {
-		err = errNoBearer
+		err = noBearer()
 	}
 	return warnings, template, err
 }

@@ -45,8 +45,12 @@ func (i *Issuer) UpdateUser(ctx context.Context, op Op, account, user string, ed
 		if err != nil {
 			return none, err
 		}
+		added := false
 		if template != nil {
 			after.TemplateID = template.ID
+			if added, err = i.carry(ctx, w, a, *template); err != nil {
+				return none, err
+			}
 		}
 		plan, err := w.planUser(ctx, x, after)
 		if err != nil {
@@ -56,6 +60,11 @@ func (i *Issuer) UpdateUser(ctx context.Context, op Op, account, user string, ed
 		return planned[User]{preview: after, target: x.ID, plan: plan, apply: func(ctx context.Context) (User, error) {
 			if len(plan.Changes) == 0 {
 				return x, nil
+			}
+			if added {
+				if _, err := i.resign(ctx, w, a.ID); err != nil {
+					return x, err
+				}
 			}
 			after.Version, err = w.UpdateUser(ctx, after)
 			after.Updated = w.Now()
@@ -104,7 +113,7 @@ func stays(n int64) string {
 // UserChanged is a user after a change of its state.
 type UserChanged struct {
 	User
-	// Revocations are those that were made, JWTVersion the account's JWT after them, or
+	// Revocations are those that were made, a hundred at most, JWTVersion the account's JWT after them, or
 	// after lifting them.
 	Revocations []Revocation
 	JWTVersion  int64
@@ -148,23 +157,25 @@ func (i *Issuer) shut(ctx context.Context, op Op, account, user, action string, 
 		if action == "disable" && x.State == "disabled" {
 			return none, &Error{Kind: KindConflict, Code: "already_disabled", Message: "The user is disabled already."}
 		}
-		revocations, err := w.refusals(ctx, a, x, disabledBy(x))
+		r, err := revokeIssued(ctx, w, a, allOf(x, disabledBy(x)))
 		if err != nil {
 			return none, err
 		}
-		if err := w.guardKeys(ctx, a, x, subjectsOf(revocations)); err != nil {
+		if err := guardRevocation(ctx, w, a, allOf(x, disabledBy(x)), r); err != nil {
 			return none, err
 		}
-		plan, err := w.planRefusals(ctx, a, revocations, live)
+		plan, err := r.plan(ctx, w, a, live)
 		if err != nil {
 			return none, err
 		}
-		out := UserChanged{User: x, Revocations: revocations}
+		state := Change{Path: "/state", From: x.State, To: action + "d", Text: "The user is " + action + "d"}
+		plan.Changes = append([]Change{state}, plan.Changes...)
+		out := UserChanged{User: x, Revocations: r.rows[:min(len(r.rows), maxNamed)]}
 		return planned[UserChanged]{preview: out, target: x.ID, plan: plan, apply: func(ctx context.Context) (UserChanged, error) {
 			if err := w.DropLinksOf(ctx, linkCredential, x.ID); err != nil {
 				return out, err
 			}
-			if out.JWTVersion, err = i.refuse(ctx, w, a, revocations); err != nil {
+			if out.JWTVersion, err = i.refuse(ctx, w, a, r); err != nil {
 				return out, err
 			}
 			out.Updated = w.Now()

@@ -143,10 +143,13 @@ func scanLedgerEntry(r row) (LedgerEntry, error) {
 }
 
 // NewestCredential returns the newest entry of a user, of one key if publicKey is not
-// empty.
+// empty. What is revoked, or about to be, comes after everything else.
 func (t *Tx) NewestCredential(ctx context.Context, userID, publicKey string) (Credential, error) {
-	return one(ctx, t, scanCredential, `SELECT `+credentialColumns+` FROM credentials
-		WHERE user_id = $1 AND ($2 = '' OR public_key = $2) ORDER BY iat DESC, id DESC LIMIT 1`, userID, publicKey)
+	return one(ctx, t, scanCredential, `SELECT `+ledgerColumns+` FROM credentials c
+		WHERE c.user_id = $1 AND ($2 = '' OR c.public_key = $2)
+		ORDER BY CASE WHEN `+isRevoked+` OR EXISTS (SELECT 1 FROM scheduled_revocations s
+			WHERE s.account_id = c.account_id AND s.subject = c.public_key AND s.before_s >= c.iat) THEN 1 ELSE 0 END,
+			c.created_us DESC, c.iat DESC, c.id DESC LIMIT 1`, userID, publicKey)
 }
 
 // CountUnexpired returns how many credentials of the user are neither expired nor
@@ -218,10 +221,8 @@ func (t *Tx) UserKeys(ctx context.Context, userID string) ([]string, error) {
 // yet, were issued to subject (a public key, or * for everybody) at or before the
 // second before.
 func (t *Tx) CountIssued(ctx context.Context, accountID, subject string, before int64) (int64, error) {
-	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM credentials c
-		WHERE account_id = $1 AND ($2 = '*' OR public_key = $2) AND iat <= $3 AND (expires_s = 0 OR expires_s >= $4)
-		AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.removed_us = 0
-			AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat)`,
+	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM credentials c `+inForce+`
+		WHERE account_id = $1 AND ($2 = '*' OR public_key = $2) AND iat <= $3 AND (expires_s = 0 OR expires_s >= $4) AND `+accepted,
 		accountID, subject, before, t.now.Unix())
 }
 

@@ -91,3 +91,9 @@ func (t *Tx) SetSealed(ctx context.Context, k Key, was []byte) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// ReplaceKeyset stores what k holds now, in place of what its row held before.
+func (t *Tx) ReplaceKeyset(ctx context.Context, k Keyset) error {
+	return t.must(ctx, `UPDATE keysets SET kek_id = $2, wrapped = $3, version = version + 1, updated_us = $4 WHERE id = $1`,
+		k.ID, k.KEKID, k.Wrapped, micros(t.now))
+}

@@ -20,7 +20,14 @@ func one[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query str
 		var zero T
 		return zero, ErrNotFound
 	}
+	if err := t.fault(query, false); err != nil {
+		var zero T
+		return zero, err
+	}
 	v, err := scan(t.q.QueryRowContext(ctx, query, args...))
+	if err == nil {
+		err = t.fault(query, true)
+	}
 	return v, t.store.classify(err)
 }
 
@@ -28,6 +35,9 @@ func one[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query str
 func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, args ...any) ([]T, error) {
 	if !storable(args) {
 		return nil, nil
+	}
+	if err := t.fault(query, false); err != nil {
+		return nil, err
 	}
 	rows, err := t.q.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -42,7 +52,10 @@ func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query st
 		}
 		out = append(out, v)
 	}
-	return out, t.store.classify(rows.Err())
+	if err := rows.Err(); err != nil {
+		return out, t.store.classify(err)
+	}
+	return out, t.fault(query, true)
 }
 
 // storable tells whether all texts among args can be in a column. PostgreSQL
@@ -60,12 +73,30 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 	if !storable(args) {
 		return 0, errors.New("a text that is not UTF-8 or holds a NUL cannot be stored")
 	}
+	if err := t.fault(query, false); err != nil {
+		return 0, err
+	}
 	res, err := t.q.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, t.store.classify(err)
 	}
 	n, err := res.RowsAffected()
+	if err == nil {
+		err = t.fault(query, true)
+	}
 	return n, t.store.classify(err)
+}
+
+// commitStatement is the name under which a fault of the commit is asked for.
+const commitStatement = "COMMIT"
+
+// fault asks for the fault of a statement of a writing transaction; in production
+// there is nobody to ask.
+func (t *Tx) fault(statement string, done bool) error {
+	if t.store.faults == nil || t.reads {
+		return nil
+	}
+	return t.store.faults(statement, done)
 }
 
 // must runs a statement that has to change exactly one row.
@@ -107,7 +138,11 @@ func (t *Tx) insertAll(ctx context.Context, insert string, rows [][]any) error {
 			if n > 0 {
 				text.WriteString(", ")
 			}
-			text.WriteString("(" + placeholders(len(args)+1, len(values)) + ")")
+			if t.store.dialect == postgres {
+				text.WriteString("(" + placeholders(len(args)+1, len(values)) + ")")
+			} else { // SQLite looks a numbered parameter up among all before it
+				text.WriteString("(?" + strings.Repeat(", ?", len(values)-1) + ")")
+			}
 			args = append(args, values...)
 		}
 		if _, err := t.exec(ctx, text.String(), args...); err != nil {

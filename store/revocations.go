@@ -46,8 +46,9 @@ func scanRevocation(r row) (Revocation, error) {
 	return v, err
 }
 
-// bulk is how many rows one statement takes: SQLite has 32,766 parameters.
-const bulk = 1000
+// bulk is how many values one statement takes, and bulkRows how many rows of several
+// columns: SQLite looks each parameter up among all of its statement.
+const bulk, bulkRows = 1000, 100
 
 // placeholders returns n parameters from $first on, separated by commas.
 func placeholders(first, n int) string {
@@ -83,11 +84,11 @@ func (t *Tx) CreateRevocation(ctx context.Context, v Revocation) error {
 	return t.CreateRevocations(ctx, []Revocation{v})
 }
 
-// CreateRevocations adds all of them, a thousand in a statement.
+// CreateRevocations adds all of them, a hundred in a statement.
 func (t *Tx) CreateRevocations(ctx context.Context, list []Revocation) error {
 	const columns = 9
 	for len(list) > 0 {
-		n := min(len(list), bulk)
+		n := min(len(list), bulkRows)
 		rows, args := make([]string, n), make([]any, 0, n*columns)
 		for i, v := range list[:n] {
 			rows[i] = "(" + placeholders(1+i*columns, columns) + ")"
@@ -151,8 +152,8 @@ type RevocationFilter struct {
 // identity beforeID. Of a subject that was revoked several times only the one that
 // holds is listed, and of those that left all are.
 func (t *Tx) ListRevocations(ctx context.Context, accountID string, f RevocationFilter, beforeID string, limit int) ([]Revocation, error) {
-	which := `removed_us = 0 AND NOT EXISTS (SELECT 1 FROM revocations o WHERE o.account_id = r.account_id AND o.subject = r.subject AND o.removed_us = 0
-		AND (o.before_s, o.id) > (r.before_s, r.id))`
+	which := `removed_us = 0 AND r.id = (SELECT o.id FROM revocations o WHERE o.account_id = r.account_id AND o.subject = r.subject AND o.removed_us = 0
+		ORDER BY o.before_s DESC, o.id DESC LIMIT 1)`
 	if f.Removed {
 		which = `removed_us <> 0`
 	}

@@ -19,6 +19,16 @@ const (
 	ByPublicKey IssuedBy = "public_key"
 )
 
+// The revocations in force as a table e to join: one row for each public key, so
+// that a statement over a whole account reads them once. With it stands accepted,
+// the condition that nothing refuses the credential c. Both want the account as $1.
+const (
+	inForce = ` LEFT JOIN (SELECT subject, max(before_s) AS before_s FROM revocations WHERE account_id = $1 AND removed_us = 0 GROUP BY subject) e
+		ON e.subject = c.public_key `
+	accepted = ` (e.before_s IS NULL OR e.before_s < c.iat)
+		AND c.iat > (SELECT coalesce(max(x.before_s), 0) FROM revocations x WHERE x.account_id = $1 AND x.subject = '*' AND x.removed_us = 0) `
+)
+
 // Holder is a public key that credentials were issued to.
 type Holder struct {
 	PublicKey string
@@ -39,10 +49,8 @@ func (t *Tx) Holders(ctx context.Context, accountID string, by IssuedBy, value s
 		var h Holder
 		err := r.Scan(&h.PublicKey, &h.Highest, &h.Credentials)
 		return h, err
-	}, `SELECT c.public_key, max(c.iat), sum(CASE WHEN c.iat <= $3 AND (c.expires_s = 0 OR c.expires_s >= $4)
-			AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.removed_us = 0
-				AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat) THEN 1 ELSE 0 END)
-		FROM credentials c WHERE c.account_id = $1 AND c.public_key IN (SELECT k.public_key FROM credentials k
+	}, `SELECT c.public_key, max(c.iat), sum(CASE WHEN c.iat <= $3 AND (c.expires_s = 0 OR c.expires_s >= $4) AND `+accepted+` THEN 1 ELSE 0 END)
+		FROM credentials c `+inForce+` WHERE c.account_id = $1 AND c.public_key IN (SELECT k.public_key FROM credentials k
 			WHERE k.account_id = $1 AND k.`+string(by)+` = $2 AND k.iat <= $3 AND (k.expires_s = 0 OR k.expires_s >= $4))
 		GROUP BY c.public_key ORDER BY c.public_key`, accountID, value, upTo, t.now.Unix())
 }
@@ -52,10 +60,8 @@ func (t *Tx) Holders(ctx context.Context, accountID string, by IssuedBy, value s
 // for at once.
 func (t *Tx) Living(ctx context.Context, accountID string, by IssuedBy, values []string) (list []Credential, err error) {
 	err = inBulk(values, 3, func(parameters string, values []any) error {
-		some, err := many(ctx, t, scanCredential, `SELECT `+credentialColumns+` FROM credentials c
-			WHERE account_id = $1 AND (expires_s = 0 OR expires_s >= $2) AND `+string(by)+` IN (`+parameters+`)
-			AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.removed_us = 0
-				AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat)`, append([]any{accountID, t.now.Unix()}, values...)...)
+		some, err := many(ctx, t, scanCredential, `SELECT `+credentialColumns+` FROM credentials c `+inForce+`
+			WHERE account_id = $1 AND (expires_s = 0 OR expires_s >= $2) AND `+string(by)+` IN (`+parameters+`) AND `+accepted, append([]any{accountID, t.now.Unix()}, values...)...)
 		list = append(list, some...)
 		return err
 	})
@@ -170,10 +176,16 @@ func (t *Tx) Revivals(ctx context.Context, accountID string, of RevocationsOf, l
 	if of.Subject == "*" {
 		standing = `(r.removed_us = 0 OR r.removal = 'compacted')`
 	}
-	const concerns = `SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat AND `
-	from := ` FROM credentials c JOIN users u ON u.id = c.user_id WHERE c.account_id = $1 AND (c.expires_s = 0 OR c.expires_s >= $3)
-		AND EXISTS (` + concerns + `r.removed_us = 0 AND ` + which + `)`
-	others := `EXISTS (` + concerns + standing + ` AND NOT (` + which + `))`
+	// Each side is a table with one row for each subject, read once.
+	highest := func(name, condition, subject string) string {
+		return ` LEFT JOIN (SELECT r.subject, max(r.before_s) AS before_s FROM revocations r WHERE r.account_id = $1 AND ` + condition + ` GROUP BY r.subject) ` +
+			name + ` ON ` + name + `.subject = ` + subject
+	}
+	from := ` FROM credentials c JOIN users u ON u.id = c.user_id` +
+		highest("lk", `r.removed_us = 0 AND `+which, `c.public_key`) + highest("la", `r.removed_us = 0 AND `+which, `'*'`) +
+		highest("ok", standing+` AND NOT (`+which+`)`, `c.public_key`) + highest("oa", standing+` AND NOT (`+which+`)`, `'*'`) +
+		` WHERE c.account_id = $1 AND (c.expires_s = 0 OR c.expires_s >= $3) AND (lk.before_s >= c.iat OR la.before_s >= c.iat)`
+	const others = `(coalesce(ok.before_s, 0) >= c.iat OR coalesce(oa.before_s, 0) >= c.iat)`
 	users, err = many(ctx, t, func(r row) (Revival, error) {
 		var v Revival
 		err := r.Scan(&v.User, &v.Credentials)

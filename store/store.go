@@ -41,6 +41,11 @@ type Config struct {
 	Rand io.Reader
 	// Logger receives the log of background work. Required.
 	Logger *slog.Logger
+	// Fault is for tests of faults and nil in production. It is asked before each
+	// statement and the commit (COMMIT) of a writing transaction, and once more when
+	// it is done; an error it returns is what the caller gets. Of a statement that is
+	// done it means that it took effect and nobody heard of it.
+	Fault func(statement string, done bool) error
 }
 
 // Store is a database. It is safe for concurrent use.
@@ -53,6 +58,7 @@ type Store struct {
 	now     func() time.Time
 	rand    io.Reader
 	log     *slog.Logger
+	faults  func(statement string, done bool) error
 	closers []func() error
 
 	// writer admits one writing transaction at a time on SQLite, which has one
@@ -72,7 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Now == nil || cfg.Logger == nil {
 		return nil, errors.New("opening store: clock and logger are required")
 	}
-	s := &Store{now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, committed: make(chan struct{}, 1)}
+	s := &Store{now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, faults: cfg.Fault, committed: make(chan struct{}, 1)}
 	if s.rand == nil {
 		s.rand = rand.Reader
 	}
@@ -126,6 +132,8 @@ type Tx struct {
 	store *Store
 	now   time.Time
 	ends  []func()
+	// reads tells that it is a read-only transaction.
+	reads bool
 }
 
 // Now returns the time of the transaction, read once, in UTC to the microsecond.
@@ -168,7 +176,7 @@ func (s *Store) in(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(
 		return fmt.Errorf("beginning transaction: %w", s.classify(err))
 	}
 	defer q.Rollback() //nolint:errcheck // after Commit it has nothing to do, before it the first error counts
-	t := &Tx{q: q, store: s, now: s.now().UTC().Truncate(time.Microsecond)}
+	t := &Tx{q: q, store: s, now: s.now().UTC().Truncate(time.Microsecond), reads: opts != nil && opts.ReadOnly}
 	defer func() {
 		for _, end := range t.ends {
 			end()
@@ -177,9 +185,15 @@ func (s *Store) in(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(
 	if err := f(ctx, t); err != nil {
 		return err
 	}
+	if err := t.fault(commitStatement, false); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
 	if err := q.Commit(); err != nil {
 		// A transaction whose context ended was rolled back by the driver.
 		return fmt.Errorf("committing: %w", errors.Join(context.Cause(ctx), s.classify(err)))
+	}
+	if err := t.fault(commitStatement, true); err != nil {
+		return fmt.Errorf("committing: %w", err)
 	}
 	return nil
 }

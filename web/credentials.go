@@ -19,6 +19,11 @@ type credentialRow struct {
 	IssuedAt, Expires int64
 	By, Delivered     string
 	Bearer            bool
+	Occasion, Reason  string
+	// RollsOff is when its key is revoked; zero for never.
+	RollsOff time.Time
+	// Lived is how much of its lifetime is over, in percent; -1 if it never ends.
+	Lived int
 }
 
 const (
@@ -52,7 +57,8 @@ func (c *Console) listCredentials(r *http.Request, v *visit, view *userView, p p
 	for _, x := range list {
 		view.Credentials = append(view.Credentials, credentialRow{
 			ID: x.ID, Key: x.PublicKey, Status: statusChip(x.Status), IssuedAt: x.IssuedAt, Expires: x.Expires,
-			By: c.actor(ctx, names, x.Actor), Delivered: delivered(x.Credential), Bearer: x.Bearer,
+			By: c.actor(ctx, names, x.Actor), Delivered: delivered(x.Credential), Bearer: x.Bearer, Occasion: occasion(x.Occasion), Reason: x.Reason,
+			RollsOff: x.RollsOff, Lived: lived(x.Credential, c.now()),
 		})
 	}
 	if more {
@@ -75,17 +81,47 @@ func statusChip(s issuer.Status) chip {
 		return chip{toneOff, "Expired"}
 	case issuer.StatusRevoked:
 		return chip{toneBad, "Revoked"}
+	case issuer.StatusKeyDisabled:
+		return chip{toneBad, "Signing key disabled"}
 	case issuer.StatusKeyRetired:
 		return chip{toneOff, "Signing key retired"}
 	}
 	return chip{toneOff, string(s)}
 }
 
-func delivered(x issuer.Credential) string {
-	if x.KeyOrigin == "client" {
-		return "key of the holder"
+// lived is how much of a credential's lifetime is over, in percent.
+func lived(x issuer.Credential, now time.Time) int {
+	if x.Expires <= x.IssuedAt {
+		return -1
 	}
+	return int(max(0, min(100, (now.Unix()-x.IssuedAt)*100/(x.Expires-x.IssuedAt))))
+}
+
+func occasion(s string) string {
+	switch s {
+	case "renew":
+		return "renewed"
+	case "roll":
+		return "rolled"
+	}
+	return ""
+}
+
+func delivered(x issuer.Credential) string {
+	to := ""
 	if x.DeliveredTo != "" {
+		to = ", " + x.DeliveredTo
+	}
+	switch {
+	case x.Delivery == string(issuer.DeliverLink):
+		return "one-time link" + to
+	case x.Delivery == string(issuer.DeliverSealed):
+		return "sealed" + to
+	case x.KeyOrigin == "unproven":
+		return "key of the holder, not proven" + to
+	case x.KeyOrigin == "client":
+		return "key of the holder" + to
+	case x.DeliveredTo != "":
 		return x.DeliveredTo
 	}
 	return x.Delivery
@@ -102,6 +138,8 @@ func (c *Console) actor(ctx context.Context, names map[string]string, id string)
 		if p, err := c.issuer.Person(ctx, id); err == nil && p.Name != "" {
 			name = p.Name
 		}
+	case strings.HasPrefix(id, "user:"):
+		name = "its holder"
 	case strings.HasPrefix(id, "system/"):
 		name = "Chancery"
 	case strings.HasPrefix(id, "tok_"):
@@ -128,32 +166,112 @@ var lifetimes = []struct {
 	{"1 year", 365 * 24 * time.Hour},
 }
 
-// lifetimeField offers the lifetimes that a template with the bound longest allows;
-// anyTemplate says that the template is not chosen yet.
-func lifetimeField(longest time.Duration, anyTemplate bool) *field {
+// noExpiry is the choice of a credential that never expires.
+const noExpiry = "never"
+
+// bounds is what template and policy say about lifetimes.
+type bounds struct {
+	// longest is the longest one, 0 for no bound; usual the one without a wish.
+	longest, usual time.Duration
+	// template says that the template sets the longest, anyTemplate that it is not
+	// chosen yet.
+	template, anyTemplate bool
+}
+
+// boundsOf reads the bounds for users of a template that allows most, 0 for any.
+func (c *Console) boundsOf(ctx context.Context, v *visit, p place, most time.Duration) bounds {
+	b := bounds{longest: most, usual: issuer.DefaultTTL, template: most > 0}
+	if o, err := c.issuer.GetOperator(ctx, v.caller, p.account.OperatorID); err == nil {
+		if d := time.Duration(o.Policy.DefaultTTL) * time.Second; d > 0 {
+			b.usual = d
+		}
+		if d := time.Duration(o.Policy.MaxTTL) * time.Second; d > 0 && (b.longest == 0 || d < b.longest) {
+			b.longest, b.template = d, false
+		}
+	}
+	if b.longest > 0 && (b.template || b.usual > b.longest) {
+		b.usual = b.longest
+	}
+	return b
+}
+
+// lifetimeField offers the lifetimes within the bounds.
+func lifetimeField(b bounds) *field {
 	f := &field{
 		Name: "lifetime", Pointer: "/ttl_seconds", Label: "Lifetime", Kind: kindSelect, Required: true,
 		Hint: "When it has passed, servers refuse the credentials by themselves.",
 	}
 	for _, l := range lifetimes {
-		if longest == 0 || l.ttl <= longest {
+		if b.longest == 0 || l.ttl <= b.longest {
 			f.Options = append(f.Options, option{seconds(l.ttl), l.name})
 			if l.ttl <= 30*24*time.Hour {
 				f.Value = seconds(l.ttl)
 			}
 		}
 	}
-	last := option{"0", "No expiry"}
-	if longest > 0 {
-		last.Text = "The longest the template allows: " + spell(longest)
-	} else if anyTemplate {
-		last.Text = "No expiry, or the longest the template allows"
+	usual := option{"0", "The usual: " + spell(b.usual)}
+	if b.template {
+		usual.Text = "The longest the template allows: " + spell(b.longest)
+	} else if b.anyTemplate {
+		usual.Text = "The longest the template allows, or " + spell(b.usual)
 	}
-	f.Options = append(f.Options, last)
+	f.Options = append(f.Options, usual)
+	if b.longest == 0 {
+		f.Options = append(f.Options, option{noExpiry, "No expiry: say why below"})
+	}
 	if f.Value == "" {
 		f.Value = "0"
 	}
 	return f
+}
+
+// keyFields ask whose key the credentials are for and how they get to their holder.
+func keyFields() []*field {
+	return []*field{
+		{
+			Name: "public_key", Pointer: "/public_key", Label: "Public key of the holder", Kind: kindText, Code: true, Autocomplete: "off", Placeholder: "U…", Max: 56,
+			Hint: "Recommended for services: the holder makes the key and Chancery never sees the seed. Say below how the key got here. Empty makes a key here.",
+		},
+		{
+			Name: "delivery", Pointer: "/delivery", Label: "Hand over", Kind: kindSelect, Value: string(issuer.DeliverInline),
+			Options: []option{{string(issuer.DeliverInline), "Show once, here"}, {string(issuer.DeliverLink), "One-time link for somebody else: the key is made when it is used"}},
+		},
+		{
+			Name: "link_lifetime", Pointer: "/link_ttl_seconds", Label: "A link can be used for", Kind: kindSelect, Value: seconds(issuer.DefaultLinkTTL),
+			Options: []option{{seconds(issuer.DefaultLinkTTL), "1 hour"}, {seconds(24 * time.Hour), "1 day"}, {seconds(issuer.MaxLinkTTL), "7 days"}},
+		},
+	}
+}
+
+// issueReason is the reason of an issuance.
+func issueReason() *field {
+	f := reasonField()
+	f.Pointer, f.Hint = "/reason", "Kept in the ledger. Needed for a public key of the holder and for credentials without expiry."
+	return f
+}
+
+// issueInput reads what keyFields and lifetimeField asked.
+func (f *form) issueInput(v *visit) issuer.IssueInput {
+	in := issuer.IssueInput{PublicKey: f.value("public_key"), DeliveredTo: shownTo(v)}
+	in.Waive = in.PublicKey != ""
+	if f.value("lifetime") == noExpiry {
+		in.NoExpiry = true
+	} else {
+		in.TTL = f.duration("lifetime")
+	}
+	if f.value("delivery") == string(issuer.DeliverLink) {
+		in.Delivery, in.LinkTTL, in.DeliveredTo = issuer.DeliverLink, f.duration("link_lifetime"), ""
+	}
+	return in
+}
+
+// duration reads a chosen number of seconds.
+func (f *form) duration(name string) time.Duration {
+	n, err := strconv.ParseInt(f.value(name), 10, 64)
+	if err != nil && f.ok() {
+		f.fail(name, "Choose one of the entries.")
+	}
+	return time.Duration(n) * time.Second
 }
 
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
@@ -172,27 +290,24 @@ func spell(d time.Duration) string {
 	return plural(int(d/time.Second), "second", "seconds")
 }
 
-// lifetime reads the chosen lifetime; 0 is the template's bound, or none.
-func (f *form) lifetime() time.Duration {
-	n, err := strconv.ParseInt(f.value("lifetime"), 10, 64)
-	if err != nil && f.ok() {
-		f.fail("lifetime", "Choose one of the entries.")
+// templateBound is the longest lifetime of the user's template, 0 for none.
+func (c *Console) templateBound(ctx context.Context, v *visit, p place) (time.Duration, error) {
+	if p.user.TemplateID == "" {
+		return 0, nil
 	}
-	return time.Duration(n) * time.Second
+	t, err := c.issuer.GetTemplate(ctx, v.caller, p.account.ID, p.user.TemplateID)
+	return t.MaxTTL, err
 }
 
 func (c *Console) issueForm(ctx context.Context, v *visit, p place) (*form, error) {
-	var longest time.Duration
-	if p.user.TemplateID != "" {
-		t, err := c.issuer.GetTemplate(ctx, v.caller, p.account.ID, p.user.TemplateID)
-		if err != nil {
-			return nil, err
-		}
-		longest = t.MaxTTL
+	longest, err := c.templateBound(ctx, v, p)
+	if err != nil {
+		return nil, err
 	}
+	fields := append([]*field{lifetimeField(c.boundsOf(ctx, v, p, longest))}, keyFields()...)
 	return &form{
 		Action: p.userURL("issue"), Submit: "Issue credentials", Cancel: p.userURL(),
-		Groups: []group{{Fields: []*field{lifetimeField(longest, false), reasonField()}}}, Hidden: []hidden{{"once", newOnce()}},
+		Groups: []group{{Fields: append(fields, issueReason())}}, Hidden: []hidden{{"once", newOnce()}},
 	}, nil
 }
 
@@ -200,7 +315,7 @@ func (c *Console) issuePage(p place, f *form) answer {
 	return answer{
 		status: f.status(), page: "form", title: "Issue credentials to " + p.user.Name, crumbs: p.userCrumbs(),
 		body: formView{Title: "Issue credentials", Lead: "To user " + p.user.Name + " of account " + p.account.Name +
-			". A new key is made for them; what was issued before goes on working until it expires or is revoked.", Form: f},
+			". What was issued before goes on working until it expires or is revoked.", Form: f},
 		calls: []apiCall{c.call("Issue credentials", http.MethodPost, p.userURL("credentials"), `{"ttl_seconds":2592000}`)},
 	}
 }
@@ -231,11 +346,11 @@ func (c *Console) issueCredential(r *http.Request, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	f.read(r.PostForm)
-	ttl := f.lifetime()
+	in := f.issueInput(v)
 	if !f.ok() {
 		return c.issuePage(p, f), nil
 	}
-	out, err := c.issuer.Issue(ctx, v.op(f.value("reason")), p.account.ID, p.user.ID, issuer.IssueInput{TTL: ttl, DeliveredTo: shownTo(v)})
+	out, err := c.issuer.Issue(ctx, v.op(f.value("reason")), p.account.ID, p.user.ID, in)
 	if err != nil {
 		if f.accept(err) {
 			return c.issuePage(p, f), nil

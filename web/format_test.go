@@ -93,7 +93,7 @@ func TestShellWord(t *testing.T) {
 func TestLifetimes(t *testing.T) {
 	t.Parallel()
 	for longest, want := range map[time.Duration]string{
-		0:                      "No expiry",
+		0:                      "No expiry: say why below",
 		time.Hour:              "1 hour",
 		90 * time.Minute:       "90 minutes",
 		7 * 24 * time.Hour:     "7 days",
@@ -107,8 +107,12 @@ func TestLifetimes(t *testing.T) {
 		2400000 * time.Hour:    "100,000 days",
 		time.Minute * 60 * 100: "100 hours",
 	} {
-		f := lifetimeField(longest, false)
-		if last := f.Options[len(f.Options)-1]; last.Value != "0" || !strings.HasSuffix(last.Text, want) {
+		f := lifetimeField(bounds{longest: longest, usual: longest, template: longest > 0})
+		value := "0"
+		if longest == 0 {
+			value = noExpiry
+		}
+		if last := f.Options[len(f.Options)-1]; last.Value != value || !strings.HasSuffix(last.Text, want) {
 			t.Errorf("lifetimeField(%v) ends with %+v", longest, last)
 		}
 		if !f.offers(f.Value) {

@@ -127,7 +127,8 @@ func TestNewUser(t *testing.T) {
 		b.submit(ask, "tag.region", "eu").want(409).has("This form was sent before.")
 		b.submit(b.get("/accounts/ORDERS/users/new"), "name", "d1", "template", "device", "tags", "region:eu").want(409).has("already")
 		b.submit(b.submit(form, "name", "d2")).want(200).has("Shown once.") // a warning can be overruled
-		b.submit(b.get("/accounts/ORDERS/users/new"), "name", "all", "template", "/none", "lifetime", "0").want(200).has("Shown once.", "expire")
+		b.submit(b.get("/accounts/ORDERS/users/new"), "name", "all", "template", "/none", "lifetime", "never").want(422).has("needs a reason")
+		b.submit(b.get("/accounts/ORDERS/users/new"), "name", "all", "template", "/none", "lifetime", "never", "reason", "a buoy").want(200).has("Shown once.", "no expiry")
 		if h.users() != 3 {
 			t.Errorf("there are %d users", h.users())
 		}

@@ -2,7 +2,9 @@ package web
 
 import (
 	"context"
+	"net/http"
 	"strings"
+	"time"
 
 	"chancery/claims"
 	"chancery/issuer"
@@ -17,7 +19,10 @@ type secretView struct {
 	// Expires is Unix seconds, 0 for never.
 	Expires  int64
 	FileName string
-	Creds    claims.Secret
+	// Creds is the creds file, or empty; then JWT is one for a key of the holder, or Link
+	// a link that makes the credentials.
+	Creds, JWT, Link claims.Secret
+	LinkExpires      time.Time
 	// Verify connects once with the file.
 	Verify   string
 	Snippets []snippet
@@ -38,12 +43,61 @@ func (c *Console) secretPage(ctx context.Context, v *visit, p place, x issuer.Is
 	file := fileName(operator, p.account.Name, p.user.Name)
 	return answer{
 		page: "secret", title: "Credentials of " + p.user.Name, crumbs: p.userCrumbs(),
-		body: secretView{
-			User: p.user.Name, Account: p.account.Name, UserURL: p.userURL(), Key: x.PublicKey, Expires: x.Expires, FileName: file, Creds: x.Creds,
-			Verify:   "nats --server " + shellWord(server) + " --creds " + file + " account info",
-			Snippets: snippets(server, file, strings.TrimSuffix(file, ".creds")),
-		},
+		body: c.newSecret(secretView{User: p.user.Name, Account: p.account.Name, UserURL: p.userURL()}, x, server, file),
 	}
+}
+
+// newSecret completes the view of what was issued.
+func (c *Console) newSecret(view secretView, x issuer.Issued, server, file string) secretView {
+	view.Key, view.Expires, view.FileName, view.Creds, view.LinkExpires = x.PublicKey, x.Expires, file, x.Creds, x.LinkExpires
+	switch {
+	case !x.Link.Empty():
+		view.Link = claims.NewSecret(strings.TrimSuffix(c.publicURL, "/") + "/c/" + x.Link.Reveal())
+	case x.Creds.Empty():
+		view.JWT, view.FileName = x.JWT, strings.TrimSuffix(file, ".creds")+".jwt"
+	default:
+		view.Verify = "nats --server " + shellWord(server) + " --creds " + file + " account info"
+		view.Snippets = snippets(server, file, strings.TrimSuffix(file, ".creds"))
+	}
+	return view
+}
+
+// showCredentialLink shows what a link to credentials is for and a button. Opening it
+// does not use it up: mail scanners and chat previews open links too.
+func (c *Console) showCredentialLink(r *http.Request, _ *visit) (answer, error) {
+	what, err := c.issuer.PeekCredentialLink(r.Context(), claims.NewSecret(r.PathValue("link")))
+	if err != nil {
+		return goneLink(err)
+	}
+	f := &form{Action: r.URL.EscapedPath(), Submit: "Make and show my credentials"}
+	return answer{page: "link", title: "Your credentials", body: linkView{
+		Title: "Credentials for " + what.User, Form: f,
+		Lead: "Somebody made this link for you: NATS credentials of user " + what.User + " in account " + what.Account +
+			". The key is made when you press the button and shown once, here. The link then stops working.",
+	}}, nil
+}
+
+// useCredentialLink makes the credentials and shows them.
+func (c *Console) useCredentialLink(r *http.Request, v *visit) (answer, error) {
+	out, what, err := c.issuer.UseCredentialLink(r.Context(), issuer.Op{RequestID: v.requestID}, claims.NewSecret(r.PathValue("link")))
+	if err != nil {
+		return goneLink(err)
+	}
+	server := c.natsURL(what.OperatorID)
+	if server == "" {
+		server = "nats://YOUR-SERVER:4222"
+	}
+	file := fileName(what.Account, what.User)
+	return answer{page: "secret", title: "Credentials of " + what.User, body: c.newSecret(secretView{User: what.User, Account: what.Account}, out, server, file)}, nil
+}
+
+// goneLink is the page of a link that was used, or never was one.
+func goneLink(err error) (answer, error) {
+	e := issuer.AsError(err)
+	if e.Kind != issuer.KindUnauthenticated {
+		return answer{}, err
+	}
+	return errorPage(http.StatusGone, e.Message, e.Hint), nil
 }
 
 func snippets(server, file, context string) []snippet {

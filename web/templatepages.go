@@ -234,6 +234,7 @@ func (c *Console) template(r *http.Request, v *visit) (answer, error) {
 		switch e := issuer.AsError(err); {
 		case err == nil:
 			view.Preview = newPreview(preview)
+			view.Preview.Tests = testsView{} // they have a place of their own
 		case e.Kind == issuer.KindInvalid:
 			for _, p := range e.Problems {
 				view.Sample.Errors = append(view.Sample.Errors, p.Detail)

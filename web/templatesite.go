@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"chancery/claims"
@@ -150,7 +151,8 @@ func newPreview(x issuer.TemplatePreview) *previewView {
 	v.Permission = newEffective(x.Effective)
 	v.Expansions = x.Effective.Publish.Expansions + x.Effective.Subscribe.Expansions
 	for _, p := range x.Problems {
-		if !(x.Effective.Refusal != nil && p.Detail == x.Effective.Refusal.Detail) {
+		told := x.Effective.Refusal != nil && p.Detail == x.Effective.Refusal.Detail
+		if !told && !slices.Contains(v.Warnings, p.Detail) {
 			v.Warnings = append(v.Warnings, p.Detail)
 		}
 	}

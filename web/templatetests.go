@@ -71,11 +71,11 @@ func parseTests(text string) ([]claims.TemplateTest, error) {
 		}
 		verb, subject, _ := strings.Cut(rest, " ")
 		if len(out) == 0 {
-			return nil, errors.New("Line " + strconv.Itoa(n+1) + ": begin with a line such as “as d1 region:eu”.") //nolint:staticcheck // a sentence for people
+			return nil, errors.New("Line " + strconv.Itoa(n+1) + ": begin with a line such as “as d1 region:eu”.")
 		}
 		list := listOf(&out[len(out)-1], strings.ToLower(what+" "+verb))
 		if list == nil {
-			return nil, errors.New("Line " + strconv.Itoa(n+1) + ": write “can publish”, “cannot publish”, “can subscribe” or “cannot subscribe” and a subject.") //nolint:staticcheck // a sentence for people
+			return nil, errors.New("Line " + strconv.Itoa(n+1) + ": write “can publish”, “cannot publish”, “can subscribe” or “cannot subscribe” and a subject.")
 		}
 		*list = append(*list, strings.TrimSpace(subject))
 	}

@@ -34,7 +34,8 @@ type userView struct {
 	Pager                              pager
 	NoCredentials                      *emptyView
 	Connections                        connectionsView
-	CanIssue, CanRevoke                bool
+	CanIssue, CanRevoke, CanWrite      bool
+	Disabled                           bool
 	// AskURL asks what the user may do.
 	AskURL string
 	// Revoked leads to the proof of the last revocation, if there was one.
@@ -51,6 +52,7 @@ func (c *Console) user(r *http.Request, v *visit) (answer, error) {
 	view := userView{
 		Account: a.Name, AccountURL: p.accountURL(), Name: u.Name, URL: p.userURL(), ID: u.ID, Tags: u.Tags,
 		AskURL: inspectURL(url.Values{"as": {a.Name + "/" + u.Name}}), State: stateChip(u.State), Created: u.Created, CanIssue: v.may(issuer.IssueCredentials), CanRevoke: v.may(issuer.WriteRevocations),
+		CanWrite: v.may(issuer.WriteUsers), Disabled: u.State == "disabled",
 	}
 	if u.TemplateID != "" {
 		t, err := c.issuer.GetTemplate(ctx, v.caller, a.ID, u.TemplateID)
@@ -131,7 +133,9 @@ func (c *Console) userForm(ctx context.Context, v *visit, p place, chosen string
 	} else if len(fields) > 2 {
 		tags.Label = "Further tags"
 	}
-	fields = append(fields, tags, lifetimeField(longest, chosen == ""))
+	b := c.boundsOf(ctx, v, p, longest)
+	b.anyTemplate = chosen == "" && b.longest == 0
+	fields = append(append(append(fields, tags, lifetimeField(b)), keyFields()...), issueReason())
 	return &form{
 		Action: p.accountURL("users", "new"), Submit: "Create user and issue credentials", Cancel: p.accountURL(),
 		Groups: []group{{Fields: fields}}, Hidden: []hidden{{"once", newOnce()}},
@@ -187,7 +191,7 @@ func (c *Console) newUser(r *http.Request, v *visit) (answer, error) {
 func (c *Console) userFormPage(p place, f *form) answer {
 	return answer{
 		status: f.status(), page: "form", title: "New user", crumbs: p.accountCrumbs(),
-		body: formView{Title: "New user", Lead: "In account " + p.account.Name + ". Its first credentials are issued at once and shown on the next page, once.", Form: f},
+		body: formView{Title: "New user", Lead: "In account " + p.account.Name + ". Its first credentials are issued at once.", Form: f},
 		calls: []apiCall{
 			c.call("Create a user", http.MethodPost, p.accountURL("users"), `{"name":"d1","template":"device","tags":["region:eu"]}`),
 			c.call("Issue its first credentials", http.MethodPost, p.accountURL("users", "d1", "credentials"), `{"ttl_seconds":2592000}`),
@@ -209,20 +213,22 @@ func (c *Console) createUser(r *http.Request, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	f.read(r.PostForm)
-	in := issuer.UserInput{Name: f.value("name"), Template: f.value("template"), Tags: formTags(f), Issue: &issuer.IssueInput{TTL: f.lifetime(), DeliveredTo: shownTo(v)}}
+	in := issuer.UserInput{Name: f.value("name"), Template: f.value("template"), Tags: formTags(f)}
+	issue := f.issueInput(v)
+	in.Issue = &issue
 	if in.Template == noTemplate {
 		all := claims.NewPermissionLimits()
 		in.Template, in.Permissions = "", &all
 	}
 	// The dry run says everything that is wrong at once, and what to look at.
-	plan, err := c.issuer.CreateUser(ctx, v.dryRun(""), p.account.ID, in)
+	plan, err := c.issuer.CreateUser(ctx, v.dryRun(f.value("reason")), p.account.ID, in)
 	if err != nil && !f.accept(err) {
 		return answer{}, err
 	}
 	if !f.ok() || !agreed(f, r, plan.Plan.Warnings) {
 		return c.userFormPage(p, f), nil
 	}
-	out, err := c.issuer.CreateUser(ctx, v.op(""), p.account.ID, in)
+	out, err := c.issuer.CreateUser(ctx, v.op(f.value("reason")), p.account.ID, in)
 	if err != nil {
 		if f.accept(err) {
 			return c.userFormPage(p, f), nil

@@ -116,9 +116,14 @@ func (p *plant) startServers(n int) {
 
 func (p *plant) startServer() *server.Server {
 	p.t.Helper()
+	return p.startNamed(fmt.Sprintf("n%d-%d", len(p.running())+1, time.Now().UnixNano()))
+}
+
+func (p *plant) startNamed(name string) *server.Server {
+	p.t.Helper()
 	running := p.running()
 	s, err := startNATS(natsServerConfig{
-		name: fmt.Sprintf("n%d-%d", len(running)+1, time.Now().UnixNano()), operatorJWT: p.operator.JWT, resolverURL: p.app.cfg.publicURL + "/jwt/v1/accounts/",
+		name: name, operatorJWT: p.operator.JWT, resolverURL: p.app.cfg.publicURL + "/jwt/v1/accounts/",
 		log: slog.New(slog.DiscardHandler),
 		adjust: func(o *server.Options) {
 			o.JetStream = false

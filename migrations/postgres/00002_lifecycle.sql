@@ -44,7 +44,7 @@ CREATE INDEX credentials_account ON credentials (account_id, id);
 ALTER TABLE revocations ADD COLUMN cause TEXT NOT NULL DEFAULT '';
 ALTER TABLE revocations ADD COLUMN removal TEXT NOT NULL DEFAULT '';
 ALTER TABLE revocations ADD COLUMN removed_by TEXT NOT NULL DEFAULT '';
-CREATE INDEX revocations_effective ON revocations (account_id) WHERE removed_us = 0;
+CREATE INDEX revocations_effective ON revocations (account_id, subject, before_s) WHERE removed_us = 0;
 
 -- Revocations that were decided and are not due yet: the old key of a roll.
 CREATE TABLE scheduled_revocations (
