@@ -2,6 +2,8 @@ package web
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"chancery/issuer"
 )
@@ -61,8 +63,16 @@ func (s step) refuse(err error) (answer, error) {
 	return s.page(), nil
 }
 
+// hash leaves out when something is revoked: it is later at every look.
 func (s step) hash(p issuer.Plan) string {
-	return planHash(append(s.agreed, p.Summary, p.Credentials)...)
+	parts := append(slices.Clone(s.agreed), p.Credentials)
+	for _, f := range p.Summary {
+		if strings.HasPrefix(f.Pointer, "/revocations") {
+			f.Before, f.After = "", ""
+		}
+		parts = append(parts, f.Pointer, f.Field, f.Before, f.After)
+	}
+	return planHash(parts...)
 }
 
 // look shows the plan.
