@@ -3,8 +3,11 @@ package issuer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/nats-io/jwt/v2"
 
 	"chancery/claims"
 	"chancery/store"
@@ -16,15 +19,21 @@ type trustReport struct {
 	// known tells that the servers said so; seen that there are servers at all, as far
 	// as the rows know: right now they may be out of reach.
 	known, seen bool
+	// unsigned tells that the operator's JWT in force does not list the key, since its
+	// identity key is offline and has not signed that yet: no server can trust it.
+	unsigned bool
 }
 
 // refuses tells whether some server may refuse what the key signs.
 func (r trustReport) refuses() bool {
-	return len(r.untrusting) > 0 || (!r.known && r.seen)
+	return r.unsigned || len(r.untrusting) > 0 || (!r.known && r.seen)
 }
 
 func (r trustReport) text() string {
 	const most = 5
+	if r.unsigned {
+		return "The operator's JWT that lists this key waits for the signature of the identity key, which is offline: no server can trust the key before."
+	}
 	if len(r.untrusting) == 0 {
 		return "It is not known whether every running nats-server trusts this key: accounts that it signs would be refused by those that do not."
 	}
@@ -51,14 +60,25 @@ func (i *Issuer) whoTrusts(ctx context.Context, op Op, owner KeyOwner, key strin
 		return err
 	})
 	r := trustReport{seen: len(servers) > 0}
-	if err != nil || i.trusts == nil {
+	if err != nil {
 		return r // what went wrong, the plan says itself
 	}
 	if !claims.IsPublicKey(claims.KindOperator, key) {
 		key = ""
 	}
+	r.unsigned = o.Custody == CustodyOffline && !lists(o.JWT, key)
+	if i.trusts == nil {
+		return r
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	r.untrusting, r.known = i.trusts(ctx, o.ID, key)
 	return r
+}
+
+// lists tells whether an operator's JWT lists the key; one that is not signed yet
+// lists none.
+func lists(token, key string) bool {
+	c, err := jwt.DecodeOperatorClaims(token)
+	return err == nil && slices.Contains(c.SigningKeys, key)
 }

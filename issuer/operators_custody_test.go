@@ -94,6 +94,36 @@ func TestOfflineOperator(t *testing.T) {
 	})
 }
 
+// A key that the offline identity has not signed into the operator's JWT does not come to sign accounts, not even
+// where no server runs that could say so.
+func TestOfflineOperatorKeys(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		_, pair := h.offline(t, "acme")
+		did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, pair))).well(t)
+		owner := issuer.KeyOwner{Operator: "acme"}
+		e := wants(t, second(h.AddKey(t.Context(), op(), owner, issuer.KeyInput{MakeCurrent: true})), issuer.KindConflict)
+		if e.Guard != issuer.GuardOperatorKeyUntrusted {
+			t.Errorf("current at once: %+v", e)
+		}
+		h.advance(time.Second)
+		key := did(h.AddKey(t.Context(), op(), owner, issuer.KeyInput{})).well(t).Key.ID
+		if r := h.request(t, "acme"); !r.Pending || len(r.Changes) != 1 {
+			t.Errorf("waits: %+v", r)
+		}
+		current := func() error {
+			return second(h.SetKeyState(t.Context(), op(), owner, key, issuer.KeyStateInput{State: issuer.KeyCurrent}))
+		}
+		if e := wants(t, current(), issuer.KindConflict); e.Guard != issuer.GuardOperatorKeyUntrusted {
+			t.Errorf("before the signature: %+v", e)
+		}
+		h.advance(time.Second)
+		did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, pair))).well(t)
+		if err := current(); err != nil {
+			t.Errorf("after the signature: %v", err)
+		}
+	})
+}
+
 // What is not exactly what the identity key was asked to sign now is refused, and nothing changes.
 func TestUploadsRefused(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
