@@ -63,16 +63,14 @@ func (s step) refuse(err error) (answer, error) {
 	return s.page(), nil
 }
 
-// hash leaves out when something is revoked: it is later at every look.
 func (s step) hash(p issuer.Plan) string {
-	parts := append(slices.Clone(s.agreed), p.Credentials)
-	for _, f := range p.Summary {
-		if strings.HasPrefix(f.Pointer, "/revocations") {
-			f.Before, f.After = "", ""
+	summary := slices.Clone(p.Summary)
+	for n, f := range summary {
+		if strings.HasPrefix(f.Pointer, "/revocations/") { // its time is a later one at every look
+			summary[n].Before, summary[n].After = "", ""
 		}
-		parts = append(parts, f.Pointer, f.Field, f.Before, f.After)
 	}
-	return planHash(parts...)
+	return planHash(append(s.agreed, summary, p.Credentials)...)
 }
 
 // look shows the plan.
