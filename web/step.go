@@ -63,7 +63,6 @@ func (s step) refuse(err error) (answer, error) {
 	return s.page(), nil
 }
 
-// hash leaves out when something is revoked: it is later at every look.
 func (s step) hash(p issuer.Plan) string {
 	parts := append(slices.Clone(s.agreed), p.Credentials)
 	for _, f := range p.Summary {
