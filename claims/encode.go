@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"bytes"
 	"crypto/sha512"
 	"encoding/base32"
 	"encoding/base64"
@@ -20,6 +21,9 @@ var encoding = base64.RawURLEncoding
 
 // version is the version of the claims, `nats.version`, that jwt/v2 writes.
 const version = 2
+
+// noID stands in the payload for the id while that is worked out; it is as long.
+const noID = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // Stamp is what the signer adds to claims.
 type Stamp struct {
@@ -52,16 +56,19 @@ func Encode(checked Checked, stamp Stamp) (Unsigned, error) {
 		return Unsigned{}, fmt.Errorf("encoding %s claims: a key of this kind cannot issue them", checked.claims.ClaimType())
 	}
 	c, data := stamped(checked.claims, stamp)
-	first, err := json.Marshal(c)
-	if err != nil {
-		return Unsigned{}, fmt.Errorf("encoding claims: %w", err)
-	}
-	sum := sha512.Sum512_256(first)
-	data.ID = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
+	data.ID = noID
 	payload, err := json.Marshal(c)
 	if err != nil {
 		return Unsigned{}, fmt.Errorf("encoding claims: %w", err)
 	}
+	sum := sha512.Sum512_256(payload)
+	data.ID = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
+	// Writing ten thousand revocations a second time would cost as much as the first.
+	at := bytes.Index(payload, []byte(`"jti":"`+noID+`"`))
+	if at < 0 {
+		return Unsigned{}, errors.New("encoding claims: they have no place for an id")
+	}
+	copy(payload[at+len(`"jti":"`):], data.ID)
 	return Unsigned{
 		input:   header + "." + encoding.EncodeToString(payload),
 		subject: data.Subject, issuer: stamp.Issuer, id: data.ID, issuedAt: stamp.IssuedAt,

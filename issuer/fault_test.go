@@ -151,7 +151,7 @@ func faulty(t *testing.T, dialect, name string, c useCase, key string) (n int) {
 	another("failing and storing")
 	f.set(0, false)
 	if !slices.Contains(rereading, name) {
-		if err := c.run(t, h, op); key != "" && err != nil {
+		if err := c.run(t, h, op); key != "" && err != nil && name != "CreateUsers" { // there the names tell, not the key
 			t.Errorf("repeated with a key: %v", err)
 		}
 	}

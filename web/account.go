@@ -33,7 +33,11 @@ type accountView struct {
 	Pager   pager
 	NoUsers *emptyView
 
-	OperatorURL                            string
+	OperatorURL string
+	// Size is that of the account's JWT.
+	Size         issuer.JWTSize
+	SizeWarnings []string
+
 	Suspended, Deleted, CanLimit, CanIssue bool
 }
 
@@ -62,6 +66,10 @@ func (c *Console) account(r *http.Request, v *visit) (answer, error) {
 	}
 	view.CanLimit = !view.Deleted && v.may(issuer.WriteAccounts)
 	view.CanIssue = !view.Deleted && v.may(issuer.WriteUsers) && v.may(issuer.IssueCredentials)
+	if view.Size, err = c.issuer.AccountSize(ctx, v.caller, a.ID); err != nil {
+		return answer{}, err
+	}
+	view.SizeWarnings = sentences(view.Size.Warnings)
 	if !view.Deleted { // a tombstone has neither
 		if err := c.listTemplates(ctx, v, &view, p); err != nil {
 			return answer{}, err
