@@ -31,10 +31,10 @@ func (h *house) request(t testing.TB, operator string) issuer.OperatorRequest {
 	return r
 }
 
-// signedBy signs what is exported now.
-func (h *house) signedBy(t testing.TB, operator string, pair nkeys.KeyPair) string {
+// signedBy signs what is exported of acme now.
+func (h *house) signedBy(t testing.TB, pair nkeys.KeyPair) string {
 	t.Helper()
-	token, err := h.request(t, operator).Sign(pair)
+	token, err := h.request(t, "acme").Sign(pair)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestOfflineOperator(t *testing.T) {
 		if !first.Pending || first.CurrentJWT != "" || len(first.Changes) == 0 {
 			t.Errorf("to be signed first: %+v", first)
 		}
-		o = did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, "acme", pair))).well(t)
+		o = did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, pair))).well(t)
 		if o.State != "active" || o.JWT == "" {
 			t.Errorf("uploaded %+v", o)
 		}
@@ -81,7 +81,7 @@ func TestOfflineOperator(t *testing.T) {
 		if got := len(r.Changes); !r.Pending || got != 2 || r.CurrentJWT != in {
 			t.Errorf("waits: %+v", r)
 		}
-		did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, "acme", pair))).well(t)
+		did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, pair))).well(t)
 		if c := decode[*jwt.OperatorClaims](t, h.operator(t, "acme").JWT); c.StrictSigningKeyUsage || !c.Tags.Contains("lax") {
 			t.Errorf("in force: %+v", c.Operator)
 		}
@@ -98,10 +98,10 @@ func TestOfflineOperator(t *testing.T) {
 func TestUploadsRefused(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
 		o, pair := h.offline(t, "acme")
-		did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, "acme", pair))).well(t)
+		did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, pair))).well(t)
 		inForce := h.operator(t, "acme").JWT
 		h.advance(time.Minute)
-		stale := h.signedBy(t, "acme", pair)
+		stale := h.signedBy(t, pair)
 		h.advance(time.Second)
 		did(h.UpdateOperator(t.Context(), op(), "acme", setURLs([]string{"nats://n1:4222"}))).well(t)
 		good := h.request(t, "acme")

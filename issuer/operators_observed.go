@@ -95,7 +95,7 @@ func putObserved(ctx context.Context, w *work, o Operator, c *jwt.OperatorClaims
 	return w.GetOperator(ctx, o.ID)
 }
 
-func replaceObserved(ctx context.Context, w *work, o Operator, c *jwt.OperatorClaims, token string) (planned[Operator], error) {
+func replaceObserved(w *work, o Operator, c *jwt.OperatorClaims, token string) (planned[Operator], error) {
 	var none planned[Operator]
 	if c.Name != o.Name {
 		return none, invalidField("/jwt", "differs", "The JWT has another name than the operator.")

@@ -80,12 +80,12 @@ func (i *Issuer) UploadOperatorJWT(ctx context.Context, op Op, operator, token s
 		}
 		switch o.Custody {
 		case CustodyObserved:
-			return replaceObserved(ctx, w, o, c, token)
+			return replaceObserved(w, o, c, token)
 		case CustodyOffline:
 			if err := w.sameClaims(ctx, o, c, token); err != nil {
 				return none, err
 			}
-			return uploaded(ctx, w, o, c, token)
+			return uploaded(w, o, c, token)
 		}
 		return none, &Error{
 			Kind: KindConflict, Code: "identity_held_here", Message: "The identity key of this operator is here, sealed: its JWT is signed here.",
@@ -139,7 +139,7 @@ func (w *work) sameClaims(ctx context.Context, o Operator, c *jwt.OperatorClaims
 	return out
 }
 
-func uploaded(ctx context.Context, w *work, o Operator, c *jwt.OperatorClaims, token string) (planned[Operator], error) {
+func uploaded(w *work, o Operator, c *jwt.OperatorClaims, token string) (planned[Operator], error) {
 	var before *jwt.OperatorClaims
 	if o.JWT != "" {
 		var err error

@@ -33,7 +33,7 @@ type accountView struct {
 	Pager   pager
 	NoUsers *emptyView
 
-	OperatorURL                            string
+	OperatorURL string
 	// Size is that of the account's JWT.
 	Size         issuer.JWTSize
 	SizeWarnings []string

@@ -152,7 +152,7 @@ func policyRows(p issuer.Policy) []limitRow {
 		renewal = "In the last " + formatCount(p.Renewal) + " %"
 	}
 	return []limitRow{
-		{"Lifetime of credentials", never(p.DefaultTTL, "90d")},
+		{"Lifetime of credentials", never(p.DefaultTTL, "90 days")},
 		{"Longest lifetime", never(p.MaxTTL, "No bound")},
 		{"Bearer users", bearer[p.NoBearer]},
 		{"Operator keys rotated after", never(p.OperatorKeyAge, "Never by itself")},

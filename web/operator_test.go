@@ -30,7 +30,7 @@ func TestOperatorPage(t *testing.T) {
 		conf, err := h.issuer.ServerConfig(t.Context(), issuer.System("test"), "acme", "http://chancery.test")
 		must(t, err)
 		p := b.get("/operators/acme").want(200).has(h.operator, claims.KeyFingerprint(h.operator), conf.Fingerprint, "system_account: ", "Strict signing keys", "Switch signing off",
-			`<svg class="chain"`, "ORDERS", "SYS", "No server is connected", "90d")
+			`<svg class="chain"`, "ORDERS", "SYS", "No server is connected", "90 days")
 		if n := strings.Count(p.body, `class="chain-account"`); n != 2 {
 			t.Errorf("%d accounts are drawn", n)
 		}
@@ -43,7 +43,7 @@ func TestEditOperator(t *testing.T) {
 	t.Parallel()
 	eachHouse(t, func(t *testing.T, h *house) {
 		b := h.signedIn()
-		b.submit(b.get("/operators/acme/edit").want(200), "service_urls", "http://x", "max_ttl", "soon").want(422).has("Write a number and a unit")
+		b.submit(b.get("/operators/acme/edit").want(200), "service_urls", "http://x", "max_ttl", "soon").want(422).has("Write a number and days")
 		b.submit(b.get("/operators/acme/edit"), "max_ttl", "10s").want(422).has("60 seconds")
 		b.submit(b.get("/operators/acme/edit"), "strict", "on").want(200).has("Nothing would change")
 		plan := b.submit(b.get("/operators/acme/edit"), "strict", "on", "service_urls", "nats://n1:4222", "ttl", "30d", "max_ttl", "90d", "renewal", "33 %", "reason", "new servers").want(200).

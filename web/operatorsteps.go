@@ -5,45 +5,21 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"chancery/issuer"
 )
 
-// timeUnit is a unit in which seconds are written.
-type timeUnit struct {
-	letter string
-	size   int64
+// lifetimeInput writes the seconds of a policy, 0 as nothing.
+func lifetimeInput(n int64) string { return ttlText(time.Duration(n) * time.Second) }
+
+// seconds reads the seconds of a policy.
+func (f *form) seconds(name string) int64 {
+	return f.limit(name, func(s string) (int64, error) {
+		d, err := parseTTL(s)
+		return int64(d / time.Second), err
+	})
 }
-
-// timeUnits returns the units, the largest first.
-func timeUnits() []timeUnit { return []timeUnit{{"d", 86400}, {"h", 3600}, {"m", 60}, {"s", 1}} }
-
-// lifetimeInput writes seconds in the largest unit that divides them, 0 as nothing.
-func lifetimeInput(n int64) string {
-	for _, u := range timeUnits() {
-		if n > 0 && n%u.size == 0 {
-			return strconv.FormatInt(n/u.size, 10) + u.letter
-		}
-	}
-	return ""
-}
-
-func parseLifetime(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	for _, u := range timeUnits() {
-		if number, ok := strings.CutSuffix(s, u.letter); ok {
-			n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-			if err == nil && n >= 0 && n <= 1<<40/u.size {
-				return n * u.size, nil
-			}
-		}
-	}
-	return 0, errors.New("Write a number and a unit, such as 90d, 12h or 30m.") //nolint:staticcheck // a sentence for the form
-}
-
-func (f *form) seconds(name string) int64 { return f.limit(name, parseLifetime) }
 
 func editOperatorForm(o issuer.Operator, url string) *form {
 	life := func(name, pointer, label, hint string, n int64) *field {
@@ -69,7 +45,7 @@ func editOperatorForm(o issuer.Operator, url string) *form {
 				Hint: "Identity keys sign nothing but their own JWT.",
 			}}},
 			{Legend: "Policy", Note: "Asked of what is issued from now on. It is no part of the JWT.", Fields: []*field{
-				life("ttl", "credential_ttl_seconds", "Lifetime of credentials", "Such as 30d or 12h, where none is asked for. Empty for 90d.", p.DefaultTTL),
+				life("ttl", "credential_ttl_seconds", "Lifetime of credentials", "Such as 30 days or 12 hours, where none is asked for. Empty for 90 days.", p.DefaultTTL),
 				life("max_ttl", "credential_max_ttl_seconds", "Longest lifetime of credentials", "Empty for no bound.", p.MaxTTL),
 				{Name: "no_bearer", Pointer: "/policy/no_bearer", Label: "Refuse bearer users", Kind: kindCheckbox, Checked: p.NoBearer, Hint: "Whoever has a bearer user's JWT is that user."},
 				life("operator_age", "operator_key_age_seconds", "Rotate operator keys after", "Empty for never by itself.", p.OperatorKeyAge),
@@ -98,13 +74,15 @@ func operatorEdit(f *form) func(e *issuer.OperatorEdit) {
 	}
 }
 
+var errPercent = errors.New("Write a number of percent, such as 33.") //nolint:revive // a sentence for people
+
 func parsePercent(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(s, "%")), 10, 64)
 	if err != nil {
-		return 0, errors.New("Write a number of percent.") //nolint:staticcheck // a sentence for the form
+		return 0, errPercent
 	}
 	return n, nil
 }

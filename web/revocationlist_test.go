@@ -24,7 +24,7 @@ func TestRevocationsOfAnAccount(t *testing.T) {
 		}
 
 		// Revoking everybody asks for the name, and for a time that is one.
-		form := b.get(list + "/everybody").want(200).has("Name of the account", "2026-11-21T10:12:31Z")
+		form := b.get(list+"/everybody").want(200).has("Name of the account", "2026-11-21T10:12:31Z")
 		b.submit(form, "typed", "orders").want(422).has("This is not the name.")
 		b.submit(form, "typed", "ORDERS", "before", "yesterday").want(422).has("Write a time such as")
 		b.submit(form, "typed", "ORDERS", "before", "2999-01-01T00:00:00Z").want(422).has("cannot reach into the future")
@@ -36,7 +36,7 @@ func TestRevocationsOfAnAccount(t *testing.T) {
 		b.get(list+"?show=removed").want(200).has("laptop lost", "compacted")
 
 		// Taking back says what lives again, and wants a reason and the name.
-		lift := b.get(list+"/lift?subject=*").want(200).has("Old credentials live again")
+		lift := b.get(list + "/lift?subject=*").want(200).has("Old credentials live again")
 		b.submit(lift, "typed", "ORDERS").want(422).has("needs a reason")
 		plan = b.submit(lift, "typed", "ORDERS", "reason", "a false alarm").want(200).has("accepted again", "come back into force", "Take it back")
 		b.follow(b.submit(plan)).want(200).has("was taken back", "laptop lost").hasNot("leaked backup")

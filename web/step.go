@@ -2,6 +2,8 @@ package web
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"chancery/issuer"
 )
@@ -62,7 +64,13 @@ func (s step) refuse(err error) (answer, error) {
 }
 
 func (s step) hash(p issuer.Plan) string {
-	return planHash(append(s.agreed, p.Summary, p.Credentials)...)
+	summary := slices.Clone(p.Summary)
+	for n, f := range summary {
+		if strings.HasPrefix(f.Pointer, "/revocations/") { // its time is a later one at every look
+			summary[n].Before, summary[n].After = "", ""
+		}
+	}
+	return planHash(append(s.agreed, summary, p.Credentials)...)
 }
 
 // look shows the plan.
