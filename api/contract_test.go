@@ -147,7 +147,7 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{del, users + "/own/disablement", "", 200},
 			{get, orders + "/credentials?status=active&signed_by=A", "", 200},
 			{get, "/users?tag=region:eu&no_expiry=true", "", 200},
-			{post, users, `{"name":"gone","key":"generate","permissions":{},"delivery":"sealed","sealed_to":"` + someXKey + `"}`, 201},
+			{post, users, `{"name":"gone","key":"generate","template":"device","tags":["region:eu"],"delivery":"sealed","sealed_to":"` + someXKey + `"}`, 201},
 			{del, users + "/gone", "", 200},
 			{post, "/challenges", `{"public_key":"` + someUserKey + `"}`, 201},
 			{post, "/renewals", `{"jwt":"` + someJWT + `","nonce":"x","signature":"x"}`, 403},

@@ -63,11 +63,11 @@ func TestStreamOfUsers(t *testing.T) {
 		for _, l := range lines {
 			body.WriteString(l.line + "\n")
 		}
-		status, out, raw := h.stream(h.owner, "?dry_run=true", body.String())
+		status, _, raw := h.stream(h.owner, "?dry_run=true", body.String())
 		if status != 200 || strings.Contains(raw, "SEED") {
 			h.t.Errorf("the dry run answered %d", status)
 		}
-		_, out, raw = h.stream(h.owner, "", body.String())
+		_, out, raw := h.stream(h.owner, "", body.String())
 		if strings.Contains(raw, marker) || strings.Contains(raw, strayedSeed) {
 			h.t.Error("the answer repeats what was sent")
 		}

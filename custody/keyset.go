@@ -129,16 +129,24 @@ func (s *Keyset) WrapAgain() (Wrapped, error) {
 }
 
 func (s *Keyset) wrap(w wrapper) (Wrapped, error) {
-	m := &keyset.MemReaderWriter{}
-	if err := s.handle.WriteWithAssociatedData(m, w, w.associated()); err != nil {
+	out := &writer{bytes: []byte(w.header)}
+	if err := s.handle.WriteWithAssociatedData(out, w, w.associated()); err != nil {
 		return Wrapped{}, fmt.Errorf("wrapping a keyset: %w", err)
 	}
-	// Tink's own writer leaves out what Info tells.
-	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte(w.header), m.EncryptedKeyset)
-	if err != nil {
-		return Wrapped{}, fmt.Errorf("wrapping a keyset: %w", err)
-	}
-	return Wrapped{KEKID: w.id, Bytes: b}, nil
+	return Wrapped{KEKID: w.id, Bytes: out.bytes}, nil
+}
+
+// writer appends an encrypted keyset with what Info tells, which Tink's own leaves
+// out. It refuses to write one in clear.
+type writer struct{ bytes []byte }
+
+// Write implements keyset.Writer.
+func (*writer) Write(*tinkpb.Keyset) error { return errors.New("a keyset is not written in clear") }
+
+// WriteEncrypted implements keyset.Writer.
+func (w *writer) WriteEncrypted(k *tinkpb.EncryptedKeyset) (err error) {
+	w.bytes, err = proto.MarshalOptions{Deterministic: true}.MarshalAppend(w.bytes, k)
+	return err
 }
 
 // Open opens the keyset with the key that wrapped it. Errors are ErrWrongKEK and

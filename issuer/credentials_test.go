@@ -228,9 +228,11 @@ func TestCredentialLinks(t *testing.T) {
 		}
 
 		fresh := func() claims.Secret { return did(h.Issue(t.Context(), op(), "ORDERS", "d1", in)).well(t).Link }
-		expired, ofDisabled := fresh(), fresh()
+		expired := fresh()
 		h.advance(issuer.DefaultLinkTTL)
-		ofDisabled = fresh()
+		ofRevoked := fresh()
+		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: "d1"})).well(t)
+		ofDisabled := fresh()
 		did(h.DisableUser(t.Context(), op(), "ORDERS", "d1")).well(t)
 		signIn, err := h.SignInLink(t.Context(), op(), "ada")
 		if err != nil {
@@ -238,7 +240,7 @@ func TestCredentialLinks(t *testing.T) {
 		}
 		h.unchanged(t, func() {
 			for name, link := range map[string]claims.Secret{
-				"a second time": out.Link, "expired": expired, "of a disabled user": ofDisabled, "nonsense": claims.NewSecret("x"), "empty": {},
+				"a second time": out.Link, "expired": expired, "of a disabled user": ofDisabled, "made before a revocation": ofRevoked, "nonsense": claims.NewSecret("x"), "empty": {},
 				"one to sign in": signIn, "another": claims.NewSecret("chy_cred_" + strings.Repeat("0", 49)),
 			} {
 				_, peek := h.PeekCredentialLink(t.Context(), link)

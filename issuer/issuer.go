@@ -68,7 +68,6 @@ type Issuer struct {
 	now      func() time.Time
 	rand     io.Reader
 	log      *slog.Logger
-	kek      custody.KEK
 	external custody.Signer
 	// seeds is the open keyset; nil while sealed.
 	seeds       atomic.Pointer[openKeyset]

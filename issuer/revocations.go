@@ -85,6 +85,11 @@ func (i *Issuer) Revoke(ctx context.Context, op Op, account string, in RevokeInp
 			if err := r.apply(ctx, w); err != nil {
 				return out, err
 			}
+			if s.by == store.ByUser { // a link would let the user in again
+				if err := w.DropLinksOf(ctx, linkCredential, s.value); err != nil {
+					return out, err
+				}
+			}
 			signed, err := i.resign(ctx, w, a.ID)
 			out.JWTVersion = signed.JWTVersion
 			return out, orNoRoom(err)

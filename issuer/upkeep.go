@@ -41,8 +41,8 @@ func (i *Issuer) Keep(ctx context.Context) {
 // Upkeep does everything that is due now, once: accounts that owe a new signature get
 // it, answers that are too old to repeat are forgotten, keys are retired and rotated,
 // and the revocations that were scheduled are made. What it does is derived from the
-// rows, so that after a crash the next call
-// goes on where the last one was. A sealed issuer does nothing.
+// rows, so that after a crash the next call goes on where the last one was. A sealed
+// issuer does nothing.
 func (i *Issuer) Upkeep(ctx context.Context) error {
 	if i.sealed != "" {
 		return nil

@@ -113,8 +113,8 @@ func stays(n int64) string {
 // UserChanged is a user after a change of its state.
 type UserChanged struct {
 	User
-	// Revocations are those that were made, a hundred at most, JWTVersion the account's JWT after them, or
-	// after lifting them.
+	// Revocations are those that were made, a hundred at most, JWTVersion the account's
+	// JWT after them, or after lifting them.
 	Revocations []Revocation
 	JWTVersion  int64
 }

@@ -85,6 +85,12 @@ func (c *Console) keyStep(r *http.Request, v *visit, p place, s step, kind strin
 			return m, err
 		}
 		s.closes = r.PostForm.Get("grace") == "0"
+		for _, g := range graces {
+			if g.Value == r.PostForm.Get("grace") && !s.closes {
+				s.plan.Changes[0].To = "A new one; the old one goes on for " + g.Text
+				s.plan.Lead = "Nothing has happened yet. This is what will; what stops working does so when the grace is over."
+			}
+		}
 	} else {
 		s.title, s.lead = "Revoke and issue again to "+u.Name, "Everything issued to this user up to now is refused, and new credentials are issued in the same step."
 		s.plan.Apply, s.plan.Danger = "Revoke and issue again", true

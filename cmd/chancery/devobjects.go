@@ -139,13 +139,27 @@ func (o *devObjects) credsStatus(ctx context.Context) (issuer.Status, error) {
 	return issuer.StatusActive, err
 }
 
+// expired tells whether a creds file has an expiry that has passed. What is no creds
+// file is left as it is.
+func expired(creds claims.Secret, now time.Time) bool {
+	token, _, err := claims.ParseCreds(creds)
+	if err != nil {
+		return false
+	}
+	c, err := jwt.DecodeUserClaims(token)
+	return err == nil && c.Expires > 0 && c.Expires < now.Unix()
+}
+
 // creds returns the path of the user's creds file; it is written when it is not
-// there, since Chancery does not keep the seed.
+// there, since Chancery does not keep the seed, and anew when it has expired.
 func (o *devObjects) creds(ctx context.Context) (string, error) {
 	path := o.credsPath()
-	_, err := os.Stat(path)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return path, err
+	}
+	if err == nil && !expired(claims.NewSecret(string(text)), o.app.cfg.now()) {
+		return path, nil
 	}
 	issued, err := o.app.issuer.Issue(ctx, o.op(), devAccount, devUser, issuer.IssueInput{DeliveredTo: filepath.Base(path)})
 	if err != nil {

@@ -69,7 +69,7 @@ func fromFile(path string, parse func(text string) (custody.KEK, error)) (custod
 	if err != nil {
 		return custody.KEK{}, fmt.Errorf("cannot be read: %s", reason(err))
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	if err != nil {
 		return custody.KEK{}, fmt.Errorf("cannot be read: %s", reason(err))

@@ -77,7 +77,7 @@ func (s *systemIdentities) fresh(creds claims.Secret) bool {
 		return false
 	}
 	c, err := jwt.DecodeUserClaims(token)
-	if err != nil || time.Unix(c.Expires, 0).Sub(s.now()) <= issuer.SystemCredentialTTL/2 {
+	if err != nil || time.Unix(c.Expires, 0).Sub(s.now()) <= time.Duration(c.Expires-c.IssuedAt)*time.Second/2 {
 		return false
 	}
 	for _, subject := range resolver.SystemPermissions().Pub.Allow {
