@@ -135,7 +135,11 @@ func faulty(t *testing.T, dialect, name string, c useCase, key string) (n int) {
 	if !fails(commit, false) {
 		t.Fatal("there is no commit")
 	}
-	for at, write := range slices.Clone(f.writes) {
+	statements := slices.Clone(f.writes)
+	if key == "" {
+		statements = nil // they fail in the same way as with a key
+	}
+	for at, write := range statements {
 		fails(at+1, false)
 		if write {
 			fails(at+1, true)

@@ -97,8 +97,6 @@ func TestRevokeByCause(t *testing.T) {
 	})
 }
 
-func secondOf[T any](_ T, err error) error { return err }
-
 // Up to a time in the past only what was issued by then is chosen, and what came after stays.
 func TestRevokeByCauseBefore(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
