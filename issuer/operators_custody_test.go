@@ -13,11 +13,11 @@ import (
 	"chancery/issuer"
 )
 
-// offline makes an operator whose identity key only this test has.
-func (h *house) offline(t testing.TB, name string) (issuer.Operator, nkeys.KeyPair) {
+// offline makes the operator acme, whose identity key only this test has.
+func (h *house) offline(t testing.TB) (issuer.Operator, nkeys.KeyPair) {
 	t.Helper()
 	pair := newPair(t, nkeys.PrefixByteOperator)
-	o := did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Name: name, Custody: issuer.CustodyOffline, PublicKey: public(t, pair)})).well(t)
+	o := did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Name: "acme", Custody: issuer.CustodyOffline, PublicKey: public(t, pair)})).well(t)
 	return o, pair
 }
 
@@ -45,7 +45,7 @@ func (h *house) signedBy(t testing.TB, pair nkeys.KeyPair) string {
 // and the JWT in force stays until then.
 func TestOfflineOperator(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		o, pair := h.offline(t, "acme")
+		o, pair := h.offline(t)
 		if o.State != "awaiting_signature" || o.JWT != "" || o.Custody != "offline" {
 			t.Errorf("made %+v", o)
 		}
@@ -98,7 +98,7 @@ func TestOfflineOperator(t *testing.T) {
 // where no server runs that could say so.
 func TestOfflineOperatorKeys(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		_, pair := h.offline(t, "acme")
+		_, pair := h.offline(t)
 		did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, pair))).well(t)
 		owner := issuer.KeyOwner{Operator: "acme"}
 		e := wants(t, second(h.AddKey(t.Context(), op(), owner, issuer.KeyInput{MakeCurrent: true})), issuer.KindConflict)
@@ -127,7 +127,7 @@ func TestOfflineOperatorKeys(t *testing.T) {
 // What is not exactly what the identity key was asked to sign now is refused, and nothing changes.
 func TestUploadsRefused(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		o, pair := h.offline(t, "acme")
+		o, pair := h.offline(t)
 		did(h.UploadOperatorJWT(t.Context(), op(), "acme", h.signedBy(t, pair))).well(t)
 		inForce := h.operator(t, "acme").JWT
 		h.advance(time.Minute)
@@ -263,7 +263,7 @@ func TestObservedOperator(t *testing.T) {
 
 func TestNewOperatorsThatAreWrong(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		known, pair := h.offline(t, "acme")
+		known, pair := h.offline(t)
 		id := public(t, newPair(t, nkeys.PrefixByteOperator))
 		seed, _ := pair.Seed()
 		for name, c := range map[string]struct {

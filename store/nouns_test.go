@@ -215,7 +215,7 @@ func TestKeys(t *testing.T) {
 		for _, until := range []time.Time{retire, {}} {
 			d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.SetKeyState(ctx, "OS", "retiring", until) })
 			keys[1].State, keys[1].RetireAt, keys[1].Version, keys[1].Updated = "retiring", until, keys[1].Version+1, d.time().Truncate(time.Microsecond)
-			if until == retire {
+			if !until.IsZero() {
 				keys[1].Since = keys[1].Updated
 			}
 			got := get(t, d, func(ctx context.Context, tx *store.Tx) (store.Key, error) { return tx.GetKey(ctx, "OS") })

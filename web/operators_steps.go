@@ -74,7 +74,7 @@ func operatorEdit(f *form) func(e *issuer.OperatorEdit) {
 	}
 }
 
-var errPercent = errors.New("Write a number of percent, such as 33.") //nolint:revive // a sentence for people
+var errPercent = errors.New("Write a number of percent, such as 33.") //nolint:revive,staticcheck // a sentence for people
 
 func parsePercent(s string) (int64, error) {
 	if s == "" {

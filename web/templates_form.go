@@ -163,7 +163,7 @@ func ttlText(d time.Duration) string {
 	return spell(d)
 }
 
-var errLifetime = errors.New("Write a number and days, hours, minutes or seconds, such as 30 days.") //nolint:revive // a sentence for people
+var errLifetime = errors.New("Write a number and days, hours, minutes or seconds, such as 30 days.") //nolint:revive,staticcheck // a sentence for people
 
 // parseTTL reads what spell writes.
 func parseTTL(s string) (time.Duration, error) {

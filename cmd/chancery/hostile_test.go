@@ -21,7 +21,7 @@ func hostile(t *testing.T) []string {
 	t.Helper()
 	f, err := os.Open("testdata/hostile.txt")
 	must(t, err)
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it is read only
 	var out []string
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		s, err := strconv.Unquote(lines.Text())
