@@ -339,12 +339,8 @@ func lockOperatorKeyInUse(l *lockout) {
 	for _, s := range l.running() {
 		l.stopServer(s)
 		if again, err := l.tryServer(s.Name()); err == nil {
-			c, err := connect(again, l.creds)
-			if err == nil {
-				c.Close()
-				l.t.Error("a server that does not trust the key let a client in")
-			}
 			stopNATS(again)
+			l.t.Error("a server that does not trust the key came up")
 		}
 	}
 	l.tell("PATCH", key+"?override="+string(issuer.GuardOperatorKeyUntrusted), toCurrent, nil)
