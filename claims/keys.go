@@ -87,18 +87,46 @@ var (
 	jwtLikeRE = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
 )
 
-// LooksLikeSeed tells whether s contains what has the shape of a private key.
-func LooksLikeSeed(s string) bool { return seedRE.MatchString(s) }
+// seedLength is how many letters a seed has.
+const seedLength = 58
+
+// LooksLikeSeed tells whether s contains what has the shape of a private key: what
+// seedRE matches, without its cost, for every text of an account is read at every
+// signature.
+func LooksLikeSeed(s string) bool {
+	for i := 0; i+seedLength <= len(s); i++ {
+		switch s[i] {
+		case 'S':
+			if strings.IndexByte("OAUNCX", s[i+1]) >= 0 && seedLetters(s[i+2:i+seedLength], true) {
+				return true
+			}
+		case 's':
+			if strings.IndexByte("oauncx", s[i+1]) >= 0 && seedLetters(s[i+2:i+seedLength], false) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func seedLetters(s string, capitals bool) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '2' || c > '7') && (!capitals || c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return true
+}
 
 // holdsSeed tells whether s contains a private key with a valid checksum. One long
 // JWT in a hundred merely has the shape of one somewhere.
 func holdsSeed(s string) bool {
-	const length = 58
-	for i := 0; i+length <= len(s); i++ {
+	for i := 0; i+seedLength <= len(s); i++ {
 		if s[i] != 'S' {
 			continue
 		}
-		if _, err := nkeys.FromSeed([]byte(s[i : i+length])); err == nil {
+		if _, err := nkeys.FromSeed([]byte(s[i : i+seedLength])); err == nil {
 			return true
 		}
 	}

@@ -119,10 +119,38 @@ func FuzzRedact(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if out := claims.Redact(s); claims.LooksLikeSeed(out) {
+		out := claims.Redact(s)
+		if claims.LooksLikeSeed(out) {
 			t.Errorf("%q became %q", s, out)
 		}
+		if redacted := strings.Count(out, "[seed redacted]") > strings.Count(s, "[seed redacted]"); claims.LooksLikeSeed(s) != redacted {
+			t.Errorf("%q looks like a seed: %v, redacted: %v", s, !redacted, redacted)
+		}
 	})
+}
+
+// What is redacted as a seed and what is refused as one is the same, also with one letter changed to any other, or
+// with one less.
+func TestLooksLikeSeed(t *testing.T) {
+	t.Parallel()
+	good, count := 0, 0
+	for _, seed := range []string{aSeed, strings.ToLower(aSeed), aSeed[:2] + strings.ToLower(aSeed[2:])} {
+		for n := range seed {
+			for c := range 256 {
+				bent := "S" + seed[:n] + string([]byte{byte(c)}) + seed[n+1:] + "s"
+				count++
+				if got, want := claims.LooksLikeSeed(bent), strings.Contains(claims.Redact(bent), "[seed redacted]"); got != want {
+					t.Errorf("%q looks like a seed: %v, want %v", bent, got, want)
+					continue
+				}
+				good++
+			}
+			if short := seed[:n] + seed[n+1:]; claims.LooksLikeSeed(short) != strings.Contains(claims.Redact(short), "[seed redacted]") {
+				t.Errorf("%q", short)
+			}
+		}
+	}
+	t.Logf("%d of %d texts are judged as they are redacted", good, count)
 }
 
 // curveKey is the public key of a new curve key.

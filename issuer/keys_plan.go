@@ -19,6 +19,11 @@ func (i *Issuer) planKeys(ctx context.Context, w *work, x *keyPlan) (planned[Key
 	if err != nil {
 		return none, err
 	}
+	if x.gives() {
+		if err := w.maySign(ctx, x.place.operator.ID); err != nil {
+			return none, err
+		}
+	}
 	if err := x.guard(ctx, w, out); err != nil {
 		return none, err
 	}
@@ -80,6 +85,12 @@ func (m keyMove) changes() bool {
 // gains and drops tell whether servers come to trust the key, or to refuse it.
 func (m keyMove) gains() bool { return trustedState(m.to) && (m.made || !trustedState(m.key.State)) }
 func (m keyMove) drops() bool { return !m.made && trustedState(m.key.State) && !trustedState(m.to) }
+
+// gives tells whether a key comes to sign, or to be trusted: an operator's accounts only
+// owe their signatures then, and those that an offline identity key makes come later.
+func (x *keyPlan) gives() bool {
+	return slices.ContainsFunc(x.moves, func(m keyMove) bool { return m.gains() || (m.changes() && m.to == KeyCurrent) })
+}
 
 // after returns the place's keys as they will be, oldest first.
 func (x *keyPlan) after() []store.Key {

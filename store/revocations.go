@@ -46,9 +46,8 @@ func scanRevocation(r row) (Revocation, error) {
 	return v, err
 }
 
-// bulk is how many values one statement takes, and bulkRows how many rows of several
-// columns: SQLite looks each parameter up among all of its statement.
-const bulk, bulkRows = 1000, 100
+// bulk is how many values one statement takes.
+const bulk = 1000
 
 // placeholders returns n parameters from $first on, separated by commas.
 func placeholders(first, n int) string {
@@ -84,22 +83,13 @@ func (t *Tx) CreateRevocation(ctx context.Context, v Revocation) error {
 	return t.CreateRevocations(ctx, []Revocation{v})
 }
 
-// CreateRevocations adds all of them, a hundred in a statement.
+// CreateRevocations adds all of them, many in one statement.
 func (t *Tx) CreateRevocations(ctx context.Context, list []Revocation) error {
-	const columns = 9
-	for len(list) > 0 {
-		n := min(len(list), bulkRows)
-		rows, args := make([]string, n), make([]any, 0, n*columns)
-		for i, v := range list[:n] {
-			rows[i] = "(" + placeholders(1+i*columns, columns) + ")"
-			args = append(args, v.ID, v.AccountID, v.Subject, v.Before, v.Cause, v.Reason, v.Actor, v.RequestID, micros(t.now))
-		}
-		if _, err := t.exec(ctx, `INSERT INTO revocations (`+createdColumns+`) VALUES `+strings.Join(rows, ", "), args...); err != nil {
-			return err
-		}
-		list = list[n:]
+	rows := make([][]any, len(list))
+	for n, v := range list {
+		rows[n] = []any{v.ID, v.AccountID, v.Subject, v.Before, v.Cause, v.Reason, v.Actor, v.RequestID, micros(t.now)}
 	}
-	return nil
+	return t.insertAll(ctx, "revocations", createdColumns, rows)
 }
 
 // EffectiveRevocations returns what the account's JWT must carry: for each subject
