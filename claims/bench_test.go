@@ -70,3 +70,25 @@ func rate(n int, f func()) float64 {
 	}
 	return float64(n) / time.Since(start).Seconds()
 }
+
+// turns are the ratios of rounds in which two programs took turns, in order.
+type turns []float64
+
+// inTurns returns the times of ours divided by those of bare, in five rounds of n runs.
+func inTurns(n int, ours, bare func()) turns {
+	var out turns
+	for range 5 {
+		r := rate(n, bare)
+		out = append(out, r/rate(n, ours))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// report reports the median with the lowest and the highest beside it.
+func (t turns) report(b *testing.B, name string) {
+	b.Helper()
+	b.ReportMetric(t[len(t)/2], name)
+	b.ReportMetric(t[0], name+"_min")
+	b.ReportMetric(t[len(t)-1], name+"_max")
+}
