@@ -19,6 +19,11 @@ func (i *Issuer) planKeys(ctx context.Context, w *work, x *keyPlan) (planned[Key
 	if err != nil {
 		return none, err
 	}
+	if x.gives() {
+		if err := w.maySign(ctx, x.place.operator.ID); err != nil {
+			return none, err
+		}
+	}
 	if err := x.guard(ctx, w, out); err != nil {
 		return none, err
 	}
@@ -81,6 +86,12 @@ func (m keyMove) changes() bool {
 func (m keyMove) gains() bool { return trustedState(m.to) && (m.made || !trustedState(m.key.State)) }
 func (m keyMove) drops() bool { return !m.made && trustedState(m.key.State) && !trustedState(m.to) }
 
+// gives tells whether a key comes to sign, or to be trusted: an operator's accounts only
+// owe their signatures then, and those that an offline identity key makes come later.
+func (x *keyPlan) gives() bool {
+	return slices.ContainsFunc(x.moves, func(m keyMove) bool { return m.gains() || (m.changes() && m.to == KeyCurrent) })
+}
+
 // after returns the place's keys as they will be, oldest first.
 func (x *keyPlan) after() []store.Key {
 	out := slices.Clone(x.place.keys)
@@ -120,6 +131,11 @@ func (x *keyPlan) guard(ctx context.Context, w *work, out KeyChange) error {
 	if x.place.account == nil {
 		return x.guardOperator(w, out)
 	}
+	if x.place.account.System && x.place.template == nil && x.place.signer(x.place.keys) != "" && x.place.signer(x.after()) == "" {
+		if err := w.guard(GuardSystemKey); err != nil {
+			return err
+		}
+	}
 	uses := append([]KeyWithUse{out.KeyWithUse}, out.Previous...)
 	for n, m := range x.moves {
 		if !m.drops() {
@@ -130,7 +146,7 @@ func (x *keyPlan) guard(ctx context.Context, w *work, out KeyChange) error {
 			if err != nil {
 				return err
 			}
-			if own || (x.place.template == nil && x.place.signer(x.after()) == "") {
+			if own {
 				if err := w.guard(GuardSystemKey); err != nil {
 					return err
 				}

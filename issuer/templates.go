@@ -65,6 +65,9 @@ func (i *Issuer) createTemplate(ctx context.Context, op Op, u use, at TemplateHo
 		if err != nil {
 			return none, err
 		}
+		if err := w.maySign(ctx, h.operator.ID); err != nil {
+			return none, err
+		}
 		warnings, results, err := h.check(in)
 		if err != nil {
 			return none, err
@@ -155,6 +158,11 @@ func (i *Issuer) updateTemplate(ctx context.Context, op Op, u use, ref TemplateR
 		}
 		plan.Warnings = warnings
 		signs := !sameBody(x, after)
+		if signs { // an operator's own is signed later: what the switch holds up is not to be owed
+			if err := w.maySign(ctx, h.operator.ID); err != nil {
+				return none, err
+			}
+		}
 		if err := h.foresee(ctx, w, affected{before: x, live: live}, func(k *claims.SigningKey) bool { k.Template = &after.Body; return true }, &plan); err != nil {
 			return none, err
 		}

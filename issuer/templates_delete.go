@@ -10,14 +10,14 @@ import (
 // DeleteTemplate deletes an account's own template and retires its keys. It is refused
 // while there are users of it.
 func (i *Issuer) DeleteTemplate(ctx context.Context, op Op, account, template string) (Outcome[Template], error) {
-	u := use{permission: WriteTemplates, action: "delete", kind: "template", target: account + "/" + template}
+	u := use{permission: WriteTemplates, action: "delete", kind: "template", target: account + "/" + template, protective: true}
 	return i.deleteTemplate(ctx, op, u, TemplateRef{TemplateHome{Account: account}, template})
 }
 
 // DeleteSharedTemplate deletes a template of an operator, see DeleteTemplate. The
 // accounts that used it are signed anew by Upkeep.
 func (i *Issuer) DeleteSharedTemplate(ctx context.Context, op Op, operator, template string) (Outcome[Template], error) {
-	u := use{permission: WriteTemplates, action: "delete", kind: "template", target: operator + "/" + template}
+	u := use{permission: WriteTemplates, action: "delete", kind: "template", target: operator + "/" + template, protective: true}
 	return i.deleteTemplate(ctx, op, u, TemplateRef{TemplateHome{Operator: operator}, template})
 }
 

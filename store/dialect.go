@@ -116,7 +116,9 @@ func (s *Store) classify(err error) error {
 		switch e.Code {
 		case "23505":
 			return fmt.Errorf("%w: %w", ErrExists, err)
-		case "40001", "40P01", "55P03":
+		case "40001", "40P01":
+			return fmt.Errorf("%w: %w", ErrDeadlock, err)
+		case "55P03":
 			return fmt.Errorf("%w: %w", ErrBusy, err)
 		}
 	}
