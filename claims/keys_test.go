@@ -168,15 +168,15 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
-// What is redacted as a seed and what is refused as one is the same, also with one letter changed to any other, or
-// with one less.
+// What is redacted as a seed and what is refused as one is the same, also with one letter changed to those at the
+// borders of the alphabet, or with one less.
 func TestLooksLikeSeed(t *testing.T) {
 	t.Parallel()
 	good, count := 0, 0
 	for _, seed := range []string{aSeed, strings.ToLower(aSeed), aSeed[:2] + strings.ToLower(aSeed[2:])} {
 		for n := range seed {
-			for c := range 256 {
-				bent := "S" + seed[:n] + string([]byte{byte(c)}) + seed[n+1:] + "s"
+			for _, c := range []byte("@AZ[`az{1278OoXxSs-\x00\x80\xff") {
+				bent := "S" + seed[:n] + string([]byte{c}) + seed[n+1:] + "s"
 				count++
 				if got, want := claims.LooksLikeSeed(bent), strings.Contains(claims.Redact(bent), "[seed redacted]"); got != want {
 					t.Errorf("%q looks like a seed: %v, want %v", bent, got, want)
