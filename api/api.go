@@ -96,6 +96,7 @@ func newAPI() *API {
 	a.huma = humachi.New(a.router, cfg)
 	for _, r := range routes() {
 		r.mount(a, r)
+		exemplify(a.huma.OpenAPI(), r)
 	}
 	a.describeBulk()
 	return a

@@ -189,10 +189,13 @@ func (b *tab) dress(scheme string) {
 	must(b.t, err)
 }
 
-// examine holds the page to its rules and takes its picture in both colours.
+// examine holds the page to its rules and takes its picture in both colours, and narrow.
 func (b *tab) examine(name string) {
 	b.t.Helper()
 	b.audit(name)
+	b.resize(narrow)
+	b.picture(name + "-narrow")
+	b.resize(wide)
 	for _, scheme := range []string{"dark", "light"} {
 		b.dress(scheme)
 		b.picture(name + "-" + scheme)

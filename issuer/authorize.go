@@ -92,7 +92,9 @@ type planned[T any] struct {
 
 // change is the way of every mutating use case: authorize, plan, apply and audit
 // in one transaction, then wake the resolver. A dry run is rolled back after the
-// plan. A denial is audited by itself, after the rollback.
+// plan. A denial is audited by itself, after the rollback. A transaction that the
+// database ended since another one waited for it is planned again: the one that locks
+// an account and then a shared template meets the one that changes the template.
 func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx context.Context, w *work) (planned[T], error)) (Outcome[T], error) {
 	var out Outcome[T]
 	if err := i.authorize(ctx, op.Caller, u, op.RequestID); err != nil {
@@ -101,7 +103,8 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 	if problems := op.check(); problems.Blocking() {
 		return out, invalid(problems)
 	}
-	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+	attempt := func(ctx context.Context, t *store.Tx) error {
+		u := u
 		w := &work{Tx: t, op: op, use: u}
 		if known, err := replayed(ctx, w, &out); known || err != nil {
 			return err
@@ -124,7 +127,11 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 			return err
 		}
 		return remember(ctx, w, out.Value)
-	})
+	}
+	err := i.store.Write(ctx, attempt)
+	for n := 1; n < attempts && errors.Is(err, store.ErrDeadlock); n++ {
+		err = i.store.Write(ctx, attempt)
+	}
 	switch {
 	case errors.Is(err, errDryRun):
 		return out, nil
@@ -135,6 +142,9 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 	i.wake()
 	return out, nil
 }
+
+// attempts is how often a change is tried that gets into deadlocks.
+const attempts = 5
 
 // errDryRun rolls the transaction of a dry run back.
 var errDryRun = errors.New("dry run")

@@ -198,8 +198,21 @@ func (i *Issuer) UseCredentialLink(ctx context.Context, op Op, link claims.Secre
 		return out, what, errCredentialLink
 	}
 	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
-		l, err := t.UseLink(ctx, hashSecret(link.Reveal()))
+		hash := hashSecret(link.Reveal())
+		l, err := t.PeekLink(ctx, hash)
 		if err != nil {
+			return err
+		}
+		a, _, _, err := linked(ctx, t, l)
+		if err != nil {
+			return err
+		}
+		// The lock of the account comes first, as everywhere: what is read after it
+		// stays. Whoever withdraws links holds it too.
+		if a, err = t.LockAccountForIssue(ctx, a.ID); err != nil {
+			return err
+		}
+		if l, err = t.UseLink(ctx, hash); err != nil {
 			return err
 		}
 		_, u, body, err := linked(ctx, t, l)
@@ -208,10 +221,6 @@ func (i *Issuer) UseCredentialLink(ctx context.Context, op Op, link claims.Secre
 		}
 		w := &work{Tx: t, use: use{permission: IssueCredentials, action: "issue", kind: "credential", target: u.ID}}
 		w.op = Op{Caller: Caller{ID: l.CreatedBy}, RequestID: op.RequestID, Reason: body.Reason}
-		a, err := w.LockAccountForIssue(ctx, body.AccountID)
-		if err != nil {
-			return err
-		}
 		what = LinkedCredential{AccountID: a.ID, Account: a.Name, OperatorID: a.OperatorID, User: u.Name, Expires: l.Expires}
 		in := IssueInput{TTL: time.Duration(body.TTL) * time.Second, NoExpiry: body.NoExpiry, Delivery: DeliverLink, DeliveredTo: body.DeliveredTo, occasion: body.Occasion}
 		if _, err := i.planIssue(ctx, w, a, u, in); err != nil {

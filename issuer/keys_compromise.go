@@ -9,7 +9,8 @@ import (
 
 // maxRevokedWithKey is how many public keys are revoked with a key that is in wrong
 // hands. That servers refuse the key is what refuses its credentials; a revocation
-// each, of about 93 bytes, must not make the account's JWT too long to be signed.
+// each, of about 93 bytes, must not make the account's JWT too long to be signed: none
+// is made where it has no room.
 const maxRevokedWithKey = 2000
 
 // CompromiseKey takes a signing key that is in wrong hands out of use and refuses
@@ -108,10 +109,10 @@ func (x *keyPlan) revokeSigned(ctx context.Context, w *work) error {
 	if err != nil {
 		return err
 	}
-	if len(subjects) > maxRevokedWithKey {
+	if len(subjects) > maxRevokedWithKey || len(x.place.account.JWT)+len(subjects)*entrySize > claims.MaxAccountJWT*3/4 {
 		x.warnings = append(x.warnings, claims.Problem{
 			Code:   "too_many_to_revoke",
-			Detail: "The key signed for too many users to revoke each: they are refused since the key is, which never comes back.",
+			Detail: "The key signed for more users than the account's JWT has room to revoke each: they are refused since the key is, which never comes back.",
 		})
 		return nil
 	}

@@ -131,6 +131,11 @@ func (x *keyPlan) guard(ctx context.Context, w *work, out KeyChange) error {
 	if x.place.account == nil {
 		return x.guardOperator(w, out)
 	}
+	if x.place.account.System && x.place.template == nil && x.place.signer(x.place.keys) != "" && x.place.signer(x.after()) == "" {
+		if err := w.guard(GuardSystemKey); err != nil {
+			return err
+		}
+	}
 	uses := append([]KeyWithUse{out.KeyWithUse}, out.Previous...)
 	for n, m := range x.moves {
 		if !m.drops() {
@@ -141,7 +146,7 @@ func (x *keyPlan) guard(ctx context.Context, w *work, out KeyChange) error {
 			if err != nil {
 				return err
 			}
-			if own || (x.place.template == nil && x.place.signer(x.after()) == "") {
+			if own {
 				if err := w.guard(GuardSystemKey); err != nil {
 					return err
 				}

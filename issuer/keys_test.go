@@ -2,13 +2,16 @@ package issuer_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
 
 	"chancery/issuer"
 	"chancery/store"
@@ -527,6 +530,48 @@ func TestSystemKey(t *testing.T) {
 		_, err := h.SetKeyState(t.Context(), overriding(issuer.GuardKeyInUse), ofSystem, h.plainKey(t, "SYS"), issuer.KeyStateInput{State: issuer.KeyDisabled})
 		if e := wants(t, err, issuer.KindConflict); e.Guard != issuer.GuardSystemKey {
 			t.Errorf("the last key: %+v", e)
+		}
+		_, err = h.SetKeyState(t.Context(), op(), ofSystem, h.plainKey(t, "SYS"), issuer.KeyStateInput{State: issuer.KeyRetiring})
+		if e := wants(t, err, issuer.KindConflict); e.Guard != issuer.GuardSystemKey {
+			t.Errorf("the last key that signs: %+v", e)
+		}
+		elsewhere := issuer.KeyInput{PublicKey: newAccountKey(t), MakeCurrent: true}
+		if e := wants(t, second(h.AddKey(t.Context(), op(), ofSystem, elsewhere)), issuer.KindConflict); e.Guard != issuer.GuardSystemKey {
+			t.Errorf("a key that is elsewhere: %+v", e)
+		}
+	})
+}
+
+// A key in wrong hands goes also where the account's JWT has no room for revocations.
+func TestCompromiseWithoutRoom(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, w world) {
+		h.fill(t, w, 1000, time.Hour)
+		keys := make([]string, 0, 10600)
+		for range cap(keys) {
+			raw := make([]byte, 32)
+			if _, err := rand.Read(raw); err != nil {
+				t.Fatal(err)
+			}
+			encoded, err := nkeys.Encode(nkeys.PrefixByteUser, raw) // of a key that nobody has
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, fmt.Sprintf("('rev_%s', '%s', '%s', %d, '', 'per_1', 'req_1', 1, 0)", encoded[1:20], w.account.ID, encoded, h.unix()))
+		}
+		for part := range slices.Chunk(keys, 500) {
+			h.raw.Run(t, `INSERT INTO revocations (id, account_id, subject, before_s, reason, actor, request_id, created_us, removed_us) VALUES `+strings.Join(part, ", "))
+		}
+		h.revoke(t, w, w.ada.Issued.PublicKey) // signed anew, it holds them
+		if size := len(h.account(t, w.account.ID).JWT); size < 900_000 {
+			t.Fatalf("%d bytes are no test", size)
+		}
+		key := h.templateKey(t)
+		out := did(h.CompromiseKey(t.Context(), op(), ofTemplate, key))
+		if out.well(t); out.Value.State != issuer.KeyRetired {
+			t.Errorf("%+v", out.Value)
+		}
+		if c := decode[*jwt.AccountClaims](t, h.account(t, w.account.ID).JWT); c.SigningKeys.Contains(key) {
+			t.Error("the key is still trusted")
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -89,11 +90,30 @@ func newHouse(t testing.TB, dialect string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{url: storetest.URL(t, dialect), kek: kek, clock: clock{now: time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)}}
+	return houseAt(t, storetest.URL(t, dialect), kek, time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC))
+}
+
+func houseAt(t testing.TB, url string, kek custody.KEK, now time.Time) *house {
+	t.Helper()
+	h := &house{url: url, kek: kek, clock: clock{now: now}}
 	h.store = h.openStore(t, &h.clock)
 	h.raw = storetest.OpenRaw(t, h.url)
 	h.Issuer = h.open(t, h.store, kek)
 	return h
+}
+
+// leave closes the house, for copies to be made of it.
+func (h *house) leave(t testing.TB) {
+	t.Helper()
+	if err := errors.Join(h.raw.Close(), h.store.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// copied is a house of its own with what is in the one that was left.
+func (h *house) copied(t testing.TB) *house {
+	t.Helper()
+	return houseAt(t, storetest.Clone(t, h.url), h.kek, h.time())
 }
 
 func (h *house) openStore(t testing.TB, c *clock) *store.Store {

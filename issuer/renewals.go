@@ -52,6 +52,14 @@ func (i *Issuer) RenewByHolder(ctx context.Context, op Op, in RenewalInput) (Iss
 	if !held {
 		return Issued{}, errRenewal
 	}
+	// A stranger proves any number of keys: only what is on record here is remembered.
+	known, err := i.onRecord(ctx, c, in.JWT)
+	if err != nil {
+		return Issued{}, err
+	}
+	if !known {
+		return Issued{}, errRenewal
+	}
 	if !i.renewals.admit(c.Subject, i.now()) {
 		return Issued{}, &Error{Kind: KindTooFast, Code: "too_many_renewals", Message: "This key asked a moment ago.", Hint: "Wait ten seconds."}
 	}
@@ -81,6 +89,25 @@ func renewalClaims(token claims.Secret) (*jwt.UserClaims, error) {
 	return c, nil
 }
 
+// onRecord tells whether this very JWT is in the ledger.
+func (i *Issuer) onRecord(ctx context.Context, c *jwt.UserClaims, token claims.Secret) (known bool, err error) {
+	err = i.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+		_, known, err = recorded(ctx, t, c, token)
+		return err
+	})
+	return known, err
+}
+
+// recorded returns the ledger's entry of this very JWT, if there is one.
+func recorded(ctx context.Context, t *store.Tx, c *jwt.UserClaims, token claims.Secret) (store.LedgerEntry, bool, error) {
+	found, err := t.FindCredentials(ctx, store.CredentialFilter{AccountID: c.IssuerAccount, PublicKey: c.Subject, JTI: c.ID}, "", 1)
+	if err != nil || len(found) != 1 {
+		return store.LedgerEntry{}, false, err
+	}
+	sum := sha256.Sum256([]byte(token.Reveal()))
+	return found[0], slices.Equal(found[0].SHA256, sum[:]), nil
+}
+
 // denyRenewal puts on record what a proven holder of a key was refused.
 func (i *Issuer) denyRenewal(ctx context.Context, op Op, key string) error {
 	return i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
@@ -98,14 +125,13 @@ func (i *Issuer) renewHeld(ctx context.Context, t *store.Tx, op Op, c *jwt.UserC
 	if err != nil {
 		return Issued{}, orMissing(err, "account")
 	}
-	found, err := w.FindCredentials(ctx, store.CredentialFilter{AccountID: a.ID, PublicKey: c.Subject, JTI: c.ID}, "", 1)
+	e, known, err := recorded(ctx, t, c, token)
 	if err != nil {
 		return Issued{}, err
 	}
-	if sum := sha256.Sum256([]byte(token.Reveal())); len(found) != 1 || !slices.Equal(found[0].SHA256, sum[:]) {
+	if !known {
 		return Issued{}, errRenewal
 	}
-	e := found[0]
 	u, err := w.GetUser(ctx, a.ID, e.UserID)
 	if err != nil {
 		return Issued{}, orMissing(err, "user")
@@ -170,12 +196,14 @@ func (p *pace) admit(key string, now time.Time) bool {
 	if p.last == nil {
 		p.last = map[string]time.Time{}
 	}
-	if at, known := p.last[key]; known && now.Sub(at) < renewalPace {
+	// A clock that was set back keeps nobody waiting.
+	recent := func(at time.Time) bool { return now.Sub(at) < renewalPace && !now.Before(at) }
+	if at, known := p.last[key]; known && recent(at) {
 		return false
 	}
 	if len(p.last) >= pacedKeys {
 		for k, at := range p.last {
-			if now.Sub(at) >= renewalPace {
+			if !recent(at) {
 				delete(p.last, k)
 			}
 		}

@@ -29,7 +29,8 @@ type Revival = store.Revival
 
 // Unrevoke takes the revocations of a subject back: what was issued before and has
 // not expired is accepted again. The subject is written as in RevokeInput; of a
-// template or key it is what was revoked as such. It needs a reason.
+// template or key it is what was revoked as such. It needs a reason. What was revoked
+// since a user was disabled or deleted stays: EnableUser lifts it.
 //
 // Entries that were compacted because everybody's covered them come back into force
 // when that is lifted, so that it never takes more back than itself.
@@ -41,7 +42,7 @@ func (i *Issuer) Unrevoke(ctx context.Context, op Op, account, of string) (Outco
 		if err != nil {
 			return none, err
 		}
-		if op.Reason == "" {
+		if blank(op.Reason) {
 			return none, invalidField("/reason", "required", "Taking a revocation back needs a reason: it goes on record.")
 		}
 		if err := w.expect(a.Version); err != nil {
@@ -90,7 +91,7 @@ func planLifting(ctx context.Context, w *work, a Account, s subject) (lifting, e
 		return l, err
 	}
 	if l.out.Lifted == 0 {
-		return l, missing("revocation")
+		return l, nothingToLift(ctx, w, a, s)
 	}
 	if l.out.Users, l.out.Revived, l.out.StillRefused, err = w.Revivals(ctx, a.ID, s.of(), maxNamed); err != nil {
 		return l, err
@@ -120,6 +121,25 @@ func planLifting(ctx context.Context, w *work, a Account, s subject) (lifting, e
 	}
 	l.out.Restored = len(l.restored)
 	return l, nil
+}
+
+// nothingToLift says why: there is nothing, or only what belongs to a user's state.
+func nothingToLift(ctx context.Context, w *work, a Account, s subject) error {
+	f := store.RevocationFilter{Cause: s.cause, Subject: s.key}
+	if s.by == store.ByUser {
+		f.UserID = s.value
+	}
+	left, err := w.ListRevocations(ctx, a.ID, f, "", 1)
+	if err != nil {
+		return err
+	}
+	if len(left) == 0 {
+		return missing("revocation")
+	}
+	return &Error{
+		Kind: KindConflict, Code: "user_disabled", Message: "This was revoked when its user was disabled or deleted.",
+		Hint: "Enable the user to let it in again. What a deleted user had stays revoked.",
+	}
 }
 
 // plan says what comes back to life.

@@ -120,7 +120,7 @@ type UserChanged struct {
 }
 
 // disabledBy is the cause of the revocations that come with disabling a user.
-func disabledBy(u User) string { return "user:" + u.ID }
+func disabledBy(u User) string { return store.DisabledCause + u.ID }
 
 // DisableUser revokes everything that was issued to a user and issues no more, until
 // the user is enabled again.

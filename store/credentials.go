@@ -56,7 +56,7 @@ func (t *Tx) CreateCredentials(ctx context.Context, list []Credential) error {
 			c.KeyOrigin, c.Occasion, c.TemplateID, c.Delivery, c.DeliveredTo, c.Actor, c.RequestID, c.Reason, micros(t.now),
 		}
 	}
-	return t.insertAll(ctx, `INSERT INTO credentials (`+credentialColumns+`)`, rows)
+	return t.insertAll(ctx, "credentials", credentialColumns, rows)
 }
 
 // CredentialFilter keeps some entries of a ledger. The zero value keeps all.
@@ -183,7 +183,9 @@ func (t *Tx) KeyHistories(ctx context.Context, accountID string, keys []string) 
 		var h KeyHistory
 		err := r.Scan(&h.PublicKey, &h.UserID, &h.Origin, &h.IssuedAt)
 		return h, err
-	}, `SELECT public_key, user_id, key_origin, iat FROM credentials WHERE account_id = $1 AND public_key IN (`, keys, accountID)
+	}, func(table string) string {
+		return `SELECT public_key, user_id, key_origin, iat FROM ` + table + ` CROSS JOIN credentials WHERE account_id = $2 AND public_key = e.value`
+	}, keys, accountID)
 	out := make(map[string]KeyHistory, len(list))
 	for _, h := range list {
 		if known, ok := out[h.PublicKey]; ok {

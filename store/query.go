@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -62,11 +63,28 @@ func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query st
 // refuses a statement with other ones; no row can match them, on either database.
 func storable(args []any) bool {
 	for _, a := range args {
-		if s, ok := a.(string); ok && (!utf8.ValidString(s) || strings.Contains(s, "\x00")) {
-			return false
+		switch v := a.(type) {
+		case string:
+			if !storableText(v) {
+				return false
+			}
+		case []string:
+			if !all(v, storableText) {
+				return false
+			}
+		case []sql.NullString:
+			if !all(v, func(s sql.NullString) bool { return storableText(s.String) }) {
+				return false
+			}
 		}
 	}
 	return true
+}
+
+func storableText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
+func all[T any](list []T, f func(T) bool) bool {
+	return !slices.ContainsFunc(list, func(v T) bool { return !f(v) })
 }
 
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
@@ -124,54 +142,78 @@ type rowWith struct {
 // Scan implements row.
 func (r rowWith) Scan(dest ...any) error { return r.row.Scan(append(dest, r.more...)...) }
 
-// batchRows is how many rows one statement carries: few texts are prepared, and
-// none has more parameters than SQLite takes.
+// batchRows is how many rows one statement carries on SQLite: few texts are prepared,
+// and none has more parameters than SQLite takes.
 const batchRows = 100
 
-// insertAll runs the beginning of an INSERT, up to VALUES, for rows of one length.
-func (t *Tx) insertAll(ctx context.Context, insert string, rows [][]any) error {
+// insertAll inserts rows of one length into the columns of the table, which are written
+// as in SQL. A column has one type in all rows: string, sql.NullString, int64, bool or
+// []byte.
+func (t *Tx) insertAll(ctx context.Context, table, columns string, rows [][]any) error {
+	insert := `INSERT INTO ` + table + ` (` + columns + `) `
+	if t.store.dialect == postgres {
+		return t.insertArrays(ctx, insert, rows)
+	}
 	for part := range slices.Chunk(rows, batchRows) {
-		var text strings.Builder
-		text.WriteString(insert + " VALUES ")
-		args := make([]any, 0, len(part)*len(part[0]))
-		for n, values := range part {
-			if n > 0 {
-				text.WriteString(", ")
-			}
-			if t.store.dialect == postgres {
-				text.WriteString("(" + placeholders(len(args)+1, len(values)) + ")")
-			} else { // SQLite looks a numbered parameter up among all before it
-				text.WriteString("(?" + strings.Repeat(", ?", len(values)-1) + ")")
-			}
-			args = append(args, values...)
-		}
-		if _, err := t.exec(ctx, text.String(), args...); err != nil {
+		// SQLite looks a numbered parameter up among all before it, hence plain ones.
+		values := "(?" + strings.Repeat(", ?", len(part[0])-1) + ")"
+		if _, err := t.exec(ctx, insert+"VALUES "+values+strings.Repeat(", "+values, len(part)-1), slices.Concat(part...)...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// among runs a query that ends in an open IN list, which it fills with values, a
-// bounded number at a time; args are the parameters before them.
-func among[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, values []string, args ...any) ([]T, error) {
-	var out []T
-	for part := range slices.Chunk(values, batchRows) {
-		all, most := slices.Clone(args), batchRows
-		if len(part) == 1 {
-			most = 1
-		}
-		for n := range most {
-			// The last value fills the list up, so that few statements serve all.
-			all = append(all, part[min(n, len(part)-1)])
-		}
-		rows, err := many(ctx, t, scan, query+placeholders(len(args)+1, most)+")", all...)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, rows...)
+// insertArrays sends each column as one array: PostgreSQL then parses one short
+// statement, the same for any number of rows.
+func (t *Tx) insertArrays(ctx context.Context, insert string, rows [][]any) error {
+	if len(rows) == 0 {
+		return nil
 	}
-	return out, nil
+	args, casts := make([]any, len(rows[0])), make([]string, len(rows[0]))
+	for n := range args {
+		var kind string
+		switch rows[0][n].(type) {
+		case string:
+			args[n], kind = column[string](rows, n), "TEXT"
+		case sql.NullString:
+			args[n], kind = column[sql.NullString](rows, n), "TEXT"
+		case int64:
+			args[n], kind = column[int64](rows, n), "BIGINT"
+		case bool:
+			args[n], kind = column[bool](rows, n), "BOOLEAN"
+		case []byte:
+			args[n], kind = column[[]byte](rows, n), "BYTEA"
+		default:
+			return fmt.Errorf("inserting a column of type %T", rows[0][n])
+		}
+		casts[n] = "CAST($" + strconv.Itoa(n+1) + " AS " + kind + "[])"
+	}
+	_, err := t.exec(ctx, insert+"SELECT * FROM unnest("+strings.Join(casts, ", ")+")", args...)
+	return err
+}
+
+func column[T any](rows [][]any, n int) []T {
+	out := make([]T, len(rows))
+	for i, values := range rows {
+		out[i], _ = values[n].(T) // the first row says the type of all
+	}
+	return out
+}
+
+// among runs a query over the table of values (see Tx.values); args are its parameters
+// from $2 on.
+func among[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query func(table string) string, values []string, args ...any) ([]T, error) {
+	// No row can match what cannot be stored.
+	values = slices.DeleteFunc(slices.Clone(values), func(s string) bool { return !storableText(s) })
+	if len(values) == 0 {
+		return nil, nil
+	}
+	table, list, err := t.values(values)
+	if err != nil {
+		return nil, err
+	}
+	return many(ctx, t, scan, query(table), append([]any{list}, args...)...)
 }
 
 func toJSON(v any) (string, error) {

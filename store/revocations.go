@@ -46,9 +46,8 @@ func scanRevocation(r row) (Revocation, error) {
 	return v, err
 }
 
-// bulk is how many values one statement takes, and bulkRows how many rows of several
-// columns: SQLite looks each parameter up among all of its statement.
-const bulk, bulkRows = 1000, 100
+// bulk is how many values one statement takes.
+const bulk = 1000
 
 // placeholders returns n parameters from $first on, separated by commas.
 func placeholders(first, n int) string {
@@ -84,22 +83,13 @@ func (t *Tx) CreateRevocation(ctx context.Context, v Revocation) error {
 	return t.CreateRevocations(ctx, []Revocation{v})
 }
 
-// CreateRevocations adds all of them, a hundred in a statement.
+// CreateRevocations adds all of them, many in one statement.
 func (t *Tx) CreateRevocations(ctx context.Context, list []Revocation) error {
-	const columns = 9
-	for len(list) > 0 {
-		n := min(len(list), bulkRows)
-		rows, args := make([]string, n), make([]any, 0, n*columns)
-		for i, v := range list[:n] {
-			rows[i] = "(" + placeholders(1+i*columns, columns) + ")"
-			args = append(args, v.ID, v.AccountID, v.Subject, v.Before, v.Cause, v.Reason, v.Actor, v.RequestID, micros(t.now))
-		}
-		if _, err := t.exec(ctx, `INSERT INTO revocations (`+createdColumns+`) VALUES `+strings.Join(rows, ", "), args...); err != nil {
-			return err
-		}
-		list = list[n:]
+	rows := make([][]any, len(list))
+	for n, v := range list {
+		rows[n] = []any{v.ID, v.AccountID, v.Subject, v.Before, v.Cause, v.Reason, v.Actor, v.RequestID, micros(t.now)}
 	}
-	return nil
+	return t.insertAll(ctx, "revocations", createdColumns, rows)
 }
 
 // EffectiveRevocations returns what the account's JWT must carry: for each subject
@@ -143,7 +133,7 @@ func (t *Tx) CountRevocations(ctx context.Context, accountID string) (int64, err
 
 // RevocationFilter narrows a list; empty fields do not.
 type RevocationFilter struct {
-	UserID, Cause string
+	UserID, Cause, Subject string
 	// Removed lists those that left instead of those in force.
 	Removed bool
 }
@@ -158,9 +148,9 @@ func (t *Tx) ListRevocations(ctx context.Context, accountID string, f Revocation
 		which = `removed_us <> 0`
 	}
 	return many(ctx, t, scanRevocation, `SELECT `+revocationColumns+` FROM revocations r
-		WHERE account_id = $1 AND ($2 = '' OR id < $2) AND ($4 = '' OR cause = $4)
+		WHERE account_id = $1 AND ($2 = '' OR id < $2) AND ($4 = '' OR cause = $4) AND ($6 = '' OR subject = $6)
 		AND ($5 = '' OR subject IN (SELECT c.public_key FROM credentials c WHERE c.user_id = $5 AND c.account_id = $1))
-		AND `+which+` ORDER BY id DESC LIMIT $3`, accountID, beforeID, limit, f.Cause, f.UserID)
+		AND `+which+` ORDER BY id DESC LIMIT $3`, accountID, beforeID, limit, f.Cause, f.UserID, f.Subject)
 }
 
 // GetRevocation returns the revocation of the subject that holds.
@@ -190,24 +180,35 @@ func (t *Tx) RestoreCompacted(ctx context.Context, accountID string, subjects []
 	})
 }
 
+// DisabledCause starts the cause of the revocations that come with disabling or
+// deleting a user; the user's identity follows.
+const DisabledCause = "user:"
+
 // RevocationsOf says which revocations of an account are meant. One field is set.
+// Those that came with disabling or deleting a user are meant by their Cause alone.
 type RevocationsOf struct{ Subject, UserID, Cause string }
 
 // where returns the condition on a row r, with the value as parameter $2.
 func (s RevocationsOf) where() (condition, value string) {
 	switch {
 	case s.UserID != "":
-		return `r.subject IN (SELECT k.public_key FROM credentials k WHERE k.account_id = r.account_id AND k.user_id = $2)`, s.UserID
+		return `(r.cause NOT LIKE '` + DisabledCause + `%' AND r.subject IN (SELECT k.public_key FROM credentials k WHERE k.account_id = r.account_id AND k.user_id = $2))`, s.UserID
 	case s.Cause != "":
 		return `r.cause = $2`, s.Cause
 	}
-	return `r.subject = $2`, s.Subject
+	return `(r.cause NOT LIKE '` + DisabledCause + `%' AND r.subject = $2)`, s.Subject
 }
 
 // LiftRevocations takes the revocations out of force as lifted, and returns how many
-// those are.
+// those are. Those that were compacted count as lifted too: they must not come back
+// when what covered them is lifted.
 func (t *Tx) LiftRevocations(ctx context.Context, accountID string, of RevocationsOf, by string) (int64, error) {
 	which, value := of.where()
+	_, err := t.exec(ctx, `UPDATE revocations AS r SET removal = $3, removed_by = $4 WHERE r.account_id = $1 AND r.removal = $5 AND `+which,
+		accountID, value, Lifted, by, Compacted)
+	if err != nil {
+		return 0, err
+	}
 	return t.exec(ctx, `UPDATE revocations AS r SET removed_us = $3, removal = $4, removed_by = $5
 		WHERE r.account_id = $1 AND r.removed_us = 0 AND `+which, accountID, value, micros(t.now), Lifted, by)
 }

@@ -93,12 +93,12 @@ func (t *Tx) RevokedIssuances(ctx context.Context, accountID string, compacted b
 		GROUP BY e.subject ORDER BY e.subject`, accountID)
 }
 
-// MootAccounts returns up to limit identities of accounts, after afterID and in
+// MootAccounts returns up to limit identities of accounts not deleted, after afterID and in
 // order, that have at least so many entries of public keys all of whose known
 // credentials expired before the second expired.
 func (t *Tx) MootAccounts(ctx context.Context, afterID string, atLeast int, expired int64, limit int) ([]string, error) {
 	return many(ctx, t, scanOne[string], `SELECT r.account_id FROM revocations r
-		WHERE r.removed_us = 0 AND r.account_id > $1
+		WHERE r.removed_us = 0 AND r.account_id > $1 AND r.account_id IN (SELECT a.id FROM accounts a WHERE a.deleted_us = 0)
 		AND EXISTS (SELECT 1 FROM credentials c WHERE c.account_id = r.account_id AND c.public_key = r.subject AND c.iat <= r.before_s)
 		AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.account_id = r.account_id AND c.public_key = r.subject AND c.iat <= r.before_s
 			AND (c.expires_s = 0 OR c.expires_s >= $2))

@@ -24,6 +24,9 @@ var (
 	// ErrBusy tells that the database gave way to another transaction; the same
 	// call may succeed when tried again.
 	ErrBusy = errors.New("database busy")
+	// ErrDeadlock is an ErrBusy that took no time: two transactions waited for each
+	// other and the database ended this one.
+	ErrDeadlock = fmt.Errorf("%w: deadlock", ErrBusy)
 	// ErrNewerSchema tells that a newer Chancery migrated this database.
 	ErrNewerSchema = errors.New("the database's schema is newer than this program")
 	// ErrHeld tells that another process holds the SQLite file, or the data folder.

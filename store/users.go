@@ -48,7 +48,7 @@ func scanUser(r row) (User, error) {
 	return u, json.Unmarshal([]byte(tags), &u.Tags)
 }
 
-const userInsert = `INSERT INTO users (id, account_id, name, template_id, permissions, tags, state, created_us, updated_us)`
+const userInserted = `id, account_id, name, template_id, permissions, tags, state, created_us, updated_us`
 
 func userValues(u User, now time.Time) ([]any, error) {
 	permissions, tags, err := userJSON(u)
@@ -77,7 +77,7 @@ func (t *Tx) CreateUsers(ctx context.Context, users []User) error {
 			return err
 		}
 	}
-	return t.insertAll(ctx, userInsert, rows)
+	return t.insertAll(ctx, "users", userInserted, rows)
 }
 
 // UpdateUser stores template, permissions and tags and counts the intent. It returns
@@ -108,7 +108,9 @@ func (t *Tx) DeleteUser(ctx context.Context, id string) error {
 
 // UsersNamed returns those users of the account that have one of the names.
 func (t *Tx) UsersNamed(ctx context.Context, accountID string, names []string) ([]User, error) {
-	return among(ctx, t, scanUser, `SELECT `+userColumns+` FROM users WHERE account_id = $1 AND deleted_us = 0 AND name IN (`, names, accountID)
+	return among(ctx, t, scanUser, func(table string) string {
+		return `SELECT ` + userColumns + ` FROM ` + table + ` CROSS JOIN users WHERE account_id = $2 AND deleted_us = 0 AND name = e.value`
+	}, names, accountID)
 }
 
 // UserFilter keeps some of the users. The zero value keeps all.

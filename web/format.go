@@ -132,6 +132,11 @@ func exact(s int64) template.HTML {
 	return template.HTML(strings.Replace(string(unixStamp(s)), "<time ", "<time data-exact ", 1)) //nolint:gosec // of a time only
 }
 
+// day is the day of a calendar, in UTC.
+func day(t time.Time) template.HTML {
+	return template.HTML(fmt.Sprintf(`<time data-exact datetime="%s">%s</time>`, t.UTC().Format(time.DateOnly), t.UTC().Format("2 Jan 2006"))) //nolint:gosec // digits and letters of a day only
+}
+
 // unixStamp is stamp for the seconds of a JWT, where 0 means never.
 func unixStamp(s int64) template.HTML {
 	if s == 0 {

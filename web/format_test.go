@@ -166,7 +166,7 @@ func TestChangesInWords(t *testing.T) {
 	after.DefaultPermissions.Pub.Allow = jwt.StringList{"b"}
 	after.Description, after.Limits.Conn, after.Limits.DiskStorage = "x", 1000, 1<<30
 	want := []planChange{
-		{"Description", "–", "x", "Description: x"},
+		{"Description", "–", "x", ""},
 		{"Connections", "unlimited", "1,000", ""},
 		{"JetStream disk", "0 B", "1 GiB", ""},
 		{"Users without permissions of their own: publish allow", "a", "–", "Users without permissions of their own: may no longer publish a"},

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"chancery/issuer"
 )
@@ -37,7 +38,8 @@ func guarded(r *http.Request, v *visit, e *issuer.Error) answer {
 		Name: typedField, Label: "To do it all the same, type " + string(e.Guard), Kind: kindText, Required: true, Code: true, Autocomplete: "off",
 		Hint: "The name goes on record with the change. docs/lockout.md has the way back.",
 	}
-	f := &form{Action: r.URL.Path, Submit: "Do it all the same", Danger: true, Cancel: "/", Groups: []group{{Fields: []*field{typed}}}, Hidden: []hidden{{guardField, string(e.Guard)}}}
+	path := r.URL.EscapedPath()
+	f := &form{Action: path, Submit: "Do it all the same", Danger: true, Cancel: backFrom(path), Groups: []group{{Fields: []*field{typed}}}, Hidden: []hidden{{guardField, string(e.Guard)}}}
 	for name, values := range r.PostForm {
 		if name == guardField || name == typedField || name == overrideField {
 			continue
@@ -55,6 +57,13 @@ func guarded(r *http.Request, v *visit, e *issuer.Error) answer {
 		status: http.StatusConflict, page: "form", title: "This would lock somebody out",
 		body: formView{Title: "This would lock somebody out", Lead: e.Message + " " + e.Hint, Form: f},
 	}
+}
+
+// backFrom is where a guarded change is given up: at its form, or the page of what
+// was to be deleted.
+func backFrom(path string) string {
+	path = strings.TrimSuffix(path, "/apply")
+	return strings.TrimSuffix(path, "/delete")
 }
 
 func overridden(v *visit) []hidden {

@@ -302,7 +302,10 @@ func phases(list []issuer.KeyWithUse, operator bool) []phase {
 	}
 	switch {
 	case has[issuer.KeyPrepared] > 0:
-		out[1].Chip = now
+		out[1].Chip, out[1].Text = now, "Make the new key current."
+		if operator {
+			out[1].Text = "Restart the servers with the operator's new JWT, one after the other; then make the new key current."
+		}
 	case hangs > 0:
 		out[2].Chip = now
 	default:

@@ -45,7 +45,7 @@ func (c *Console) findKeyOwner(r *http.Request, v *visit) (keyOwner, error) {
 	x, err := c.issuer.GetTemplate(r.Context(), v.caller, p.account.ID, ref)
 	k.owner.Template, k.name, k.needs = x.ID, x.Body.Name+" in "+p.account.Name, issuer.WriteTemplates
 	k.url, k.api, k.lead = p.accountURL("templates", ref, "keys"), p.accountURL("templates", ref, "keys"), "They carry the template in the account's JWT and sign its users."
-	k.crumbs = append(k.crumbs, link{"Keys", p.accountURL("keys")})
+	k.crumbs = append(k.crumbs, link{"Keys", p.accountURL("keys")}, link{"Template " + x.Body.Name, p.accountURL("templates", ref)})
 	return k, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"chancery/claims"
 )
@@ -22,6 +23,8 @@ type planView struct {
 	Warnings []string
 	// Servers are the names of those that will be told.
 	Servers []string
+	// Unpushed says that no server is told: what is issued later carries the change.
+	Unpushed bool
 	// Action applies it; Back is sent the same fields to change them.
 	Action, Back string
 	Cancel       string
@@ -92,7 +95,9 @@ func describe(summary []claims.FieldChange) []planChange {
 	out := make([]planChange, 0, len(summary))
 	for _, c := range summary {
 		row := planChange{Field: c.Field, From: cmp.Or(c.Before, "–"), To: cmp.Or(c.After, "–")}
-		if s := c.Sentence(); s != c.Field+": "+c.Before+" → "+c.After {
+		switch s := strings.TrimPrefix(c.Sentence(), c.Field+": "); s {
+		case c.Before + " → " + c.After, c.After, c.After + " is added", c.Before + " is removed":
+		default:
 			row.Text = s
 		}
 		out = append(out, row)

@@ -46,6 +46,8 @@ func (c *Console) userStep(r *http.Request, v *visit, kind string) (step, error)
 		s.form.Danger, s.plan.Danger, s.plan.Apply, s.check = true, true, "Delete for ever", wantTyped(u.Name)
 		state("deleted", c.issuer.DeleteUser, p.accountURL())
 		s.calls = []apiCall{c.call("Delete the user", http.MethodDelete, p.userURL(), "")}
+	case "edit":
+		return c.editStep(r, v, p, s)
 	default:
 		return c.keyStep(r, v, p, s, kind)
 	}

@@ -65,6 +65,27 @@ func TestUserLife(t *testing.T) {
 	})
 }
 
+// What a user may do from the next credentials on is changed after a look at the plan.
+func TestUserEdit(t *testing.T) {
+	t.Parallel()
+	eachHouse(t, func(t *testing.T, h *house) {
+		h.user("d1")
+		const d1 = "/accounts/ORDERS/users/d1"
+		b := h.signedIn()
+		b.get(d1).want(200).has(d1 + "/edit")
+		form := b.get(d1 + "/edit").want(200).has("region:eu")
+		b.submit(form).want(200).has("Nothing would change")
+		b.submit(form, "tags", "two words:x:").want(422)
+		plan := b.submit(form, "tags", "region:us").want(200).has("region:us", "keeps what it says now", "It is in what is issued from now on.")
+		b.follow(b.submit(plan)).want(200).has("User d1 was changed.", "region:us")
+		own := b.submit(b.get(d1+"/edit"), "template", "/none").want(200).has("Template", "device", "none")
+		b.follow(b.submit(own)).want(200).has("own permissions")
+		b.submit(plan).want(200).has("Something changed meanwhile")
+		back := b.submit(b.get(d1+"/edit").want(200).has("permissions of its own, as they are"), "template", "device").want(200)
+		b.follow(b.submit(back)).want(200).has("region:us").hasNot("own permissions")
+	})
+}
+
 // The users of all accounts are found by name and by what is on record of them.
 func TestUserList(t *testing.T) {
 	t.Parallel()

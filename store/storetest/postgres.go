@@ -53,6 +53,16 @@ func (p *postgres) clone(t testing.TB) string {
 	return p.create(t, p.template)
 }
 
+// copyOf returns the address of a new copy of the database at the address.
+func (p *postgres) copyOf(t testing.TB, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal("the address of the database to copy cannot be read") // it may hold a password
+	}
+	return p.create(t, strings.TrimPrefix(u.Path, "/"))
+}
+
 // empty returns the address of a new database without tables.
 func (p *postgres) empty(t testing.TB) string {
 	t.Helper()

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -88,6 +89,24 @@ func URL(t testing.TB, dialect string) string {
 	return ""
 }
 
+// Clone returns the address of a copy of the database at url, which came from URL and
+// which nobody has open; the copy is removed when the test ends.
+func Clone(t testing.TB, url string) string {
+	t.Helper()
+	path, ok := strings.CutPrefix(url, "sqlite://")
+	if !ok {
+		return shared.copyOf(t, url)
+	}
+	if _, err := os.Stat(path + "-wal"); err == nil {
+		t.Fatal("the database to copy is still open")
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeSQLite(t, content)
+}
+
 // EmptyURL is URL without the migrations.
 func EmptyURL(t testing.TB, dialect string) string {
 	t.Helper()
@@ -123,8 +142,14 @@ func copySQLite(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return writeSQLite(t, template)
+}
+
+// writeSQLite writes a database file of its own for the test.
+func writeSQLite(t testing.TB, content []byte) string {
+	t.Helper()
 	path := filepath.Join(inMemory(t), "chancery.db")
-	if err := os.WriteFile(path, template, 0o600); err != nil {
+	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return sqliteURL(path)
