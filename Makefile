@@ -45,8 +45,8 @@ check: needs-go $(GOFUMPT) $(GOLANGCI_LINT) ## format, vet, lint, generated file
 		{ echo 'openapi.yaml is not what the code says, run "make generate"' >&2; exit 1; }
 
 .PHONY: bench
-bench: needs-go ## benchmarks of the signing and the serving path
-	@$(GO) test -run '^$$' -bench . -benchmem ./claims ./resolver ./issuer
+bench: needs-go ## benchmarks of the signing and the serving path, into docs/benchmarks.md
+	@GO='$(GO)' scripts/bench ./claims ./resolver ./issuer
 
 # FUZZ is how long each target runs.
 FUZZ ?= 30s

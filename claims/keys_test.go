@@ -1,10 +1,13 @@
 package claims_test
 
 import (
+	"encoding/base32"
+	"encoding/binary"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nkeys"
+	"pgregory.net/rapid"
 
 	"chancery/claims"
 )
@@ -71,6 +74,42 @@ func TestPublicKeys(t *testing.T) {
 	if count < 100 {
 		t.Errorf("%d keys", count)
 	}
+}
+
+// A key is one if nkeys says so, with any character changed.
+func TestPublicKeysAgreeWithNkeys(t *testing.T) {
+	t.Parallel()
+	kinds := []claims.Kind{claims.KindOperator, claims.KindAccount, claims.KindUser, claims.KindServer}
+	rapid.Check(t, func(t *rapid.T) {
+		prefix := nkeys.PrefixByte(rapid.Byte().Draw(t, "prefix"))
+		if rapid.Bool().Draw(t, "a kind's") {
+			prefix = rapid.SampledFrom(kinds).Draw(t, "kind").Prefix()
+		}
+		raw := append([]byte{byte(prefix)}, rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "raw")...)
+		raw = binary.LittleEndian.AppendUint16(raw, crc16(raw))
+		s := []byte(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw))
+		for range rapid.IntRange(0, 2).Draw(t, "changes") {
+			s[rapid.IntRange(0, len(s)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "to")
+		}
+		for _, kind := range kinds {
+			plain := !strings.ContainsAny(string(s), "\r\n")
+			want := plain && nkeys.IsValidPublicKey(string(s)) && nkeys.Prefix(string(s)) == kind.Prefix()
+			if got := claims.IsPublicKey(kind, string(s)); got != want {
+				t.Fatalf("%q is a key of %s: %v, want %v", s, kind, got, want)
+			}
+		}
+	})
+}
+
+// crc16 is CRC-16/XMODEM, bit by bit.
+func crc16(b []byte) (crc uint16) {
+	for _, v := range b {
+		for bit := 7; bit >= 0; bit-- {
+			top := crc>>15 ^ uint16(v>>bit&1)
+			crc = crc<<1 ^ top*0x1021
+		}
+	}
+	return crc
 }
 
 func TestRedact(t *testing.T) {
