@@ -38,10 +38,14 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 			return none, invalid(problems)
 		}
 		o, err := onlyOperator(ctx, w.Tx, in.Operator)
-		if err == nil {
-			err = writable(o)
-		}
 		if err != nil {
+			return none, err
+		}
+		// A key of the operator that is dropped meanwhile must not have signed the account.
+		if o, err = w.HoldOperator(ctx, o.ID); err != nil {
+			return none, orMissing(err, "operator")
+		}
+		if err := writable(o); err != nil {
 			return none, err
 		}
 		taken, err := w.FindAccounts(ctx, o.ID, in.Name)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
+	"chancery/claims"
 	"chancery/issuer"
 	"chancery/store"
 )
@@ -199,9 +200,15 @@ func TestIssuingBesideRevocation(t *testing.T) {
 // is seen to wait for it.
 func (h *house) beside(t *testing.T, account string, other func(ctx context.Context, tx *store.Tx) error, f func() error) {
 	t.Helper()
+	h.besideLock(t, func(ctx context.Context, tx *store.Tx) error { return second(tx.LockAccountForIssue(ctx, account)) }, other, f)
+}
+
+// besideLock is beside with what the transaction holds.
+func (h *house) besideLock(t *testing.T, lock, other func(ctx context.Context, tx *store.Tx) error, f func() error) {
+	t.Helper()
 	done := make(chan error, 1)
 	err := h.store.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-		if _, err := tx.LockAccountForIssue(ctx, account); err != nil {
+		if err := lock(ctx, tx); err != nil {
 			return err
 		}
 		go func() { done <- f() }()
@@ -311,4 +318,31 @@ func TestSlowDown(t *testing.T) {
 		}
 		h.verify(t)
 	})
+}
+
+// An account that is made while an operator's key is dropped is signed by the next one: it cannot be among those
+// that are signed anew.
+func TestNewAccountWaitsForItsOperator(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "postgres")
+	w := h.furnish(t)
+	h.besideLock(t, func(ctx context.Context, tx *store.Tx) error { return second(tx.LockOperatorForEdit(ctx, w.operator.ID)) },
+		func(ctx context.Context, tx *store.Tx) error {
+			keys, err := tx.ListKeys(ctx, w.operator.ID, "")
+			if err != nil {
+				return err
+			}
+			for _, k := range keys {
+				if k.Role == "signing" {
+					err = errors.Join(err, tx.SetKeyState(ctx, k.ID, issuer.KeyRetired, time.Time{}))
+				}
+			}
+			return err
+		}, func() error {
+			_, err := h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: "acme", Name: "LATE", Settings: claims.NewAccountSettings()})
+			if e := wants(t, err, issuer.KindConflict); e.Code != "no_signing_key" {
+				t.Errorf("signed by a key that was dropped: %+v", e)
+			}
+			return nil
+		})
 }

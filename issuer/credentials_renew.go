@@ -223,6 +223,7 @@ func (w *work) schedule(ctx context.Context, end Revocation, at time.Time) error
 // Reissued is what revoking and issuing again came to.
 type Reissued struct {
 	Issued
+	// Revocations are those that were made, a hundred at most.
 	Revocations []Revocation
 	// JWTVersion is the account's JWT that carries the revocations.
 	JWTVersion int64
@@ -262,7 +263,7 @@ func (i *Issuer) Reissue(ctx context.Context, op Op, account, user string, in Is
 		if err != nil {
 			return none, err
 		}
-		out := Reissued{Issued: preview, Revocations: r.rows}
+		out := Reissued{Issued: preview, Revocations: r.rows[:min(len(r.rows), maxNamed)]}
 		return planned[Reissued]{preview: out, target: x.ID, plan: plan, apply: func(ctx context.Context) (Reissued, error) {
 			if err := w.DropLinksOf(ctx, linkCredential, x.ID); err != nil {
 				return out, err

@@ -48,7 +48,7 @@ var guardText = map[Guard]struct{ message, hint string }{
 	GuardOperatorKeyInUse:     {"Accounts are still signed by this key: servers would refuse them at their next start.", "Make another key current and wait until all accounts are signed anew."},
 	GuardStrict:               {"The operator's identity key has signed what servers would refuse with strict signing key usage.", "Sign it anew with a signing key first."},
 	GuardSystemEverybody:      {"Revoking everybody on the system account would cut Chancery off from the servers.", "Revoke single users of the system account instead."},
-	GuardSystemUser:           {"Refusing Chancery's own user would cut it off from the servers.", "Revoke one of its keys; it connects with the newest."},
+	GuardSystemUser:           {"Refusing Chancery's own user would cut it off from the servers.", "Revoke its older keys only; it connects with the newest. Or remove its file, restart Chancery, and revoke then."},
 	GuardSystemKey:            {"Chancery's own connection to the servers hangs on this key.", "Make another key of the system account current and restart Chancery first; it then gets a new credential."},
 	GuardSystemAccount:        {"The system account would admit nobody: Chancery could not tell the servers of any change.", "Leave the system account as it is; limit or revoke its users."},
 	GuardKeyInUse:             {"Unexpired credentials are signed by this key, and would be refused.", "Issue to their users anew first; the key's entry counts what is left."},

@@ -196,12 +196,14 @@ func (p *pace) admit(key string, now time.Time) bool {
 	if p.last == nil {
 		p.last = map[string]time.Time{}
 	}
-	if at, known := p.last[key]; known && now.Sub(at) < renewalPace {
+	// A clock that was set back keeps nobody waiting.
+	recent := func(at time.Time) bool { return now.Sub(at) < renewalPace && !now.Before(at) }
+	if at, known := p.last[key]; known && recent(at) {
 		return false
 	}
 	if len(p.last) >= pacedKeys {
 		for k, at := range p.last {
-			if now.Sub(at) >= renewalPace {
+			if !recent(at) {
 				delete(p.last, k)
 			}
 		}

@@ -41,8 +41,14 @@ func TestStrangersRenewNothing(t *testing.T) {
 				}
 			}
 		})
+		h.advance(30 * time.Minute)
 		if err := renew(me, mine.JWT); err != nil {
 			t.Error(err)
+		}
+		wants(t, renew(me, mine.JWT), issuer.KindTooFast)
+		h.advance(-10 * time.Minute) // somebody sets the clock right
+		if err := renew(me, mine.JWT); err != nil {
+			t.Errorf("after the clock was set back: %v", err)
 		}
 	})
 }

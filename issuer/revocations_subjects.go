@@ -165,11 +165,9 @@ func guardRevocation(ctx context.Context, w *work, a Account, s subject, r revok
 	return nil
 }
 
-// guardOwnUser lets single keys pass: Chancery connects with the newest.
+// guardOwnUser holds up what refuses the newest credential that a Chancery has: each
+// keeps it in a file of its own, which is whom it was delivered to. Older ones may go.
 func guardOwnUser(ctx context.Context, w *work, a Account, s subject, r revoking) error {
-	if s.key != "" && s.key != Everybody {
-		return nil
-	}
 	own, err := w.GetUser(ctx, a.ID, SystemUserName)
 	if err = ignoreMissing(err); err != nil {
 		return err
@@ -178,12 +176,15 @@ func guardOwnUser(ctx context.Context, w *work, a Account, s subject, r revoking
 	if err != nil {
 		return err
 	}
-	hit := s.key == Everybody || s.value == own.ID
+	newest := map[string]Credential{}
 	for _, c := range living {
-		if !r.refuses(c.PublicKey, c.IssuedAt) {
-			return nil
+		if c.ID > newest[c.DeliveredTo].ID {
+			newest[c.DeliveredTo] = c
 		}
-		hit = true
+	}
+	hit := len(newest) == 0 && (s.key == Everybody || (own.ID != "" && s.value == own.ID))
+	for _, c := range newest {
+		hit = hit || r.refuses(c.PublicKey, c.IssuedAt)
 	}
 	switch {
 	case !hit:

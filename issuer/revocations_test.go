@@ -382,6 +382,31 @@ func TestRevokeOnTheSystemAccount(t *testing.T) {
 			}
 		}
 		did(h.Revoke(t.Context(), op(), system, issuer.RevokeInput{Subject: issuer.Everybody, Before: before})).well(t)
+		// One key after the other comes to the same as all of them.
+		refused := func(what string, err error) {
+			t.Helper()
+			if e := wants(t, err, issuer.KindConflict); e.Guard != issuer.GuardSystemUser {
+				t.Errorf("%s: %+v", what, e)
+			}
+		}
+		refused("its key", second(h.Revoke(t.Context(), op(), system, issuer.RevokeInput{Subject: own.PublicKey})))
+		refused("rolling it", second(h.Roll(t.Context(), op(), system, issuer.SystemUserName, issuer.RollInput{Grace: time.Hour})))
+		h.advance(time.Minute)
+		next, err := h.SystemCredential(t.Context(), op(), w.operator.ID, "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		did(h.Revoke(t.Context(), op(), system, issuer.RevokeInput{Subject: own.PublicKey})).well(t)
+		refused("its next key", second(h.Revoke(t.Context(), op(), system, issuer.RevokeInput{Subject: next.PublicKey})))
+		// A template of its user is none of its credential.
+		did(h.CreateTemplate(t.Context(), op(), system, deviceTemplate())).well(t)
+		did(h.UpdateUser(t.Context(), op(), system, issuer.SystemUserName, func(e *issuer.UserEdit) {
+			e.Template, e.Permissions, e.Tags = "device", nil, []string{"region:eu"}
+		})).well(t)
+		third, err := h.SystemCredential(t.Context(), op(), w.operator.ID, "x")
+		if err != nil || third.Signer != next.Signer {
+			t.Errorf("%+v, %v", third.Credential, err)
+		}
 		over := op()
 		over.Override = []issuer.Guard{issuer.GuardSystemEverybody}
 		did(h.Revoke(t.Context(), over, system, issuer.RevokeInput{Subject: issuer.Everybody})).well(t)

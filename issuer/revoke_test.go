@@ -178,7 +178,11 @@ func TestRevoke(t *testing.T) {
 					}
 				}
 			})
-			// One of its keys can be revoked: it connects with the newest.
+			// Its older keys can be revoked: it connects with the newest.
+			h.advance(time.Second)
+			if _, err := h.SystemCredential(t.Context(), op(), w.operator.ID, "x"); err != nil {
+				t.Fatal(err)
+			}
 			did(h.Revoke(t.Context(), op(), system, issuer.RevokeInput{Subject: mine.PublicKey})).well(t)
 		},
 	}

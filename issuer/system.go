@@ -54,8 +54,9 @@ func (i *Issuer) systemUser(ctx context.Context, w *work, accountID string) (Use
 	permissions.Permissions = i.systemPerms
 	u, err := w.GetUser(ctx, accountID, SystemUserName)
 	if err == nil {
-		// A newer Chancery may need other subjects than the one that made the user.
-		u.Permissions = &permissions
+		// A newer Chancery may need other subjects than the one that made the user, and
+		// somebody may have given it a template.
+		u.Permissions, u.TemplateID = &permissions, ""
 		return u, nil
 	}
 	if !errors.Is(err, store.ErrNotFound) {

@@ -86,6 +86,17 @@ func (t *Tx) LockOperator(ctx context.Context, id string) (Operator, error) {
 	return one(ctx, t, scanOperator, `UPDATE operators SET jwt_version = jwt_version + 1 WHERE id = $1 RETURNING `+operatorColumns, id)
 }
 
+// HoldOperator returns the operator and keeps its row as it is until the transaction
+// ends: others may hold it too, nobody can change it. What is new under it, which a
+// change of the operator could not see yet, waits for that change.
+func (t *Tx) HoldOperator(ctx context.Context, id string) (Operator, error) {
+	query := `SELECT ` + operatorColumns + ` FROM operators WHERE id = $1 AND state <> 'deleted'`
+	if t.store.dialect == postgres {
+		query += ` FOR SHARE`
+	} // SQLite has one writing transaction at a time
+	return one(ctx, t, scanOperator, query, id)
+}
+
 // LockOperatorForEdit locks the row until the transaction ends without counting a
 // signing: what is planned from it still holds when it is applied.
 func (t *Tx) LockOperatorForEdit(ctx context.Context, id string) (Operator, error) {
