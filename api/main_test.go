@@ -103,7 +103,7 @@ func newHouse(t *testing.T, url string) *house {
 	return h
 }
 
-func noIdentity(context.Context, string) (resolver.Identity, error) {
+func noIdentity(context.Context, string, bool) (resolver.Identity, error) {
 	return resolver.Identity{}, errors.New("this test connects to no server")
 }
 

@@ -75,7 +75,7 @@ func BuildAccount(a Account) (Checked, Problems) {
 		}
 		c.SigningKeys.AddScopedSigner(k.Template.scope(k.ID))
 	}
-	c.Revocations = jwt.RevocationList{}
+	c.Revocations = make(jwt.RevocationList, len(a.Revocations))
 	maps.Copy(c.Revocations, a.Revocations)
 	return finish(c, problems)
 }

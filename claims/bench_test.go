@@ -23,7 +23,7 @@ func BenchmarkMint(b *testing.B) {
 		c := checked(b)(claims.BuildUser(claims.User{ID: key.id, Name: "ada", Account: account.id, Tags: []string{"region:eu"}, Permissions: &permissions, Expires: expires}))
 		claims.FormatCreds(sign(b, c, signer, claims.NextIssuedAt(time.Now(), 0)).Token, key.seed(b))
 	}
-	var ratios []float64
+	var ratios turns
 	for range 5 {
 		bare := rate(400, func() { bareMint(b, signer, account.id, permissions, expires) })
 		ratios = append(ratios, rate(400, ours)/bare)
@@ -32,7 +32,7 @@ func BenchmarkMint(b *testing.B) {
 	for b.Loop() {
 		ours()
 	}
-	b.ReportMetric(ratios[len(ratios)/2], "x_bare")
+	ratios.report(b, "x_bare")
 }
 
 // bareMint is what a program without Chancery does.
@@ -69,4 +69,26 @@ func rate(n int, f func()) float64 {
 		f()
 	}
 	return float64(n) / time.Since(start).Seconds()
+}
+
+// turns are the ratios of rounds in which two programs took turns, in order.
+type turns []float64
+
+// inTurns returns the times of ours divided by those of bare, in five rounds of n runs.
+func inTurns(n int, ours, bare func()) turns {
+	var out turns
+	for range 5 {
+		r := rate(n, bare)
+		out = append(out, r/rate(n, ours))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// report reports the median with the lowest and the highest beside it.
+func (t turns) report(b *testing.B, name string) {
+	b.Helper()
+	b.ReportMetric(t[len(t)/2], name)
+	b.ReportMetric(t[0], name+"_min")
+	b.ReportMetric(t[len(t)-1], name+"_max")
 }

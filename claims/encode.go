@@ -8,7 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
+	"strconv"
+	"strings"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -21,9 +25,6 @@ var encoding = base64.RawURLEncoding
 
 // version is the version of the claims, `nats.version`, that jwt/v2 writes.
 const version = 2
-
-// noID stands in the payload for the id while that is worked out; it is as long.
-const noID = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // Stamp is what the signer adds to claims.
 type Stamp struct {
@@ -56,23 +57,69 @@ func Encode(checked Checked, stamp Stamp) (Unsigned, error) {
 		return Unsigned{}, fmt.Errorf("encoding %s claims: a key of this kind cannot issue them", checked.claims.ClaimType())
 	}
 	c, data := stamped(checked.claims, stamp)
-	data.ID = noID
-	payload, err := json.Marshal(c)
+	payload, err := marshal(c)
 	if err != nil {
 		return Unsigned{}, fmt.Errorf("encoding claims: %w", err)
 	}
 	sum := sha512.Sum512_256(payload)
 	data.ID = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
-	// Writing ten thousand revocations a second time would cost as much as the first.
-	at := bytes.Index(payload, []byte(`"jti":"`+noID+`"`))
-	if at < 0 {
-		return Unsigned{}, errors.New("encoding claims: they have no place for an id")
-	}
-	copy(payload[at+len(`"jti":"`):], data.ID)
+	payload = withID(payload, data.ID)
 	return Unsigned{
-		input:   header + "." + encoding.EncodeToString(payload),
+		input:   signingInput(payload),
 		subject: data.Subject, issuer: stamp.Issuer, id: data.ID, issuedAt: stamp.IssuedAt,
 	}, nil
+}
+
+// issuedAtField is where nats-io/jwt's claims go on after the id.
+const issuedAtField = `"iat":`
+
+// withID writes the id into the payload it was worked out from, so that ten thousand
+// revocations are written once. No text of the payload holds the field: in JSON its
+// quotation marks would be escaped.
+func withID(payload []byte, id string) []byte {
+	before, after, _ := bytes.Cut(payload, []byte(issuedAtField))
+	return slices.Concat(before, []byte(`"jti":"`+id+`",`+issuedAtField), after)
+}
+
+func signingInput(payload []byte) string {
+	var b strings.Builder
+	b.Grow(len(header) + 1 + encoding.EncodedLen(len(payload)))
+	b.WriteString(header + ".")
+	w := base64.NewEncoder(encoding, &b)
+	_, _ = w.Write(payload) // a strings.Builder takes everything
+	_ = w.Close()
+	return b.String()
+}
+
+// someRevocation stands for all revocations of an account until they are written.
+const someRevocation = `"-":0`
+
+// marshal writes claims as encoding/json does. The revocations of an account are
+// written here: they are checked keys and whole numbers, and by far the most there is.
+func marshal(c jwt.Claims) ([]byte, error) {
+	a, ok := c.(*jwt.AccountClaims)
+	if !ok || len(a.Revocations) == 0 {
+		return json.Marshal(c)
+	}
+	revoked := a.Revocations
+	a.Revocations = jwt.RevocationList{"-": 0}
+	defer func() { a.Revocations = revoked }()
+	rest, err := json.Marshal(a)
+	if err != nil {
+		return nil, err
+	}
+	before, after, _ := bytes.Cut(rest, []byte(someRevocation))
+	const entry = len(`"":,`) + keyLength + len("1700000000")
+	out := make([]byte, 0, len(rest)+len(revoked)*entry)
+	out = append(out, before...)
+	for n, subject := range slices.Sorted(maps.Keys(revoked)) {
+		if n > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, '"'), subject...), `":`...)
+		out = strconv.AppendInt(out, revoked[subject], 10)
+	}
+	return append(out, after...), nil
 }
 
 // SigningInput returns the bytes to sign with the issuer's key.

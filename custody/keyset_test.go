@@ -75,6 +75,39 @@ func TestSealedToItsPlace(t *testing.T) {
 	}
 }
 
+// A secret opens under its own name and in its own keyset only, never as a seed, and in no other form.
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	set, other := ok(custody.NewKeyset())(t), ok(custody.NewKeyset())(t)
+	secret := []byte("behind every challenge")
+	sealed := ok(set.SealSecret(secret, "challenges"))(t)
+	if got := ok(set.OpenSecret(sealed, "challenges"))(t); !bytes.Equal(got, secret) || bytes.Contains(sealed, secret) {
+		t.Errorf("%q opens to %q", sealed, got)
+	}
+	if _, err := set.OpenSecret(sealed, "links"); err == nil {
+		t.Error("it opens under another name")
+	}
+	for _, sealed := range [][]byte{nil, sealed[:4], ok(other.SealSecret(secret, "challenges"))(t)} {
+		if _, err := set.OpenSecret(sealed, "challenges"); !errors.Is(err, custody.ErrUnknownDataKey) {
+			t.Errorf("%x: %v", sealed, err)
+		}
+	}
+	for n := range sealed {
+		bent := bytes.Clone(sealed)
+		bent[n] ^= 1
+		if _, err := set.OpenSecret(bent, "challenges"); err == nil {
+			t.Errorf("with byte %d bent it opens", n)
+		}
+	}
+	k := key(t, claims.KindAccount)
+	if _, err := set.OpenSecret(ok(set.Seal(k, place(k)))(t), "challenges"); err == nil {
+		t.Error("a seed opens as a secret")
+	}
+	if _, err := set.Open(sealed, place(k)); err == nil {
+		t.Error("a secret opens as a seed")
+	}
+}
+
 // What a data key sealed opens as long as the keyset has that data key, and not after.
 func TestDataKeys(t *testing.T) {
 	t.Parallel()

@@ -27,6 +27,15 @@ func TestUserLife(t *testing.T) {
 	b.says("rolls off", "rolled", "Revoke and issue again")
 	b.examine("user-rolled")
 
+	b.press(`a[href$="/edit"]`)
+	b.fill("#f-tags", "region:eu region:us")
+	b.examine("user-edit")
+	b.press("form.form button")
+	b.says("Nothing has happened yet", "keep what they say now", "region:us")
+	b.examine("user-edit-plan")
+	b.press("form.plan-end button")
+	b.says("User sensor-1 was changed.", "region:us")
+
 	b.open(console + user + "/issue")
 	b.examine("issue")
 	b.open(console + user + "/disable")

@@ -273,7 +273,7 @@ func (s *issuance) prepareFor(ctx context.Context, w *work, u User, in IssueInpu
 // admits refuses who gets no credentials now.
 func (s *issuance) admits(u User) error {
 	if s.account.State != "active" || u.State != "active" {
-		return &Error{Kind: KindConflict, Code: "not_active", Message: "Credentials are issued to active users of active accounts only."}
+		return &Error{Kind: KindConflict, Code: "not_active", Message: "Credentials are issued to active users of active accounts only.", Hint: "Enable the user, or resume the account, first."}
 	}
 	return nil
 }

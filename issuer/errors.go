@@ -110,7 +110,7 @@ func orMissing(err error, noun string) error {
 func orTaken(err error, noun string) error {
 	if errors.Is(err, store.ErrExists) {
 		return &Error{
-			Kind: KindConflict, Code: "name_taken", Message: "There is already a " + noun + " of this name.",
+			Kind: KindConflict, Code: "name_taken", Message: "Another " + noun + " has this name already.",
 			Hint: "Choose another name, or change the existing one.", cause: err,
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // A batch of accounts is signed in one transaction: resignBatch accounts at most, and
 // about resignBytes of JWTs, so that the memory it takes is bounded.
 const (
-	resignBatch = 100
+	resignBatch = 200
 	resignBytes = 16 << 20
 )
 

@@ -113,7 +113,7 @@ func serveAll(h http.Handler, requests []*http.Request, n int) time.Duration {
 func benchConfig() resolver.Config {
 	return resolver.Config{
 		Store: &store.Store{}, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Owner: "bench",
-		Identity: func(context.Context, string) (resolver.Identity, error) { return resolver.Identity{}, nil },
+		Identity: func(context.Context, string, bool) (resolver.Identity, error) { return resolver.Identity{}, nil },
 		URLs:     func(store.Operator) []string { return nil },
 	}
 }

@@ -204,10 +204,10 @@ func TestIdentityComesLater(t *testing.T) {
 	identity := cfg.Identity
 	sealed := make(chan struct{})
 	asked := make(chan struct{}, 1000)
-	cfg.Identity = func(ctx context.Context, id string) (resolver.Identity, error) {
+	cfg.Identity = func(ctx context.Context, id string, refused bool) (resolver.Identity, error) {
 		select {
 		case <-sealed:
-			return identity(ctx, id)
+			return identity(ctx, id, refused)
 		default:
 			asked <- struct{}{}
 			return resolver.Identity{}, fmt.Errorf("sealed")

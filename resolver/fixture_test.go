@@ -230,7 +230,7 @@ func (w *world) config() resolver.Config {
 	system := w.userWith(w.system, "chancery", resolver.SystemPermissions())
 	return resolver.Config{
 		Store: w.store, Now: time.Now, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Owner: "test",
-		Identity: func(context.Context, string) (resolver.Identity, error) {
+		Identity: func(context.Context, string, bool) (resolver.Identity, error) {
 			return resolver.Identity{JWT: func() (string, error) { return system.token, nil }, Sign: system.pair.Sign}, nil
 		},
 		URLs: func(o store.Operator) []string {

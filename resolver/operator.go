@@ -32,6 +32,8 @@ type operator struct {
 	current atomic.Pointer[store.Operator]
 	// link is nil while the servers are not reached.
 	link atomic.Pointer[link]
+	// refused tells that a server refused the credentials since they were asked for.
+	refused atomic.Bool
 	// wake makes the pusher look at the outbox, recheck the connection at the URLs.
 	wake, recheck bell
 	// done is closed when run has returned, which cancel asks for.
@@ -139,14 +141,19 @@ func (o *operator) options(ctx context.Context, up, closed bell) []nats.Option {
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectBufSize(-1),
 		nats.ReconnectWait(p.reconnect), nats.ReconnectJitter(p.reconnect/2, p.reconnect/2),
 		nats.PingInterval(p.keepalive), nats.MaxPingsOutstanding(2),
-		nats.ConnectHandler(func(*nats.Conn) { up.ring() }),
-		nats.ReconnectHandler(func(*nats.Conn) { up.ring() }),
+		nats.ConnectHandler(func(*nats.Conn) { o.connecting.note(ctx, nil); up.ring() }),
+		nats.ReconnectHandler(func(*nats.Conn) { o.connecting.note(ctx, nil); up.ring() }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { o.connecting.note(ctx, err) }),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { o.lost(ctx) }),
 		nats.ClosedHandler(func(*nats.Conn) { closed.ring() }),
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
 			subject := ""
 			if s != nil {
 				subject = s.Subject
+			}
+			if isRefusal(err) {
+				o.refused.Store(true)
+				return // the attempt to connect says so, once
 			}
 			o.log.WarnContext(ctx, "the connection to the servers reports an error", slog.String("subject", subject), slog.Any("error", err))
 		}),
@@ -155,6 +162,16 @@ func (o *operator) options(ctx context.Context, up, closed bell) []nats.Option {
 		opts = append(opts, nats.SetCustomDialer(o.r.dialer))
 	}
 	return opts
+}
+
+// isRefusal tells whether a server said that it does not admit us.
+func isRefusal(err error) bool {
+	for _, refusal := range []error{nats.ErrAuthorization, nats.ErrAuthRevoked, nats.ErrAuthExpired, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
 }
 
 // credentials asks for the system user anew at each connect and reconnect, since
@@ -167,7 +184,7 @@ func (o *operator) credentials(ctx context.Context) nats.Option {
 		defer mu.Unlock()
 		var err error
 		token := ""
-		if id, err = o.r.identity(ctx, o.id); err == nil {
+		if id, err = o.r.identity(ctx, o.id, o.refused.Swap(false)); err == nil {
 			token, err = id.JWT()
 		}
 		o.identity.note(ctx, err)

@@ -279,11 +279,11 @@ func TestTwoOperators(t *testing.T) {
 		one, two := first.config(), second.config()
 		both := one
 		both.URLs = func(o store.Operator) []string { return append(one.URLs(o), two.URLs(o)...) }
-		both.Identity = func(ctx context.Context, id string) (resolver.Identity, error) {
+		both.Identity = func(ctx context.Context, id string, refused bool) (resolver.Identity, error) {
 			if id == second.operator {
-				return two.Identity(ctx, id)
+				return two.Identity(ctx, id, refused)
 			}
-			return one.Identity(ctx, id)
+			return one.Identity(ctx, id, refused)
 		}
 		r := first.startWith(both, resolver.Hurry{})
 		second.r.Store(r)

@@ -30,9 +30,10 @@ type Config struct {
 	// killed, instead of waiting for its leases to run out. Required.
 	Owner string
 	// Identity returns the credentials of Chancery's user on the operator's system
-	// account. It is called at each connect and reconnect; an error means "not yet",
-	// and it is asked again. Required.
-	Identity func(ctx context.Context, operatorID string) (Identity, error)
+	// account. It is called at each connect and reconnect; refused tells that a server
+	// refused what it returned last. An error means "not yet", and it is asked again.
+	// Required.
+	Identity func(ctx context.Context, operatorID string, refused bool) (Identity, error)
 	// URLs returns the addresses of the operator's nats-servers; none leaves it
 	// unconnected. It is asked again every second, must not block, and a changed
 	// answer reconnects. Required.
@@ -57,7 +58,7 @@ type Resolver struct {
 	now      func() time.Time
 	log      *slog.Logger
 	owner    string
-	identity func(ctx context.Context, operatorID string) (Identity, error)
+	identity func(ctx context.Context, operatorID string, refused bool) (Identity, error)
 	urls     func(o store.Operator) []string
 	dialer   nats.CustomDialer
 	pace     pace

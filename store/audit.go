@@ -39,16 +39,12 @@ func scanAudit(r row) (AuditEntry, error) {
 	return e, err
 }
 
+// auditInserted is what an entry has before the sequencer has been there.
+const auditInserted = `id, at_us, actor, actor_kind, action, target_kind, target, outcome, request_id, reason, detail`
+
 // AppendAudit inserts e unnumbered; the sequencer numbers and chains it.
 func (t *Tx) AppendAudit(ctx context.Context, e AuditEntry) error {
-	id, err := t.NewID("aud_")
-	if err != nil {
-		return err
-	}
-	_, err = t.exec(ctx, `INSERT INTO audit (id, at_us, actor, actor_kind, action, target_kind, target, outcome, request_id, reason, detail)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		id, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, e.Target, e.Outcome, e.RequestID, e.Reason, e.Detail)
-	return err
+	return t.AppendAudits(ctx, e, []string{e.Target})
 }
 
 // ListAudit returns up to limit numbered entries after seq, in order.

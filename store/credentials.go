@@ -183,8 +183,8 @@ func (t *Tx) KeyHistories(ctx context.Context, accountID string, keys []string) 
 		var h KeyHistory
 		err := r.Scan(&h.PublicKey, &h.UserID, &h.Origin, &h.IssuedAt)
 		return h, err
-	}, func(values string) string {
-		return `SELECT public_key, user_id, key_origin, iat FROM ` + values + ` CROSS JOIN credentials WHERE account_id = $2 AND public_key = e.value`
+	}, func(table string) string {
+		return `SELECT public_key, user_id, key_origin, iat FROM ` + table + ` CROSS JOIN credentials WHERE account_id = $2 AND public_key = e.value`
 	}, keys, accountID)
 	out := make(map[string]KeyHistory, len(list))
 	for _, h := range list {

@@ -149,21 +149,15 @@ func fromMicros(us int64) time.Time {
 	return time.UnixMicro(us).UTC()
 }
 
-// elements returns a table of one column, value, with the elements of the JSON array
-// in parameter $1. `value ->> 'name'` reads a field of an element on both databases.
-func (s *Store) elements() string {
-	if s.dialect == postgres {
-		return `json_array_elements(CAST($1 AS json)) AS e(value)`
+// values returns a table e of one column, value, with the texts, as it stands in a FROM:
+// on its parameter $1, which is returned too. PostgreSQL plans a join with it by the
+// index on what value is compared with; a long IN list it may not.
+func (t *Tx) values(texts []string) (table string, parameter any, err error) {
+	if t.store.dialect == postgres {
+		return `unnest(CAST($1 AS TEXT[])) AS e(value)`, texts, nil
 	}
-	return `json_each($1) AS e`
-}
-
-// unhex returns the bytes of a text in hexadecimal.
-func (s *Store) unhex(text string) string {
-	if s.dialect == postgres {
-		return `decode(` + text + `, 'hex')`
-	}
-	return `unhex(` + text + `)`
+	list, err := toJSON(texts)
+	return `(SELECT value FROM json_each($1)) AS e`, list, err
 }
 
 // lockingFree ends a SELECT whose rows are locked until the transaction ends, but for

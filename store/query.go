@@ -201,23 +201,19 @@ func column[T any](rows [][]any, n int) []T {
 	return out
 }
 
-// among runs a query over a table e whose one column, value, has the values; values is
-// how it begins a FROM, as parameter $1, and args are those from $2 on. PostgreSQL plans
-// such a join by the index on what value is compared with; a long IN list it may not.
-func among[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query func(values string) string, values []string, args ...any) ([]T, error) {
+// among runs a query over the table of values (see Tx.values); args are its parameters
+// from $2 on.
+func among[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query func(table string) string, values []string, args ...any) ([]T, error) {
+	// No row can match what cannot be stored.
+	values = slices.DeleteFunc(slices.Clone(values), func(s string) bool { return !storableText(s) })
 	if len(values) == 0 {
 		return nil, nil
 	}
-	// No row can match what cannot be stored.
-	values = slices.DeleteFunc(slices.Clone(values), func(s string) bool { return !storableText(s) })
-	if t.store.dialect == postgres {
-		return many(ctx, t, scan, query(`unnest(CAST($1 AS TEXT[])) AS e(value)`), append([]any{values}, args...)...)
-	}
-	list, err := toJSON(values)
+	table, list, err := t.values(values)
 	if err != nil {
 		return nil, err
 	}
-	return many(ctx, t, scan, query(`(SELECT value FROM json_each($1)) AS e`), append([]any{list}, args...)...)
+	return many(ctx, t, scan, query(table), append([]any{list}, args...)...)
 }
 
 func toJSON(v any) (string, error) {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 )
 
 // Resigning is a batch of accounts that owe a new signature, locked until the
@@ -109,120 +108,84 @@ func (t *Tx) OwingOperators(ctx context.Context) ([]string, error) {
 			AND k.state = 'retiring' AND k.retire_at_us <> 0 AND k.retire_at_us <= $1)) ORDER BY id`, micros(t.now))
 }
 
-// signedRow is a JWT as the bulk statements read it.
-type signedRow struct {
-	Subject   string `json:"subject"`
-	Version   int64  `json:"version"`
-	IssuedAt  int64  `json:"iat"`
-	JTI       string `json:"jti"`
-	SHA256    string `json:"sha256"`
-	Signer    string `json:"signer"`
-	Actor     string `json:"actor"`
-	RequestID string `json:"request_id"`
-	Token     string `json:"jwt"`
-}
-
-// placeRow says which change and outbox row a JWT comes with.
-type placeRow struct {
-	ID       string `json:"id"`
-	Subject  string `json:"subject"`
-	Operator string `json:"operator"`
-	Version  int64  `json:"version"`
-}
-
 // PutAccountJWTs does for many accounts at once what PutJWT does for one. The caller
 // has locked the accounts; each JWT's version is one more than its account's.
 func (t *Tx) PutAccountJWTs(ctx context.Context, list []JWT) error {
 	if len(list) == 0 {
 		return nil
 	}
-	var rows []signedRow
-	var places, old []placeRow
-	for _, j := range list {
+	now := micros(t.now)
+	jwts, changes := make([][]any, len(list)), make([][]any, len(list))
+	var ids, old []string
+	for n, j := range list {
 		id, err := t.NewID("chg_")
 		if err != nil {
 			return err
 		}
 		sum := sha256.Sum256([]byte(j.Token))
-		rows = append(rows, signedRow{j.Subject, j.Version, j.IssuedAt, j.JTI, hex.EncodeToString(sum[:]), j.Signer, j.Actor, j.RequestID, j.Token})
-		p := placeRow{id, j.Subject, j.OperatorID, j.Version}
-		places = append(places, p)
+		jwts[n] = []any{j.Subject, j.Version, "account", j.IssuedAt, j.JTI, sum[:], j.Signer, j.Actor, j.RequestID, j.Token, now}
+		changes[n] = []any{id, "account", j.OperatorID, j.Subject, j.Subject, j.Version, now}
+		ids = append(ids, j.Subject)
 		if j.Version > KeptBodies {
-			old = append(old, p)
+			old = append(old, j.Subject)
 		}
 	}
-	return t.putAll(ctx, rows, places, old)
+	if err := t.insertAll(ctx, "jwts", `subject, jwt_version, kind, iat, jti, sha256, signer, actor, request_id, jwt, created_us`, jwts); err != nil {
+		return err
+	}
+	if err := t.serveNewest(ctx, ids); err != nil {
+		return err
+	}
+	if err := t.insertAll(ctx, "changes", `id, kind, operator_id, account_id, subject, jwt_version, created_us`, changes); err != nil {
+		return err
+	}
+	return t.dropOldBodies(ctx, old)
 }
 
-func (t *Tx) putAll(ctx context.Context, rows []signedRow, places, old []placeRow) error {
-	signed, err := toJSON(rows)
-	if err != nil {
-		return err
-	}
-	_, err = t.exec(ctx, `INSERT INTO jwts (subject, jwt_version, kind, iat, jti, sha256, signer, actor, request_id, jwt, created_us)
-		SELECT value ->> 'subject', CAST(value ->> 'version' AS BIGINT), 'account', CAST(value ->> 'iat' AS BIGINT), value ->> 'jti', `+t.store.unhex(`value ->> 'sha256'`)+`,
-			value ->> 'signer', value ->> 'actor', value ->> 'request_id', value ->> 'jwt', CAST($2 AS BIGINT) FROM `+t.store.elements(), signed, micros(t.now))
-	if err != nil {
-		return err
-	}
-	all, err := toJSON(places)
+// serveNewest makes the version after their current one the accounts' current one, and
+// owes its delivery.
+func (t *Tx) serveNewest(ctx context.Context, ids []string) error {
+	values, all, err := t.values(ids)
 	if err != nil {
 		return err
 	}
 	n, err := t.exec(ctx, `UPDATE accounts SET jwt = j.jwt, iat = j.iat, jti = j.jti, signer = j.signer, jwt_version = j.jwt_version, updated_us = $2, resign_us = 0
-		FROM `+t.store.elements()+` JOIN jwts j ON j.subject = value ->> 'subject' AND j.jwt_version = CAST(value ->> 'version' AS BIGINT)
-		WHERE accounts.id = value ->> 'subject' AND accounts.jwt_version + 1 = j.jwt_version`, all, micros(t.now))
+		FROM `+values+` CROSS JOIN jwts j WHERE accounts.id = e.value AND j.subject = e.value AND j.jwt_version = accounts.jwt_version + 1`, all, micros(t.now))
 	if err != nil {
 		return err
 	}
-	if n != int64(len(rows)) {
+	if n != int64(len(ids)) {
 		return ErrNotFound
 	}
 	_, err = t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us)
-		SELECT value ->> 'subject', value ->> 'operator', CAST(value ->> 'version' AS BIGINT), 0, CAST($2 AS BIGINT) FROM `+t.store.elements()+` WHERE TRUE
+		SELECT id, operator_id, jwt_version, 0, CAST($2 AS BIGINT) FROM `+values+` CROSS JOIN accounts WHERE id = e.value
 		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0`, all, micros(t.now))
+	return err
+}
+
+// dropOldBodies keeps the newest KeptBodies versions of the accounts with their body.
+func (t *Tx) dropOldBodies(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	values, all, err := t.values(ids)
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO changes (id, kind, operator_id, account_id, subject, jwt_version, created_us)
-		SELECT value ->> 'id', 'account', value ->> 'operator', value ->> 'subject', value ->> 'subject', CAST(value ->> 'version' AS BIGINT), CAST($2 AS BIGINT)
-		FROM `+t.store.elements(), all, micros(t.now))
-	if err != nil || len(old) == 0 {
-		return err
-	}
-	long, err := toJSON(old)
-	if err != nil {
-		return err
-	}
-	_, err = t.exec(ctx, `UPDATE jwts SET jwt = '' FROM `+t.store.elements()+`
-		WHERE jwts.subject = value ->> 'subject' AND jwts.jwt_version <= CAST(value ->> 'version' AS BIGINT) - $2 AND jwts.jwt <> ''`, long, int64(KeptBodies))
+	_, err = t.exec(ctx, `UPDATE jwts SET jwt = '' FROM `+values+` CROSS JOIN accounts a
+		WHERE a.id = e.value AND jwts.subject = e.value AND jwts.jwt_version <= a.jwt_version - $2 AND jwts.jwt <> ''`, all, int64(KeptBodies))
 	return err
 }
 
 // AppendAudits inserts entries that differ in their target alone, unnumbered.
 func (t *Tx) AppendAudits(ctx context.Context, e AuditEntry, targets []string) error {
-	if len(targets) == 0 {
-		return nil
-	}
-	type entry struct {
-		ID     string `json:"id"`
-		Target string `json:"target"`
-	}
-	var rows []entry
-	for _, target := range targets {
+	rows := make([][]any, len(targets))
+	for n, target := range targets {
 		id, err := t.NewID("aud_")
 		if err != nil {
 			return err
 		}
-		rows = append(rows, entry{id, target})
+		rows[n] = []any{id, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, target, e.Outcome, e.RequestID, e.Reason, e.Detail}
 	}
-	all, err := toJSON(rows)
-	if err != nil {
-		return err
-	}
-	_, err = t.exec(ctx, `INSERT INTO audit (id, at_us, actor, actor_kind, action, target_kind, target, outcome, request_id, reason, detail)
-		SELECT value ->> 'id', CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS TEXT), value ->> 'target', CAST($7 AS TEXT),
-			CAST($8 AS TEXT), CAST($9 AS TEXT), CAST($10 AS TEXT) FROM `+t.store.elements(),
-		all, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, e.Outcome, e.RequestID, e.Reason, e.Detail)
-	return err
+	return t.insertAll(ctx, "audit", auditInserted, rows)
 }

@@ -108,8 +108,8 @@ func (t *Tx) DeleteUser(ctx context.Context, id string) error {
 
 // UsersNamed returns those users of the account that have one of the names.
 func (t *Tx) UsersNamed(ctx context.Context, accountID string, names []string) ([]User, error) {
-	return among(ctx, t, scanUser, func(values string) string {
-		return `SELECT ` + userColumns + ` FROM ` + values + ` CROSS JOIN users WHERE account_id = $2 AND deleted_us = 0 AND name = e.value`
+	return among(ctx, t, scanUser, func(table string) string {
+		return `SELECT ` + userColumns + ` FROM ` + table + ` CROSS JOIN users WHERE account_id = $2 AND deleted_us = 0 AND name = e.value`
 	}, names, accountID)
 }
 

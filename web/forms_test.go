@@ -36,7 +36,7 @@ func TestNewAccount(t *testing.T) {
 		b.submit(form, "name", "X", "jetstream", "on", "disk", "0", "memory", "0").want(422).has("JetStream needs disk or memory")
 		b.submit(form, "name", "X", "connections", "-5").want(422)
 		b.submit(form, "name", "X", "jetstream", "on", "disk", "99999999 TiB").want(422)
-		b.submit(form, "name", "ORDERS").want(409).has("There is already a")
+		b.submit(form, "name", "ORDERS").want(409).has("has this name already")
 		if n := h.accounts(); n != before {
 			t.Fatalf("%d accounts were made by forms that were refused", n-before)
 		}

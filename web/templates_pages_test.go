@@ -74,7 +74,7 @@ func TestTemplatePages(t *testing.T) {
 
 		// Clones go to accounts and operators.
 		clone := b.get("/accounts/ORDERS/templates/gauge/clone").want(200)
-		b.submit(clone).want(409).has("There is already a template of this name.")
+		b.submit(clone).want(409).has("Another template has this name already.")
 		b.submit(clone, "account", "NOWHERE").want(422).has("There is no such account.")
 		b.submit(clone, "operator", "acme").want(422).has("Name either an account or an operator.")
 		b.follow(b.submit(clone, "account", "", "operator", "acme", "name", "meter")).want(200).has("meter", "shared", "The template was cloned.")
@@ -105,7 +105,7 @@ func TestSharedTemplatePages(t *testing.T) {
 		b.get("/operators/acme/templates/service").want(200).hasNot("Not everywhere yet")
 		// An account's own template of the name is refused, and so is an edit there.
 		form := formOfTemplate(b.get("/accounts/ORDERS/templates/new"), "name", "service")
-		b.post("/accounts/ORDERS/templates/new", form).want(409).has("There is already a template of this name.")
+		b.post("/accounts/ORDERS/templates/new", form).want(409).has("Another template has this name already.")
 		b.post("/accounts/ORDERS/templates/service/edit", formOfTemplate(edit, "description", "x")).want(409).has("belongs to the operator")
 	})
 }

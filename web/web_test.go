@@ -163,7 +163,7 @@ func (h *house) natsURLs() []string {
 }
 
 // identity issues Chancery's own credentials on the system account.
-func (h *house) identity(ctx context.Context, operatorID string) (resolver.Identity, error) {
+func (h *house) identity(ctx context.Context, operatorID string, _ bool) (resolver.Identity, error) {
 	issued, err := h.issuer.SystemCredential(ctx, op, operatorID, "test")
 	if err != nil {
 		return resolver.Identity{}, err

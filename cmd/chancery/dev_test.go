@@ -66,6 +66,8 @@ func TestDevKeepsItsKeys(t *testing.T) {
 	account := readAccount(t, first)
 	creds, err := os.ReadFile(first.CredsFile)
 	must(t, err)
+	// What somebody made besides does not keep it from starting again.
+	must(t, callAPI(t.Context(), strings.TrimSuffix(first.APIURL, "/api/v1"), first.Token, request{"POST", "/operators", `{"name":"other"}`, ""}, nil))
 	stop()
 
 	second, stop := devProcess(t, dir)

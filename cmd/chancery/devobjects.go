@@ -94,7 +94,7 @@ func (o *devObjects) account(ctx context.Context) error {
 	settings.Description = "Made by chancery dev, to try things out."
 	settings.Tags = jwt.TagList{"env:dev"}
 	settings.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: 64 << 20, DiskStorage: 1 << 30, Streams: jwt.NoLimit, Consumer: jwt.NoLimit}
-	_, err := o.app.issuer.CreateAccount(ctx, o.op(), issuer.AccountInput{Name: devAccount, Settings: settings})
+	_, err := o.app.issuer.CreateAccount(ctx, o.op(), issuer.AccountInput{Operator: devOperator, Name: devAccount, Settings: settings})
 	return unlessTaken(err)
 }
 

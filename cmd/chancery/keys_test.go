@@ -172,6 +172,7 @@ func (p *plant) refresh() {
 func TestRotationDrill(t *testing.T) {
 	t.Parallel()
 	eachPlant(t, func(p *plant) {
+		alone(p.t)
 		i, ctx := p.app.issuer, p.t.Context()
 		tenants := makeTenants(p.t, i, drillAccounts)
 		p.startServers(2)
@@ -200,7 +201,7 @@ func TestRotationDrill(t *testing.T) {
 
 		// Current: all accounts are signed anew while both keys are trusted.
 		eventually(p.t, "all servers trust the new key", func() bool { return callAPI(ctx, p.app.cfg.publicURL, p.token, current, nil) == nil })
-		eventually(p.t, "the old key retires", func() bool { _, ok := operatorKeys(p.t, p.call)["retired"]; return ok })
+		inTheEnd(p.t, "the old key retires", func() bool { _, ok := operatorKeys(p.t, p.call)["retired"]; return ok })
 		if k := operatorKeys(p.t, p.call)["current"]; k.ID != next.ID || k.InUse.Accounts != drillAccounts+1 || k.InUse.Owing != 0 {
 			p.t.Errorf("in the end the current key is %+v", k)
 		}
@@ -266,7 +267,7 @@ func (p *plant) restart(s *server.Server) {
 // inEffect waits until every server has the current JWT of each tenant.
 func (p *plant) inEffect(tenants []tenant) {
 	p.t.Helper()
-	eventually(p.t, "all accounts are in effect on every server", func() bool {
+	inTheEnd(p.t, "all accounts are in effect on every server", func() bool {
 		for _, x := range tenants {
 			s, err := p.app.resolver.Sync(p.t.Context(), x.id)
 			if err != nil || !s.Done() {
@@ -318,6 +319,7 @@ func TestKillWhileSigningAnew(t *testing.T) {
 	for _, d := range storetest.Dialects() {
 		t.Run(d, func(t *testing.T) {
 			t.Parallel()
+			alone(t)
 			dsn := storetest.URL(t, d)
 			token := ownerToken(t, dsn)
 			tenants := prepareTenants(t, dsn, accounts)
@@ -344,11 +346,11 @@ func TestKillWhileSigningAnew(t *testing.T) {
 
 			again, _, _ := child(t, append(args, "--nats-urls", s.ClientURL())...)
 			awaitReady(t, base)
-			eventually(t, "all accounts are signed anew", func() bool {
+			inTheEnd(t, "all accounts are signed anew", func() bool {
 				k := operatorKeys(t, call)["current"]
 				return k.InUse.Accounts == accounts+1 && k.InUse.Owing == 0
 			})
-			eventually(t, "the old key retires once the servers have it all", func() bool { _, ok := operatorKeys(t, call)["retired"]; return ok })
+			inTheEnd(t, "the old key retires once the servers have it all", func() bool { _, ok := operatorKeys(t, call)["retired"]; return ok })
 			live.stays("started again", 0)
 			must(t, again.Process.Signal(syscall.SIGTERM))
 			_ = again.Wait()

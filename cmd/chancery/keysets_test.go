@@ -109,6 +109,7 @@ func TestKillRotation(t *testing.T) {
 	for _, d := range storetest.Dialects() {
 		t.Run(d, func(t *testing.T) {
 			t.Parallel()
+			alone(t)
 			dsn := storetest.URL(t, d)
 			sealed := 0
 			onStore(t, dsn, func(*store.Store, *issuer.Issuer) {}) // makes the keyset

@@ -162,16 +162,39 @@ func (p *plant) awaitRoster(n int) {
 // eventually waits for what no signal tells, at most 15 s.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	poll(t, 5*time.Millisecond, 15*time.Second, what, holds)
+}
+
+func poll(t *testing.T, pause, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	limit := time.After(15 * time.Second)
+	late := time.After(limit)
 	for !holds() {
 		select {
 		case <-tick.C:
-		case <-limit:
-			t.Fatalf("not within 15 s: %s", what)
+		case <-late:
+			t.Fatalf("not within %v: %s", limit, what)
 		}
 	}
+}
+
+// crowded is held by the test that has hundreds of accounts or a thousand clients in motion: two of them at once would
+// measure each other. It is a variable because the tests of a binary have no common parent that could hold it.
+var crowded sync.Mutex
+
+// alone waits until no other test with a crowd runs.
+func alone(t *testing.T) {
+	t.Helper()
+	crowded.Lock()
+	t.Cleanup(crowded.Unlock)
+}
+
+// inTheEnd waits until a crowd's accounts are signed anew or every server has them, at most a minute: a thousand of them
+// took 15 s with the race detector on two busy cores. It asks seldom, for asking costs the process that does the work.
+func inTheEnd(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	poll(t, 200*time.Millisecond, time.Minute, what, holds)
 }
 
 // call uses the REST API, waits until the change is in effect on every server, and

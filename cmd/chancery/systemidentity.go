@@ -28,11 +28,15 @@ type systemIdentities struct {
 	now    func() time.Time
 	log    *slog.Logger
 	mu     sync.Mutex
+	// replaced is when credentials were last replaced that were refused though the system
+	// account admits them, by operator.
+	replaced map[string]time.Time
 }
 
 // get returns the identity for the operator's system account. It issues a new
-// credential when there is none or when half of its life is over.
-func (s *systemIdentities) get(ctx context.Context, operatorID string) (resolver.Identity, error) {
+// credential when there is none, when half of its life is over, and when a server
+// refused it.
+func (s *systemIdentities) get(ctx context.Context, operatorID string, refused bool) (resolver.Identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := filepath.Join(s.dir, "system-"+operatorID+".creds")
@@ -41,11 +45,15 @@ func (s *systemIdentities) get(ctx context.Context, operatorID string) (resolver
 		return resolver.Identity{}, fmt.Errorf("reading the system user's credentials: %w", err)
 	}
 	creds := claims.NewSecret(string(text))
-	if !s.fresh(creds) {
+	replace := refused && len(text) > 0 && s.replaceable(ctx, operatorID, creds)
+	if !s.fresh(creds) || replace {
 		issued, err := s.issue(ctx, operatorID, path)
 		switch {
 		case err == nil:
 			creds = issued
+			if replace {
+				s.log.InfoContext(ctx, "the servers refused the system user's credentials, so it got new ones", slog.String("operator", operatorID))
+			}
 		case len(text) == 0:
 			return resolver.Identity{}, err
 		default:
@@ -86,6 +94,51 @@ func (s *systemIdentities) fresh(creds claims.Secret) bool {
 		}
 	}
 	return true
+}
+
+// again is how often credentials are replaced at most that are refused though the
+// system account admits them.
+const again = 10 * time.Minute
+
+// replaceable tells whether credentials that a server refused are to be replaced. Those
+// that the system account does not admit any more always are; others now and then, as
+// a server may hold an older JWT of the account, which refuses just these.
+func (s *systemIdentities) replaceable(ctx context.Context, operatorID string, creds claims.Secret) bool {
+	if !s.stands(ctx, operatorID, creds) {
+		return true
+	}
+	if last, ok := s.replaced[operatorID]; ok && s.now().Sub(last) < again {
+		return false
+	}
+	if s.replaced == nil {
+		s.replaced = map[string]time.Time{}
+	}
+	s.replaced[operatorID] = s.now()
+	return true
+}
+
+// stands tells whether the system account admits the credentials; also if that cannot
+// be read.
+func (s *systemIdentities) stands(ctx context.Context, operatorID string, creds claims.Secret) bool {
+	token, _, err := claims.ParseCreds(creds)
+	if err != nil {
+		return false
+	}
+	c, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		return false
+	}
+	caller := issuer.System("resolver")
+	o, err := s.issuer.GetOperator(ctx, caller, operatorID)
+	if err != nil {
+		return true
+	}
+	a, err := s.issuer.GetAccount(ctx, caller, o.Settings.SystemAccount)
+	if err != nil {
+		return true
+	}
+	account, err := jwt.DecodeAccountClaims(a.JWT)
+	return err != nil || (account.DidSign(c) && !account.IsClaimRevoked(c))
 }
 
 func (s *systemIdentities) issue(ctx context.Context, operatorID, path string) (claims.Secret, error) {
