@@ -169,7 +169,7 @@ func TestChangesInWords(t *testing.T) {
 		{"Description", "–", "x", ""},
 		{"Connections", "unlimited", "1,000", ""},
 		{"JetStream disk", "0 B", "1 GiB", ""},
-		{"Users without permissions of their own: publish allow", "a", "–", "Users without permissions of their own: may no longer publish a"},
+		{"Users without permissions of their own: publish allow", "a", "–", "may no longer publish a"},
 	}
 	if diff := cmp.Diff(want, describe(claims.DiffAccounts(before, after))); diff != "" {
 		t.Error(diff)

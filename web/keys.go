@@ -200,6 +200,7 @@ type ownerKeysView struct {
 	Keys             []ownerKeyRow
 	Phases           []phase
 	Templates        []link
+	RevocationsURL   string
 	CanWrite         bool
 	RotateText       string
 }
@@ -240,6 +241,9 @@ func (c *Console) ownerKeys(r *http.Request, v *visit) (answer, error) {
 		view.Keys = append(view.Keys, newOwnerKeyRow(k, x, view.CanWrite))
 	}
 	view.Phases = phases(list, view.Operator)
+	if !view.Operator && v.may(issuer.ReadRevocations) {
+		view.RevocationsURL = accountURL(k.accountRef, "revocations")
+	}
 	if k.owner.Account != "" && k.owner.Template == "" {
 		templates, err := c.issuer.ListTemplates(r.Context(), v.caller, k.owner.Account, issuer.Page{Limit: pageSize})
 		if err != nil {

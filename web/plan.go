@@ -95,7 +95,11 @@ func describe(summary []claims.FieldChange) []planChange {
 	out := make([]planChange, 0, len(summary))
 	for _, c := range summary {
 		row := planChange{Field: c.Field, From: cmp.Or(c.Before, "–"), To: cmp.Or(c.After, "–")}
-		switch s := strings.TrimPrefix(c.Sentence(), c.Field+": "); s {
+		s := strings.TrimPrefix(c.Sentence(), c.Field+": ")
+		if whose, _, ok := strings.Cut(c.Field, ": "); ok {
+			s = strings.TrimPrefix(s, whose+": ")
+		}
+		switch s {
 		case c.Before + " → " + c.After, c.After, c.After + " is added", c.Before + " is removed":
 		default:
 			row.Text = s

@@ -64,13 +64,13 @@ func TestTemplatePages(t *testing.T) {
 		b.post("/accounts/ORDERS/templates/sensor/edit", formOfTemplate(edit, "pub_deny", "a.b\nx..y")).want(422).has("Line 2: ")
 		b.post("/accounts/ORDERS/templates/sensor/edit", formOfTemplate(edit, "tests", "can publish x")).want(422).has("Line 1: begin with a line such as")
 		plan := b.post("/accounts/ORDERS/templates/sensor/edit", formOfTemplate(edit, "name", "gauge", "pub_allow", "devices.{{tag(region)}}.{{name()}}.>\nlog.{{name()}}", "max_ttl", "7 days")).want(200)
-		plan.has("Nothing has happened yet", "Template gauge: may now publish log.{{name()}}", "sensor", "gauge", "7 days", "5 of 5")
+		plan.has("Nothing has happened yet", "may now publish log.{{name()}}", "sensor", "gauge", "7 days", "5 of 5")
 		b.get("/accounts/ORDERS/templates/sensor").want(200).hasNot("log.")
 		b.follow(b.submit(plan)).want(200).has("The template gauge was changed.", "7 days", "log.")
 		b.get("/accounts/ORDERS/templates/sensor").want(404)
 		b.get("/accounts/ORDERS/templates/gauge?sample=d1").want(200).has("For d1 region:eu", "can subscribe to")
 		b.get("/accounts/ORDERS/templates/gauge?sample=" + url.QueryEscape("x region:>")).want(200).has("A tag")
-		b.get("/accounts/ORDERS/templates/gauge/compare?with=device").want(200).has("gauge and device", "Template device: may no longer publish log.{{name()}}")
+		b.get("/accounts/ORDERS/templates/gauge/compare?with=device").want(200).has("gauge and device", "may no longer publish log.{{name()}}")
 
 		// Clones go to accounts and operators.
 		clone := b.get("/accounts/ORDERS/templates/gauge/clone").want(200)

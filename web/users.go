@@ -25,7 +25,7 @@ type userRow struct {
 // userView is one user.
 type userView struct {
 	Account, AccountURL, Name, URL, ID string
-	Template                           string
+	Template, TemplateURL              string
 	Publish, Subscribe                 rules
 	Tags                               []string
 	State                              chip
@@ -61,6 +61,9 @@ func (c *Console) user(r *http.Request, v *visit) (answer, error) {
 		}
 		row := newTemplateRow(t.Template)
 		view.Template, view.Publish, view.Subscribe = row.Name, row.Publish, row.Subscribe
+		if v.may(issuer.ReadTemplates) {
+			view.TemplateURL = p.accountURL("templates", segment(row.Name, t.ID))
+		}
 	} else if u.Permissions != nil {
 		own := u.Permissions.Permissions
 		view.Publish, view.Subscribe = newRules(own.Pub.Allow, own.Pub.Deny), newRules(own.Sub.Allow, own.Sub.Deny)
