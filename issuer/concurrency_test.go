@@ -326,7 +326,9 @@ func TestNewAccountWaitsForItsOperator(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, "postgres")
 	w := h.furnish(t)
-	h.besideLock(t, func(ctx context.Context, tx *store.Tx) error { return second(tx.LockOperatorForEdit(ctx, w.operator.ID)) },
+	h.besideLock(t, func(ctx context.Context, tx *store.Tx) error {
+		return second(tx.LockOperatorForEdit(ctx, w.operator.ID))
+	},
 		func(ctx context.Context, tx *store.Tx) error {
 			keys, err := tx.ListKeys(ctx, w.operator.ID, "")
 			if err != nil {

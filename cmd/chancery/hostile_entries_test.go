@@ -26,17 +26,17 @@ func (p *plant) ask(method, path, body string, answer any) error {
 }
 
 // try returns the credentials that a request is answered with.
-func (p *plant) try(method, path, body string) (string, error) {
+func (p *plant) try(path, body string) (string, error) {
 	var user struct {
 		issued
 		Credential issued
 	}
-	err := p.ask(method, path, body, &user)
+	err := p.ask("POST", path, body, &user)
 	return user.Creds + user.Credential.Creds, err
 }
 
 func (p *plant) issueIn(account, user string) (string, error) {
-	return p.try("POST", "/accounts/"+account+"/users/"+user+"/credentials", "{}")
+	return p.try("/accounts/"+account+"/users/"+user+"/credentials", "{}")
 }
 
 // object makes something and returns its identity.
@@ -101,7 +101,7 @@ func (p *plant) userEntries() map[string]entry {
 		if err := p.ask("POST", "/accounts/T/users/"+id+"/credentials", `{"delivery":"one_time_link"}`, &out); err != nil {
 			return "", err
 		}
-		return p.try("POST", "/credential-links", `{"link":"`+out.Link.URL[strings.LastIndex(out.Link.URL, "/")+1:]+`"}`)
+		return p.try("/credential-links", `{"link":"`+out.Link.URL[strings.LastIndex(out.Link.URL, "/")+1:]+`"}`)
 	}
 	return map[string]entry{
 		"name": func(_ int, s string) (string, error) { return p.made("T", "t", s, "region:eu") },

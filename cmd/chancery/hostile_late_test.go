@@ -24,13 +24,13 @@ func (p *plant) lateEntries() map[string]entry {
 			if err := p.ask("PATCH", patched["late tag"], jsonOf(p.t, map[string]any{"tags": []string{s}}), nil); err != nil {
 				return "", err
 			}
-			return p.try("POST", patched["late tag"]+"/credentials", "{}")
+			return p.try(patched["late tag"]+"/credentials", "{}")
 		},
 		"changed tag value": func(_ int, s string) (string, error) {
 			if err := p.ask("PATCH", patched["late value"], jsonOf(p.t, map[string]any{"tags": []string{"region:" + s}}), nil); err != nil {
 				return "", err
 			}
-			return p.try("POST", patched["late value"]+"/credentials", "{}")
+			return p.try(patched["late value"]+"/credentials", "{}")
 		},
 		"changed template of a user": func(_ int, s string) (string, error) {
 			id, err := p.user("T", "plain", s+"-", "region:eu")
@@ -71,7 +71,7 @@ func (p *plant) issuedAgain() entry {
 // again issues to a user that has the creds.
 func (p *plant) again(id, first, way string) (string, error) {
 	if way != "renew" {
-		return p.try("POST", "/accounts/T/users/"+id+"/credentials/"+way, "{}")
+		return p.try("/accounts/T/users/"+id+"/credentials/"+way, "{}")
 	}
 	var out struct{ JWT string }
 	if err := p.ask("POST", "/accounts/T/users/"+id+"/credentials/renew", "{}", &out); err != nil {

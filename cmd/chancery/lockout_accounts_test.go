@@ -23,7 +23,7 @@ func lockSystemEverybody(l *lockout) {
 	live.mustClose(l.t)
 	l.refuses(admin)
 	l.works()
-	l.admits(l.issueTo("SYS", "admin", "{}"))
+	l.admits(l.issueTo("SYS", "admin"))
 }
 
 // Revoked, Chancery gets itself a new credential. Disabled, its user gets none until it is enabled again; deleted,
@@ -101,7 +101,7 @@ func lockKeyInUse(l *lockout) {
 	must(l.t, l.byAPI("PATCH", key, `{"state":"retired"}`)([]issuer.Guard{l.guard}))
 	l.refuses(l.creds)
 	l.tell("POST", "/accounts/ORDERS/signing-keys", `{}`, nil)
-	l.creds = l.issueTo("ORDERS", "u", "{}")
+	l.creds = l.issueTo("ORDERS", "u")
 }
 
 // An account that the identity key signed is refused by servers that start with the strict JWT, until it is signed anew.

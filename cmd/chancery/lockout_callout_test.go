@@ -128,7 +128,7 @@ func lockCalloutEverybody(l *lockout) {
 	l.unanswered()
 	c.serve(c.issueAgain())
 	l.unanswered() // their own JWTs stay revoked
-	l.creds = l.issueTo("CALL", "u", "{}")
+	l.creds = l.issueTo("CALL", "u")
 }
 
 // The service is refused, so that nobody answers. It is issued to anew; or another user answers.

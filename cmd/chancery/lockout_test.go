@@ -163,14 +163,14 @@ func (p *plant) client(account, user string) (creds string) {
 		p.call("POST", "/accounts", `{"name":"`+account+`"}`, nil)
 	}
 	p.call("POST", "/accounts/"+account+"/users", `{"name":"`+user+`","permissions":{}}`, nil)
-	return p.issueTo(account, user, "{}")
+	return p.issueTo(account, user)
 }
 
 // issueTo returns the creds file of a new credential.
-func (p *plant) issueTo(account, user, body string) string {
+func (p *plant) issueTo(account, user string) string {
 	p.t.Helper()
 	var c issued
-	must(p.t, callAPI(p.t.Context(), p.app.cfg.publicURL, p.token, request{"POST", "/accounts/" + account + "/users/" + user + "/credentials", body, ""}, &c))
+	must(p.t, callAPI(p.t.Context(), p.app.cfg.publicURL, p.token, request{"POST", "/accounts/" + account + "/users/" + user + "/credentials", "{}", ""}, &c))
 	path := filepath.Join(p.t.TempDir(), user+".creds")
 	must(p.t, writeSecret(path, claims.NewSecret(c.Creds)))
 	return path
