@@ -86,7 +86,7 @@ func TestSharedTemplateReachesAllAccounts(t *testing.T) {
 		if shared.AccountID != "" || len(shared.Keys) != 0 {
 			t.Errorf("%+v", shared)
 		}
-		const accounts = 103
+		const accounts = 203
 		var ids []string
 		creds := map[string]claims.Secret{}
 		for n := range accounts {
@@ -130,7 +130,7 @@ func TestSharedTemplateReachesAllAccounts(t *testing.T) {
 		if err := h.Upkeep(ctx); err == nil {
 			t.Error("the upkeep came to its end")
 		}
-		if n := owing(); n != accounts-100 {
+		if n := owing(); n != accounts-200 {
 			t.Errorf("after the first batch %d accounts owe a signature", n)
 		}
 		next := h.open(t, h.store, h.kek)
