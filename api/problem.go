@@ -73,6 +73,9 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 	s := statuses[e.Kind]
 	p := newProblem(ctx, s.status, e.Code, e.Message)
 	p.Hint, p.Retryable, p.Guard = e.Hint, s.retryable, string(e.Guard)
+	if e.Guard != "" {
+		p.Hint += " To do it all the same, send the request with ?override=" + p.Guard + "."
+	}
 	for _, x := range e.Problems {
 		if x.Blocking {
 			p.Errors = append(p.Errors, FieldError{Pointer: x.Pointer, Code: x.Code, Detail: x.Detail})
