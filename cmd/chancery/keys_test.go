@@ -312,7 +312,7 @@ func (p *plant) oldOperatorKeyIsRefused(first string, before issuer.Account, cre
 
 // TestKillWhileSigningAnew kills the process when some of 1,000 accounts are signed by
 // the new key and starts it again: each ends with exactly one new version, and none of
-// 100 clients is dropped.
+// 1,000 clients is dropped.
 func TestKillWhileSigningAnew(t *testing.T) {
 	t.Parallel()
 	const accounts = 1000
@@ -331,7 +331,7 @@ func TestKillWhileSigningAnew(t *testing.T) {
 				must(t, callAPI(t.Context(), base, token, request{method, path, body, ""}, answer))
 			}
 			s := serverOf(t, base)
-			live := seat(t, []string{s.ClientURL()}, tenants, 1)
+			live := seat(t, []string{s.ClientURL()}, tenants, drillClients)
 
 			next := operatorKeys(t, call)["prepared"]
 			call("PATCH", "/operators/acme/signing-keys/"+next.ID, `{"state":"current"}`, nil)
