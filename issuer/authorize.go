@@ -178,10 +178,7 @@ func (i *Issuer) authorize(ctx context.Context, caller Caller, u use, requestID 
 	if err != nil {
 		return fmt.Errorf("auditing a denial: %w", err)
 	}
-	return &Error{
-		Kind: KindForbidden, Code: "forbidden", Message: "Your role does not allow this.",
-		Hint: "It needs the permission " + string(u.permission) + ". Ask an owner.",
-	}
+	return Forbidden(u.permission)
 }
 
 func (w *work) audit(ctx context.Context, u use, p Plan) error {

@@ -266,7 +266,7 @@ func TestRevocationAndIssuanceWait(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return tx.CreateRevocation(ctx, store.Revocation{ID: id, AccountID: w.account.ID, Subject: subject, Before: ahead})
+			return tx.CreateRevocations(ctx, []store.Revocation{{ID: id, AccountID: w.account.ID, Subject: subject, Before: ahead}})
 		}
 		h.beside(t, w.account.ID, revokeAhead, func() error {
 			out, err := h.Issue(t.Context(), op(), "ORDERS", "d1", issuer.IssueInput{PublicKey: w.device.Issued.PublicKey})

@@ -283,7 +283,7 @@ func (w *work) alsoNeeds(p Permission) error {
 	if w.op.Caller.Role.Allows(p) {
 		return nil
 	}
-	return &Error{Kind: KindForbidden, Code: "forbidden", Message: "Your role does not allow this.", Hint: "It needs the permission " + string(p) + ". Ask an owner."}
+	return Forbidden(p)
 }
 
 // dueBatch is how many scheduled revocations one transaction makes.

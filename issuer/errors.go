@@ -107,6 +107,22 @@ func orMissing(err error, noun string) error {
 	return err
 }
 
+// ignoreMissing takes a row that is not there for an empty one.
+func ignoreMissing(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Forbidden is the error of a caller whose role lacks the permission.
+func Forbidden(p Permission) *Error {
+	return &Error{
+		Kind: KindForbidden, Code: "forbidden", Message: "Your role does not allow this.",
+		Hint: "It needs the permission " + string(p) + ". Ask an owner.",
+	}
+}
+
 func orTaken(err error, noun string) error {
 	if errors.Is(err, store.ErrExists) {
 		return &Error{

@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -233,12 +232,4 @@ func guardCallout(ctx context.Context, w *work, a Account, auth []string, r revo
 		return nil
 	}
 	return w.guard(guard)
-}
-
-// ignoreMissing takes a row that is not there for an empty one.
-func ignoreMissing(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	return err
 }

@@ -88,7 +88,7 @@ func draw(r *rapid.T) operation {
 			if err != nil {
 				return id, err
 			}
-			return id, tx.CreateRevocation(ctx, store.Revocation{ID: id, AccountID: a, Subject: k, Before: n})
+			return id, tx.CreateRevocations(ctx, []store.Revocation{{ID: id, AccountID: a, Subject: k, Before: n}})
 		},
 		"revoked": func(ctx context.Context, tx *store.Tx) (any, error) { return tx.EffectiveRevocations(ctx, a) },
 		"revocations": func(ctx context.Context, tx *store.Tx) (any, error) {

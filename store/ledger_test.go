@@ -115,7 +115,7 @@ func (d *db) revoke(t testing.TB, account, subject string, before int64) store.R
 		if v.ID, err = tx.NewID("rev_"); err != nil {
 			return err
 		}
-		return tx.CreateRevocation(ctx, v)
+		return tx.CreateRevocations(ctx, []store.Revocation{v})
 	})
 	d.advance(time.Millisecond)
 	return v

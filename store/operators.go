@@ -176,12 +176,8 @@ func (t *Tx) CountSignedByIdentity(ctx context.Context, operatorID string) (acco
 // not exist yet has it on.
 func (t *Tx) SigningOn(ctx context.Context, id string) (bool, error) {
 	on, err := one(ctx, t, scanOne[bool], `SELECT signing FROM operators WHERE id = $1`, id)
-	return on || errors.Is(err, ErrNotFound), ignoreMissing(err)
-}
-
-func ignoreMissing(err error) error {
 	if errors.Is(err, ErrNotFound) {
-		return nil
+		return true, nil
 	}
-	return err
+	return on, err
 }

@@ -78,12 +78,8 @@ func inBulk(values []string, first int, f func(parameters string, values []any) 
 	return nil
 }
 
-// CreateRevocation adds v; earlier ones of the subject stay on record.
-func (t *Tx) CreateRevocation(ctx context.Context, v Revocation) error {
-	return t.CreateRevocations(ctx, []Revocation{v})
-}
-
-// CreateRevocations adds all of them, many in one statement.
+// CreateRevocations adds all of them, many in one statement; earlier ones of a subject
+// stay on record.
 func (t *Tx) CreateRevocations(ctx context.Context, list []Revocation) error {
 	rows := make([][]any, len(list))
 	for n, v := range list {

@@ -21,7 +21,7 @@ func TestRollbackLeavesNothing(t *testing.T) {
 				tx.CreateAccount(ctx, anAccount(operator, "A2", "second")),
 				tx.CreateKey(ctx, store.Key{ID: "K", OperatorID: operator}),
 				tx.CreateUser(ctx, store.User{ID: "usr_1", AccountID: account, Name: "u"}),
-				tx.CreateRevocation(ctx, store.Revocation{ID: "rev_1", AccountID: account, Subject: "*"}),
+				tx.CreateRevocations(ctx, []store.Revocation{{ID: "rev_1", AccountID: account, Subject: "*"}}),
 				tx.AppendAudit(ctx, store.AuditEntry{Action: "create"}),
 				sign(ctx, tx, account, 1_800_000_000),
 			)

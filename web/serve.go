@@ -59,10 +59,7 @@ func (c *Console) answer(rt route, r *http.Request, v *visit) (answer, error) {
 		return answer{}, errSignedOut
 	}
 	if rt.needs != "" && !v.may(rt.needs) {
-		return answer{}, &issuer.Error{
-			Kind: issuer.KindForbidden, Code: "forbidden", Message: "Your role does not allow this.",
-			Hint: "It needs the permission " + string(rt.needs) + ". Ask an owner.",
-		}
+		return answer{}, issuer.Forbidden(rt.needs)
 	}
 	for _, name := range []string{"acct", "user", "op", "tpl"} {
 		// PostgreSQL refuses such text with an error that looks like ours.
