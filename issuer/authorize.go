@@ -36,6 +36,17 @@ const (
 	WritePeople      Permission = "people:write"
 	ReadKeysets      Permission = "keysets:read"
 	WriteKeysets     Permission = "keysets:write"
+	// WriteLimits is for what belongs to the operator in an account: limits, JetStream,
+	// expiry, suspension.
+	WriteLimits     Permission = "accounts:limits"
+	WriteGuardrails Permission = "guardrails:write"
+	ReadSharing     Permission = "sharing:read"
+	WriteSharing    Permission = "sharing:write"
+	ReadAdoption    Permission = "adoption:read"
+	WriteAdoption   Permission = "adoption:write"
+	ReadAudit       Permission = "audit:read"
+	ReadTokens      Permission = "tokens:read"
+	ReadPeople      Permission = "people:read"
 )
 
 // Role is a set of permissions.
@@ -54,7 +65,8 @@ func (r Role) Allows(p Permission) bool {
 		return true
 	case RoleAuditor:
 		switch p {
-		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations, ReadKeysets:
+		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations, ReadKeysets,
+			ReadSharing, ReadAdoption, ReadAudit, ReadTokens, ReadPeople:
 			return true
 		}
 	}
