@@ -18,7 +18,7 @@ const (
 
 // inForce returns what servers are to hold of the account's settings in its state: a
 // suspended account admits nobody, and keeps its settings for the time after; a
-// deleted one shares nothing either. JetStream stays as it is: without its limits
+// deleted one has no settings that matter either. JetStream stays as it is: without its limits
 // servers would close its streams.
 func inForce(a Account) jwt.Account {
 	s := a.Settings
@@ -27,7 +27,7 @@ func inForce(a Account) jwt.Account {
 	}
 	s.Limits.Conn, s.Limits.LeafNodeConn = 0, 0
 	if a.State == accountDeleted {
-		s.Imports, s.Exports, s.Mappings, s.Authorization = nil, nil, nil, jwt.ExternalAuthorization{}
+		s.Mappings, s.Authorization = nil, jwt.ExternalAuthorization{}
 	}
 	return s
 }
