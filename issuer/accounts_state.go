@@ -67,6 +67,9 @@ func (i *Issuer) setAccountState(ctx context.Context, op Op, u use, state string
 		if err != nil {
 			return none, err
 		}
+		if err := w.warnOfState(ctx, a, after, &plan); err != nil {
+			return none, err
+		}
 		if err := foresee(ctx, w, after, nil, live, &plan); err != nil {
 			return none, err
 		}
@@ -132,6 +135,9 @@ func (i *Issuer) DeleteAccount(ctx context.Context, op Op, account string) (Outc
 		}
 		plan.Changes = append(plan.Changes, Change{Path: "/revocations/*", To: everybody.rows[0].Before})
 		plan.Credentials = everybody.credentials
+		if err := w.warnOfState(ctx, a, after, &plan); err != nil {
+			return none, err
+		}
 		revoked := func(parts *claims.Account) { parts.Revocations[Everybody] = everybody.rows[0].Before }
 		if err := foresee(ctx, w, after, revoked, live, &plan); err != nil {
 			return none, err

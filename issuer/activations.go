@@ -38,7 +38,7 @@ const (
 type ActivationEntry struct {
 	Activation
 	Status ActivationStatus
-	// ImporterName is the importer's name where it is an account of the same operator.
+	// ImporterName is empty of an account that is not known here, or not the caller's.
 	ImporterName string
 }
 
@@ -251,31 +251,31 @@ func planRevokedActivations(ctx context.Context, i *Issuer, w *work, x *exportEd
 
 // ListActivations returns a page of what was issued for an export, the newest first.
 func (i *Issuer) ListActivations(ctx context.Context, caller Caller, account, export string, page LedgerPage) ([]ActivationEntry, error) {
-	return read(ctx, i, caller, use{permission: ReadSharing, action: "list", kind: "activation", target: account + "/" + export}, func(ctx context.Context, t *store.Tx) ([]ActivationEntry, error) {
-		a, e, err := findExport(ctx, t, account, export)
+	return read(ctx, i, caller, use{permission: ReadSharing, action: "list", kind: "activation", target: account + "/" + export}, func(ctx context.Context, d *desk) ([]ActivationEntry, error) {
+		a, e, err := findExport(ctx, d, account, export)
 		if err != nil {
 			return nil, err
 		}
-		list, err := t.ListActivations(ctx, e.ID, page.Before, page.Limit)
+		list, err := d.ListActivations(ctx, e.ID, page.Before, page.Limit)
 		if err != nil {
 			return nil, err
 		}
-		return activationEntries(ctx, t, a, e, list)
+		return activationEntries(ctx, d, a, e, list)
 	})
 }
 
 // GetActivation returns an activation that was issued for an export.
 func (i *Issuer) GetActivation(ctx context.Context, caller Caller, account, export, id string) (ActivationEntry, error) {
-	return read(ctx, i, caller, use{permission: ReadSharing, action: "read", kind: "activation", target: account + "/" + export + "/" + id}, func(ctx context.Context, t *store.Tx) (ActivationEntry, error) {
-		a, e, err := findExport(ctx, t, account, export)
+	return read(ctx, i, caller, use{permission: ReadSharing, action: "read", kind: "activation", target: account + "/" + export + "/" + id}, func(ctx context.Context, d *desk) (ActivationEntry, error) {
+		a, e, err := findExport(ctx, d, account, export)
 		if err != nil {
 			return ActivationEntry{}, err
 		}
-		x, err := t.GetActivation(ctx, a.ID, e.ID, id)
+		x, err := d.GetActivation(ctx, a.ID, e.ID, id)
 		if err != nil {
-			return ActivationEntry{}, orMissing(err, "activation")
+			return ActivationEntry{}, d.orMissing(err, "activation")
 		}
-		list, err := activationEntries(ctx, t, a, e, []Activation{x})
+		list, err := activationEntries(ctx, d, a, e, []Activation{x})
 		if err != nil {
 			return ActivationEntry{}, err
 		}
@@ -283,30 +283,30 @@ func (i *Issuer) GetActivation(ctx context.Context, caller Caller, account, expo
 	})
 }
 
-func findExport(ctx context.Context, t *store.Tx, account, export string) (Account, Export, error) {
-	a, err := findAccount(ctx, t, account)
+func findExport(ctx context.Context, d *desk, account, export string) (Account, Export, error) {
+	a, err := findAccount(ctx, d, account)
 	if err != nil {
 		return a, Export{}, err
 	}
-	e, err := t.GetExport(ctx, a.ID, export)
-	return a, e, orMissing(err, "export")
+	e, err := d.GetExport(ctx, a.ID, export)
+	return a, e, d.orMissing(err, "export")
 }
 
 // activationEntries adds what the activations of an export are worth now.
-func activationEntries(ctx context.Context, t *store.Tx, a Account, e Export, list []Activation) ([]ActivationEntry, error) {
+func activationEntries(ctx context.Context, d *desk, a Account, e Export, list []Activation) ([]ActivationEntry, error) {
 	var importers []string
 	for _, x := range list {
 		importers = append(importers, x.Importer)
 	}
-	newest, err := t.NewestActivations(ctx, e.ID, importers)
+	newest, err := d.NewestActivations(ctx, e.ID, importers)
 	if err != nil {
 		return nil, err
 	}
-	known, err := t.AccountsByID(ctx, importers)
+	known, err := d.AccountsByID(ctx, importers)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := t.ListKeys(ctx, a.OperatorID, a.ID)
+	keys, err := d.ListKeys(ctx, a.OperatorID, a.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -317,13 +317,13 @@ func activationEntries(ctx context.Context, t *store.Tx, a Account, e Export, li
 	out := make([]ActivationEntry, len(list))
 	for n, x := range list {
 		out[n] = ActivationEntry{Activation: x, Status: ActivationActive}
-		if b := known[x.Importer]; b.OperatorID == a.OperatorID {
+		if b := known[x.Importer]; b.ID != "" && d.caller.sees(scopeOf(b)) {
 			out[n].ImporterName = b.Name
 		}
 		switch {
 		case e.Body.Revocations.IsRevoked(x.Importer, time.Unix(x.IssuedAt, 0)):
 			out[n].Status = ActivationRevoked
-		case x.Expires != 0 && x.Expires <= t.Now().Unix():
+		case x.Expires != 0 && x.Expires <= d.Now().Unix():
 			out[n].Status = ActivationExpired
 		case !trusted[x.Signer]:
 			out[n].Status = ActivationKeyRetired

@@ -107,7 +107,7 @@ func (w *work) lockExport(ctx context.Context, account, export string) (Account,
 		return a, Export{}, err
 	}
 	e, err := w.GetExport(ctx, a.ID, export)
-	return a, e, orMissing(err, "export")
+	return a, e, w.orMissing(err, "export")
 }
 
 func cloneExport(e jwt.Export) jwt.Export {
@@ -234,10 +234,10 @@ func (x *exportEdit) say(problems claims.Problems) (Plan, error) {
 	var was, is jwt.Account
 	var before, after any
 	if x.before != nil {
-		before, was.Exports = x.before.Body, jwt.Exports{&x.before.Body}
+		before, was.Exports = &x.before.Body, jwt.Exports{&x.before.Body}
 	}
 	if x.after != nil {
-		after, is.Exports = x.after.Body, jwt.Exports{&x.after.Body}
+		after, is.Exports = &x.after.Body, jwt.Exports{&x.after.Body}
 	}
 	changes, err := diff(before, after)
 	if err != nil {
@@ -316,16 +316,16 @@ func own(problems claims.Problems, entry, list string, fields map[string]string)
 
 // GetExport returns an export of an account, with its use.
 func (i *Issuer) GetExport(ctx context.Context, caller Caller, account, export string) (ExportWithUse, error) {
-	return read(ctx, i, caller, use{permission: ReadSharing, action: "read", kind: "export", target: account + "/" + export}, func(ctx context.Context, t *store.Tx) (ExportWithUse, error) {
-		a, e, err := findExport(ctx, t, account, export)
+	return read(ctx, i, caller, use{permission: ReadSharing, action: "read", kind: "export", target: account + "/" + export}, func(ctx context.Context, d *desk) (ExportWithUse, error) {
+		a, e, err := findExport(ctx, d, account, export)
 		if err != nil {
 			return ExportWithUse{}, err
 		}
-		all, err := t.ListExports(ctx, a.ID)
+		all, err := d.ListExports(ctx, a.ID)
 		if err != nil {
 			return ExportWithUse{}, err
 		}
-		used, err := usesOf(ctx, t, a, all, []Export{e})
+		used, err := usesOf(ctx, d.Tx, a, all, []Export{e})
 		if err != nil {
 			return ExportWithUse{}, err
 		}
@@ -336,17 +336,17 @@ func (i *Issuer) GetExport(ctx context.Context, caller Caller, account, export s
 // ListExports returns a page of an account's exports, the oldest first, with their use.
 // Search keeps those with it in their name or subject.
 func (i *Issuer) ListExports(ctx context.Context, caller Caller, account string, page Page) ([]ExportWithUse, error) {
-	return read(ctx, i, caller, use{permission: ReadSharing, action: "list", kind: "export", target: account}, func(ctx context.Context, t *store.Tx) ([]ExportWithUse, error) {
-		a, err := findAccount(ctx, t, account)
+	return read(ctx, i, caller, use{permission: ReadSharing, action: "list", kind: "export", target: account}, func(ctx context.Context, d *desk) ([]ExportWithUse, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return nil, err
 		}
-		all, err := t.ListExports(ctx, a.ID)
+		all, err := d.ListExports(ctx, a.ID)
 		if err != nil {
 			return nil, err
 		}
 		listed := pageOf(all, page, func(e Export) (string, string) { return e.ID, e.Body.Name + "\n" + string(e.Body.Subject) })
-		return usesOf(ctx, t, a, all, listed)
+		return usesOf(ctx, d.Tx, a, all, listed)
 	})
 }
 

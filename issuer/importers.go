@@ -81,7 +81,10 @@ func (w *work) sayLost(ctx context.Context, l lost, plan *Plan) error {
 		return err
 	}
 	var names []string
-	for _, a := range known {
+	for id, a := range known {
+		if !w.caller.sees(scopeOf(a)) {
+			a.Name = claims.ShortKey(id)
+		}
 		names = append(names, a.Name)
 	}
 	slices.Sort(names)
@@ -121,4 +124,21 @@ func revokeIssuedFor(ctx context.Context, w *work, e *Export, importer string) e
 		revokeIn(&e.Body, x.Importer, claims.RevokedBefore(w.Now(), x.Highest))
 	}
 	return err
+}
+
+// warnOfState says what the importers of an account lose that is suspended or deleted.
+func (w *work) warnOfState(ctx context.Context, before, after Account, plan *Plan) error {
+	switch {
+	case before.State == after.State:
+		return nil
+	case after.State == accountDeleted:
+		return w.warnImporters(ctx, before, plan, func(c *jwt.AccountClaims) { c.Exports = nil })
+	case after.State == accountSuspended:
+		n, err := w.CountImportsFrom(ctx, before.ID)
+		if n > 0 {
+			plan.Warnings = append(plan.Warnings, claims.Problem{Pointer: "/imports", Code: "imports_fall_silent", Detail: counted(n, "import", "imports") + " of other accounts will get nothing, and no answers, from clients of this one."})
+		}
+		return err
+	}
+	return nil
 }

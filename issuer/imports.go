@@ -7,7 +7,6 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"chancery/claims"
-	"chancery/store"
 )
 
 // ImportChange is what a change of an import came to.
@@ -39,7 +38,7 @@ func (i *Issuer) CreateImport(ctx context.Context, op Op, account string, body j
 		if x.after.ID, err = w.NewID("imp_"); err != nil {
 			return none, err
 		}
-		if x.after.Body.Account, err = exporterKey(ctx, w.Tx, body.Account); err != nil {
+		if x.after.Body.Account, err = exporterKey(ctx, &w.desk, body.Account); err != nil {
 			return none, err
 		}
 		return x.plan(ctx, i, w, live)
@@ -63,7 +62,7 @@ func (i *Issuer) UpdateImport(ctx context.Context, op Op, account, id string, ed
 		}
 		after := before
 		edit(&after.Body)
-		if after.Body.Account, err = exporterKey(ctx, w.Tx, after.Body.Account); err != nil {
+		if after.Body.Account, err = exporterKey(ctx, &w.desk, after.Body.Account); err != nil {
 			return none, err
 		}
 		if after.Body.Token != before.Body.Token {
@@ -102,11 +101,11 @@ func (w *work) lockImport(ctx context.Context, account, id string) (Account, Imp
 
 // exporterKey returns the public key of who is named as an exporter: a name is of an
 // account here.
-func exporterKey(ctx context.Context, t *store.Tx, ref string) (string, error) {
+func exporterKey(ctx context.Context, d *desk, ref string) (string, error) {
 	if ref == "" || claims.LooksLikeKey(ref) {
 		return ref, nil // checked with the rest of the import
 	}
-	a, err := findAccount(ctx, t, ref)
+	a, err := findAccount(ctx, d, ref)
 	return a.ID, err
 }
 
@@ -176,6 +175,7 @@ func (x *importEdit) check(ctx context.Context, w *work, parts claims.Account) (
 	from, strange := known[x.after.Body.Account], claims.Problems(nil)
 	exporters := map[string]*jwt.AccountClaims{}
 	switch {
+	case !w.caller.sees(scopeOf(from)): // as if there were none
 	case from.ID != "" && from.OperatorID != x.account.OperatorID:
 		strange = append(strange, otherOperator("/exporter"))
 	case from.JWT != "":
@@ -232,11 +232,11 @@ func (x *importEdit) say(problems claims.Problems) (Plan, error) {
 }
 
 // shownImport is an import with the identity of its token in the place of the token.
-func shownImport(m jwt.Import) jwt.Import {
+func shownImport(m jwt.Import) *jwt.Import {
 	if act, err := jwt.DecodeActivationClaims(m.Token); err == nil {
 		m.Token = "token " + act.ID
 	}
-	return m
+	return &m
 }
 
 func (x *importEdit) apply(ctx context.Context, i *Issuer, w *work, out ImportChange, changed bool) (ImportChange, error) {
@@ -280,12 +280,12 @@ func (i *Issuer) ListImports(ctx context.Context, caller Caller, account string,
 }
 
 func (i *Issuer) importEdges(ctx context.Context, caller Caller, action, account string, wanted func(Import) bool, page Page) ([]Edge, error) {
-	g, err := read(ctx, i, caller, use{permission: ReadSharing, action: action, kind: "import", target: account}, func(ctx context.Context, t *store.Tx) (*graph, error) {
-		a, err := findAccount(ctx, t, account)
+	g, err := read(ctx, i, caller, use{permission: ReadSharing, action: action, kind: "import", target: account}, func(ctx context.Context, d *desk) (*graph, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return nil, err
 		}
-		all, err := t.ListImports(ctx, a.ID)
+		all, err := d.ListImports(ctx, a.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -293,7 +293,7 @@ func (i *Issuer) importEdges(ctx context.Context, caller Caller, action, account
 		listed := pageOf(all, page, func(m Import) (string, string) {
 			return m.ID, m.Body.Name + "\n" + string(m.Body.Subject) + "\n" + string(m.Body.LocalSubject)
 		})
-		return newGraph(ctx, t, listed)
+		return newGraph(ctx, d, listed)
 	})
 	if err != nil {
 		return nil, err

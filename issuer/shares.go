@@ -81,7 +81,7 @@ const maxFlows = 64
 func (i *Issuer) RenewImport(ctx context.Context, op Op, account, id string, ttl time.Duration) (Outcome[Shared], error) {
 	return change(ctx, i, op, use{permission: WriteSharing, action: "renew", kind: "import", target: account + "/" + id}, func(ctx context.Context, w *work) (planned[Shared], error) {
 		var none planned[Shared]
-		a, err := findAccount(ctx, w.Tx, account)
+		a, err := findAccount(ctx, &w.desk, account)
 		if err != nil {
 			return none, err
 		}
@@ -140,10 +140,10 @@ type linkPlan struct {
 func (w *work) lockShare(ctx context.Context, in ShareInput) (*sharePlan, error) {
 	var s sharePlan
 	var err error
-	if s.exporter, err = findAccount(ctx, w.Tx, in.Exporter); err != nil {
+	if s.exporter, err = findAccount(ctx, &w.desk, in.Exporter); err != nil {
 		return nil, sideMissing("/exporter", err)
 	}
-	if s.importer, err = findAccount(ctx, w.Tx, in.Importer); err != nil {
+	if s.importer, err = findAccount(ctx, &w.desk, in.Importer); err != nil {
 		return nil, sideMissing("/importer", err)
 	}
 	if s.exporter.ID == s.importer.ID {
@@ -178,10 +178,12 @@ func (w *work) lockShare(ctx context.Context, in ShareInput) (*sharePlan, error)
 
 // sideMissing says which of two accounts was not found.
 func sideMissing(pointer string, err error) error {
-	if e := AsError(err); e.Kind == KindNotFound {
-		return &Error{Kind: e.Kind, Code: e.Code, Message: "There is no such " + strings.TrimPrefix(pointer, "/") + ".", Problems: claims.Problems{{Pointer: pointer, Code: e.Code, Detail: e.Message, Blocking: true}}}
+	e := *AsError(err)
+	if e.Kind != KindNotFound {
+		return err
 	}
-	return err
+	e.Problems = claims.Problems{{Pointer: pointer, Code: e.Code, Detail: e.Message, Blocking: true}}
+	return &e
 }
 
 // add works one subject out.

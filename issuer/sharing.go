@@ -47,7 +47,7 @@ func AccessOf(e *jwt.Export) Access {
 // EdgeNode is an account at one end of an edge.
 type EdgeNode struct {
 	// ID is the public key A…; Name and State are empty of an account that is not known
-	// to this operator.
+	// here, or not the caller's.
 	ID, Name, State string
 }
 
@@ -99,35 +99,36 @@ const maxEdges = 500
 
 // SharingGraph returns a page of the edges of an operator's accounts, the oldest first.
 func (i *Issuer) SharingGraph(ctx context.Context, caller Caller, operator string, q GraphQuery) (Graph, error) {
-	return i.graph(ctx, caller, use{permission: ReadSharing, action: "read", kind: "sharing", target: operator}, q, func(ctx context.Context, t *store.Tx) (string, string, error) {
-		o, err := t.GetOperator(ctx, operator)
-		return o.ID, "", orMissing(err, "operator")
+	return i.graph(ctx, caller, use{permission: ReadSharing, action: "read", kind: "sharing", target: operator}, q, func(ctx context.Context, d *desk) (string, store.ImportFilter, error) {
+		o, err := findOperator(ctx, d, operator)
+		return o.ID, store.ImportFilter{Bounds: d.some().In(Scope{Operator: o.ID})}, err
 	})
 }
 
 // AccountSharing returns a page of the edges that begin or end at an account.
 func (i *Issuer) AccountSharing(ctx context.Context, caller Caller, account string, q GraphQuery) (Graph, error) {
-	return i.graph(ctx, caller, use{permission: ReadSharing, action: "read", kind: "sharing", target: account}, q, func(ctx context.Context, t *store.Tx) (string, string, error) {
-		a, err := findAccount(ctx, t, account)
-		return a.OperatorID, a.ID, err
+	return i.graph(ctx, caller, use{permission: ReadSharing, action: "read", kind: "sharing", target: account}, q, func(ctx context.Context, d *desk) (string, store.ImportFilter, error) {
+		a, err := findAccount(ctx, d, account)
+		return a.OperatorID, store.ImportFilter{Account: a.ID}, err
 	})
 }
 
-func (i *Issuer) graph(ctx context.Context, caller Caller, u use, q GraphQuery, of func(context.Context, *store.Tx) (operator, account string, err error)) (Graph, error) {
+func (i *Issuer) graph(ctx context.Context, caller Caller, u use, q GraphQuery, of func(context.Context, *desk) (operator string, f store.ImportFilter, err error)) (Graph, error) {
 	var out Graph
-	g, err := read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) (*graph, error) {
-		operator, account, err := of(ctx, t)
+	g, err := read(ctx, i, caller, u, func(ctx context.Context, d *desk) (*graph, error) {
+		operator, f, err := of(ctx, d)
 		if err != nil {
 			return nil, err
 		}
-		if out.Total, err = t.CountImportsOf(ctx, operator, account); err != nil {
+		f.AfterID, f.Limit = q.After, max(1, min(q.Limit, maxEdges+1))
+		if out.Total, err = d.CountImportsOf(ctx, operator, f); err != nil {
 			return nil, err
 		}
-		list, err := t.ListImportsOf(ctx, operator, store.ImportFilter{Account: account, AfterID: q.After, Limit: max(1, min(q.Limit, maxEdges+1))})
+		list, err := d.ListImportsOf(ctx, operator, f)
 		if err != nil {
 			return nil, err
 		}
-		return newGraph(ctx, t, list)
+		return newGraph(ctx, d, list)
 	})
 	if err != nil {
 		return out, err
@@ -146,6 +147,8 @@ func (i *Issuer) graph(ctx context.Context, caller Caller, u use, q GraphQuery, 
 
 // graph is edges as the rows and JWTs tell them.
 type graph struct {
+	// sees tells whether the caller may know of an account.
+	sees     func(Scope) bool
 	edges    []Edge
 	accounts map[string]Account
 	claims   map[string]*jwt.AccountClaims
@@ -156,21 +159,21 @@ type graph struct {
 
 // newGraph works out the edges of the imports. The JWTs are what is checked: that is
 // what servers have, or are about to have.
-func newGraph(ctx context.Context, t *store.Tx, imports []Import) (*graph, error) {
-	g := &graph{accounts: map[string]Account{}, claims: map[string]*jwt.AccountClaims{}, exports: map[string]string{}}
+func newGraph(ctx context.Context, d *desk, imports []Import) (*graph, error) {
+	g := &graph{sees: d.caller.sees, accounts: map[string]Account{}, claims: map[string]*jwt.AccountClaims{}, exports: map[string]string{}}
 	var ids []string
 	for _, m := range imports {
 		ids = append(ids, m.AccountID, m.Body.Account)
 	}
-	if err := g.load(ctx, t, ids); err != nil {
+	if err := g.load(ctx, d.Tx, ids); err != nil {
 		return nil, err
 	}
-	circles, err := g.circles(ctx, t, ids)
+	circles, err := g.circles(ctx, d.Tx, ids)
 	if err != nil {
 		return nil, err
 	}
 	for _, m := range imports {
-		if err := g.loadExports(ctx, t, m.Body.Account); err != nil {
+		if err := g.loadExports(ctx, d.Tx, m.Body.Account); err != nil {
 			return nil, err
 		}
 	}
@@ -181,7 +184,7 @@ func newGraph(ctx context.Context, t *store.Tx, imports []Import) (*graph, error
 			continue // its first JWT waits for a signature
 		}
 		if _, done := problems[m.AccountID]; !done {
-			problems[m.AccountID] = claims.CheckSharing(c, func(id string) *jwt.AccountClaims { return g.claims[id] }, t.Now())
+			problems[m.AccountID] = claims.CheckSharing(c, func(id string) *jwt.AccountClaims { return g.claims[id] }, d.Now())
 		}
 		g.edges = append(g.edges, g.edge(m, problems[m.AccountID], circles))
 	}
@@ -270,10 +273,7 @@ func (g *graph) circles(ctx context.Context, t *store.Tx, ids []string) (map[str
 // edge is an import of the account with those problems.
 func (g *graph) edge(m Import, problems claims.Problems, circles map[string]bool) Edge {
 	importer, exporter := g.accounts[m.AccountID], g.accounts[m.Body.Account]
-	e := Edge{Import: m, Exporter: EdgeNode{ID: m.Body.Account}, Importer: EdgeNode{importer.ID, importer.Name, importer.State}, State: EdgePending}
-	if exporter.OperatorID == importer.OperatorID {
-		e.Exporter = EdgeNode{exporter.ID, exporter.Name, exporter.State}
-	}
+	e := Edge{Import: m, Exporter: g.node(m.Body.Account), Importer: g.node(m.AccountID), State: EdgePending}
 	if from := g.claims[m.Body.Account]; from != nil {
 		if x := claims.ExportOf(from, &m.Body); x != nil {
 			e.ExportID, e.Access = g.exports[exportKey(m.Body.Account, x)], AccessOf(x)
@@ -311,6 +311,14 @@ func (g *graph) edge(m Import, problems claims.Problems, circles map[string]bool
 		e.State = EdgeBroken
 	}
 	return e
+}
+
+func (g *graph) node(id string) EdgeNode {
+	a := g.accounts[id]
+	if a.ID == "" || !g.sees(scopeOf(a)) {
+		return EdgeNode{ID: id}
+	}
+	return EdgeNode{a.ID, a.Name, a.State}
 }
 
 // settle asks for the deliveries of the accounts of edges that nothing speaks against.

@@ -19,7 +19,7 @@ func (t *Tx) DeleteAccount(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	for _, shared := range []string{`UPDATE exports SET deleted_us = $2 WHERE account_id = $1 AND deleted_us = 0`, `DELETE FROM imports WHERE account_id = $1 AND $2 > 0`} {
+	for _, shared := range []string{`UPDATE exports SET deleted_us = $2 WHERE account_id = $1 AND deleted_us = 0`, `DELETE FROM imports WHERE account_id = $1 AND created_us <= $2`} {
 		if _, err := t.exec(ctx, shared, id, now); err != nil {
 			return err
 		}

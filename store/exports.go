@@ -34,7 +34,7 @@ func scanExport(r row) (Export, error) {
 
 // CreateExport inserts e; another one of its kind and subject is ErrExists.
 func (t *Tx) CreateExport(ctx context.Context, e Export) error {
-	body, err := toJSON(e.Body)
+	body, err := toJSON(&e.Body) // its kind writes itself by pointer only
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (t *Tx) CreateExport(ctx context.Context, e Export) error {
 
 // UpdateExport stores the body and counts the intent.
 func (t *Tx) UpdateExport(ctx context.Context, e Export) error {
-	body, err := toJSON(e.Body)
+	body, err := toJSON(&e.Body) // its kind writes itself by pointer only
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func scanImport(r row) (Import, error) {
 
 // CreateImport inserts m.
 func (t *Tx) CreateImport(ctx context.Context, m Import) error {
-	body, err := toJSON(m.Body)
+	body, err := toJSON(&m.Body) // its kind writes itself by pointer only
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (t *Tx) CreateImport(ctx context.Context, m Import) error {
 
 // UpdateImport stores the body and the activation and counts the intent.
 func (t *Tx) UpdateImport(ctx context.Context, m Import) error {
-	body, err := toJSON(m.Body)
+	body, err := toJSON(&m.Body) // its kind writes itself by pointer only
 	if err != nil {
 		return err
 	}
@@ -93,21 +93,33 @@ type ImportFilter struct {
 	Account string
 	AfterID string
 	Limit   int
+	// Bounds keeps those with one end in them; nil keeps all.
+	Bounds *Bounds
+}
+
+// within returns the condition for imports m of accounts a with one end in the bounds.
+func (f ImportFilter) within(args []any) (string, []any) {
+	if f.Bounds == nil {
+		return "", args
+	}
+	importer, args := f.Bounds.clause("a.operator_id", "m.account_id", "", args)
+	exporter, args := f.Bounds.clause("a.operator_id", "m.exporter", "", args)
+	return ` AND ((1 = 1` + importer + `) OR (1 = 1` + exporter + `))`, args
 }
 
 // ListImportsOf returns a page of the imports of an operator's accounts.
 func (t *Tx) ListImportsOf(ctx context.Context, operatorID string, f ImportFilter) ([]Import, error) {
+	within, args := f.within([]any{operatorID, f.Account, f.AfterID, f.Limit})
 	return many(ctx, t, scanImport, `SELECT m.id, m.account_id, m.body, m.activation_id, m.version, m.created_us, m.updated_us
 		FROM imports m JOIN accounts a ON a.id = m.account_id
-		WHERE a.operator_id = $1 AND ($2 = '' OR m.account_id = $2 OR m.exporter = $2) AND m.id > $3 ORDER BY m.id LIMIT $4`,
-		operatorID, f.Account, f.AfterID, f.Limit)
+		WHERE a.operator_id = $1 AND ($2 = '' OR m.account_id = $2 OR m.exporter = $2) AND m.id > $3`+within+` ORDER BY m.id LIMIT $4`, args...)
 }
 
-// CountImportsOf returns how many imports an operator's accounts have; account as in
-// ImportFilter.
-func (t *Tx) CountImportsOf(ctx context.Context, operatorID, account string) (int64, error) {
+// CountImportsOf returns how many imports there are on all pages.
+func (t *Tx) CountImportsOf(ctx context.Context, operatorID string, f ImportFilter) (int64, error) {
+	within, args := f.within([]any{operatorID, f.Account})
 	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM imports m JOIN accounts a ON a.id = m.account_id
-		WHERE a.operator_id = $1 AND ($2 = '' OR m.account_id = $2 OR m.exporter = $2)`, operatorID, account)
+		WHERE a.operator_id = $1 AND ($2 = '' OR m.account_id = $2 OR m.exporter = $2)`+within, args...)
 }
 
 // AccountsByID returns those of the accounts that exist, deleted ones too, by their
