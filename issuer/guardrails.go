@@ -37,21 +37,22 @@ func guardrailsOf(o Operator, a *Account) Guardrails {
 // OperatorGuardrails returns the guardrails of an operator.
 func (i *Issuer) OperatorGuardrails(ctx context.Context, caller Caller, operator string) (Guardrails, error) {
 	u := use{permission: ReadOperators, action: "read", kind: "guardrails", target: operator}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) (Guardrails, error) {
-		o, err := t.GetOperator(ctx, operator)
-		return guardrailsOf(o, nil), orMissing(err, "operator")
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) (Guardrails, error) {
+		o, err := findOperator(ctx, d, operator)
+		return guardrailsOf(o, nil), err
 	})
 }
 
 // AccountGuardrails returns the guardrails of an account.
 func (i *Issuer) AccountGuardrails(ctx context.Context, caller Caller, account string) (Guardrails, error) {
 	u := use{permission: ReadAccounts, action: "read", kind: "guardrails", target: account}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) (Guardrails, error) {
-		a, err := findAccount(ctx, t, account)
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) (Guardrails, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return Guardrails{}, err
 		}
-		o, err := t.GetOperator(ctx, a.OperatorID)
+		d.some() // who may issue in it may know what bounds that
+		o, err := d.GetOperator(ctx, a.OperatorID)
 		return guardrailsOf(o, &a), err
 	})
 }

@@ -156,7 +156,7 @@ func (w *work) holdForAccount(ctx context.Context, o Operator) (Operator, error)
 // lockGuardedAccount is lockAccount for a change of what is counted over all accounts
 // of an operator: that is locked first, as everywhere.
 func lockGuardedAccount(ctx context.Context, w *work, ref string) (Operator, Account, error) {
-	a, err := findAccount(ctx, w.Tx, ref)
+	a, err := findAccount(ctx, &w.desk, ref)
 	if err != nil {
 		return Operator{}, a, err
 	}
