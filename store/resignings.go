@@ -59,7 +59,7 @@ const inBatch = `a.operator_id = $1 AND a.resign_us <> 0 AND a.id > $2 AND a.id 
 
 func (t *Tx) fill(ctx context.Context, out *Resigning, mine map[string]bool, operatorID, afterID string) error {
 	accounts, err := many(ctx, t, scanAccount, `SELECT id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, '',
-		signer, resign_us, last_user_iat, created_us, updated_us FROM accounts a WHERE `+inBatch+` ORDER BY id`, operatorID, afterID, out.Last)
+		signer, resign_us, last_user_iat, created_us, updated_us, guardrails FROM accounts a WHERE `+inBatch+` ORDER BY id`, operatorID, afterID, out.Last)
 	if err != nil {
 		return err
 	}
