@@ -129,12 +129,12 @@ func TestNamesOf(t *testing.T) {
 	})
 }
 
-// In a log of 100,000 entries a page deep down costs no more than twice the first one, and each question is answered by
+// In a log of 100,000 entries (a quarter of it on SQLite, which the race detector makes slow to fill) a page deep down costs no more than twice the first one, and each question is answered by
 // an index.
 func TestAuditPagesByIndex(t *testing.T) {
 	each(t, func(t *testing.T, d *db) {
-		const rows = 100_000
-		d.raw.Run(t, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+		rows := map[string]int64{"sqlite": 25_000, "postgres": 100_000}[d.Dialect()]
+		d.raw.Run(t, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < `+fmt.Sprint(rows)+`)
 			INSERT INTO audit (id, seq, hash, at_us, actor, actor_kind, action, target_kind, target, outcome, request_id, operator_id, account_id)
 			SELECT 'aud_' || i, i, NULL, i * 1000, 'per_' || (i % 1000), 'person', 'update', 'account', 'A' || (i % 1000), 'done', 'req_' || (i / 3), 'O' || (i % 3), 'A' || (i % 1000) FROM n`)
 		d.raw.Run(t, `ANALYZE`)
@@ -162,13 +162,13 @@ func TestAuditPagesByIndex(t *testing.T) {
 					began := time.Now()
 					got := get(t, d, func(ctx context.Context, tx *store.Tx) ([]store.AuditEntry, error) { return tx.FindAudit(ctx, f, p) })
 					best = min(best, time.Since(began))
-					if len(got) != 51 {
+					if len(got) != 11 {
 						t.Fatalf("%s: %d entries", name, len(got))
 					}
 				}
 				return best
 			}
-			first, deep := cost(store.AuditPage{Limit: 51}), cost(store.AuditPage{Before: 5000, Limit: 51})
+			first, deep := cost(store.AuditPage{Limit: 11}), cost(store.AuditPage{Before: 12_000, Limit: 11})
 			t.Logf("%s: first page %v, deep page %v", name, first, deep)
 			if deep > 2*first {
 				t.Errorf("%s: a deep page takes %v, the first one %v", name, deep, first)
