@@ -29,12 +29,12 @@ type Caller struct {
 	// ID is per_… or tok_…, Name what people call it.
 	ID, Name string
 	Kind     CallerKind
-	Role     Role
+	Grants   []Grant
 }
 
 // System returns the caller that is Chancery itself.
 func System(name string) Caller {
-	return Caller{ID: "system/" + name, Name: name, Kind: CallerSystem, Role: RoleOwner}
+	return Caller{ID: "system/" + name, Name: name, Kind: CallerSystem, Grants: Everything(RoleOwner)}
 }
 
 // Op is the circumstances of one change; every mutating method takes one.
