@@ -201,16 +201,3 @@ func (t *Tx) dropOldBodies(ctx context.Context, ids []string) error {
 		WHERE a.id = e.value AND jwts.subject = e.value AND jwts.jwt_version <= a.jwt_version - $2 AND jwts.jwt <> ''`, all, int64(KeptBodies))
 	return err
 }
-
-// AppendAudits inserts entries that differ in their target alone, unnumbered.
-func (t *Tx) AppendAudits(ctx context.Context, e AuditEntry, targets []string) error {
-	rows := make([][]any, len(targets))
-	for n, target := range targets {
-		id, err := t.NewID("aud_")
-		if err != nil {
-			return err
-		}
-		rows[n] = []any{id, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, target, e.Outcome, e.RequestID, e.Reason, e.Detail}
-	}
-	return t.insertAll(ctx, "audit", auditInserted, rows)
-}
