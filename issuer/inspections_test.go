@@ -81,7 +81,7 @@ func TestExplainCountsConnections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Limits.Conn, s.Limits.LeafNodeConn = 2, 1 })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn, s.Limits.LeafNodeConn = 2, 1 })).well(t)
 		client, leaf := claims.Connection{Type: "nats"}, claims.Connection{Type: claims.TypeLeaf}
 		for name, c := range map[string]struct {
 			live   []claims.Connection
@@ -171,7 +171,7 @@ func TestInspect(t *testing.T) {
 // An import is held against the exporter's exports, and says which of them it lacks.
 func TestInspectFindsDeadImports(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) {
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) {
 			s.Exports = jwt.Exports{{Name: "orders", Subject: "orders.>", Type: jwt.Stream}}
 		})).well(t)
 		stray, err := claims.Read(strayUser)
@@ -179,7 +179,7 @@ func TestInspectFindsDeadImports(t *testing.T) {
 			t.Fatal(err)
 		}
 		other := did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Name: "BILLING", Settings: claims.NewAccountSettings()})).well(t)
-		other = did(h.UpdateAccount(t.Context(), op(), other.ID, func(s *jwt.Account) {
+		other = did(h.UpdateAccount(t.Context(), op(), other.ID, func(s *issuer.AccountEdit) {
 			s.Imports = jwt.Imports{
 				{Name: "a", Subject: "orders.new", Account: w.account.ID, Type: jwt.Stream},
 				{Name: "b", Subject: "refunds.new", Account: w.account.ID, Type: jwt.Stream},

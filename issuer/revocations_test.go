@@ -151,7 +151,7 @@ func TestRevokeThousands(t *testing.T) {
 func TestRevokeAtTheLimit(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
 		// 110 exports of 6 kB leave room for less than 2,000 revocations.
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) {
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) {
 			for n := range 110 {
 				s.Exports = append(s.Exports, &jwt.Export{Name: fmt.Sprint("e", n), Subject: jwt.Subject(fmt.Sprint("e.", n)), Type: jwt.Stream, Info: jwt.Info{Description: strings.Repeat("x", 6000)}})
 			}
@@ -335,7 +335,7 @@ func TestUnrevoke(t *testing.T) {
 func TestRevokeCallout(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
 		service := *w.ada.Issued
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) {
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) {
 			s.Authorization.AuthUsers = jwt.StringList{service.PublicKey}
 		})).well(t)
 		refused := func(subject string, guard issuer.Guard) {
@@ -355,7 +355,7 @@ func TestRevokeCallout(t *testing.T) {
 		h.advance(time.Minute)
 		did(h.Revoke(t.Context(), op(), w.account.ID, issuer.RevokeInput{Subject: issuer.Everybody, Before: time.Unix(service.IssuedAt-1, 0)})).well(t)
 		other := h.issue(t, w, "d1", issuer.IssueInput{})
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) {
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) {
 			s.Authorization.AuthUsers = jwt.StringList{service.PublicKey, other.PublicKey}
 		})).well(t)
 		h.revoke(t, w, service.PublicKey)

@@ -121,7 +121,7 @@ func TestOnServer(t *testing.T) {
 		}
 
 		// An edit of the same second is taken too.
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) { s.Limits.Conn = 0 })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) { s.Limits.Conn = 0 })).well(t)
 		h.push(t, admin, w.account.ID)
 		if _, err := connect(t, s, w.ada.Issued.Creds); err == nil {
 			t.Error("connected to an account that allows no connections")
