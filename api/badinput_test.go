@@ -3,6 +3,7 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -249,7 +250,7 @@ func paths() []badCase {
 
 func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 	t.Parallel()
-	all := append(append(append(append(append(jsonForm(), wrongTypes()...), names()...), subjects()...), values()...), paths()...)
+	all := slices.Concat(jsonForm(), wrongTypes(), names(), subjects(), values(), settingsInvalid(), paths())
 	eachHouse(t, func(h *house) {
 		h.want(post, credentials, `{}`, 201) // something that could be revoked
 		before := h.dump()

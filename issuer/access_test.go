@@ -233,6 +233,10 @@ func useCases() map[string]useCase {
 			_, err := h.AccountPresets(t.Context(), c)
 			return err
 		}),
+		"RenewalsHeld": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.RenewalsHeld(t.Context(), c, "acme")
+			return err
+		}),
 		"UpdateAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = 3 })
 			return err

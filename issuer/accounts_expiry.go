@@ -65,3 +65,23 @@ func (i *Issuer) oweRenewals(ctx context.Context) error {
 		return err
 	})
 }
+
+// HeldRenewals is how many accounts of an operator wait for a renewal that is due, and
+// when the first of them ends.
+type HeldRenewals struct {
+	Accounts int64
+	First    time.Time
+}
+
+// RenewalsHeld returns what waits while the operator's signing switch is off, or the
+// process is sealed: with either, accounts with a lifetime run out.
+func (i *Issuer) RenewalsHeld(ctx context.Context, caller Caller, operator string) (HeldRenewals, error) {
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "operator", target: operator}, func(ctx context.Context, t *store.Tx) (HeldRenewals, error) {
+		o, err := t.GetOperator(ctx, operator)
+		if err != nil {
+			return HeldRenewals{}, orMissing(err, "operator")
+		}
+		n, first, err := t.CountRenewalsDue(ctx, o.ID)
+		return HeldRenewals{n, first}, err
+	})
+}

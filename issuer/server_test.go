@@ -16,11 +16,11 @@ import (
 	"chancery/issuer"
 )
 
-// run starts a real nats-server that trusts the operator alone and knows the accounts as they are now.
-func (h *house) run(t *testing.T, w world) *server.Server {
+// run starts a real nats-server that trusts the operator alone and knows the accounts, further ones too, as they are now.
+func (h *house) run(t *testing.T, w world, further ...string) *server.Server {
 	t.Helper()
 	resolver := new(server.MemAccResolver)
-	for _, id := range []string{w.account.ID, w.operator.Settings.SystemAccount} {
+	for _, id := range append(further, w.account.ID, w.operator.Settings.SystemAccount) {
 		if err := resolver.Store(id, h.account(t, id).JWT); err != nil {
 			t.Fatal(err)
 		}
