@@ -190,7 +190,7 @@ type importing struct {
 func (i *Issuer) UploadStore(ctx context.Context, op Op, archive []byte) (Outcome[ImportJob], error) {
 	u := use{permission: WriteAdoption, action: "upload", kind: "import"}
 	var src *source
-	if op.Caller.Role.Allows(u.permission) { // else change refuses it, unread
+	if op.Caller.May(u.permission) { // else change refuses it, unread
 		var err error
 		if src, err = readSource(archive, i.now()); err != nil {
 			return Outcome[ImportJob]{}, err
@@ -262,7 +262,7 @@ type RunImportInput struct {
 func (i *Issuer) RunImport(ctx context.Context, op Op, id string, in RunImportInput) (Outcome[ImportJob], error) {
 	u := use{permission: WriteAdoption, action: "run", kind: "import", target: id}
 	var src *source
-	if op.Caller.Role.Allows(u.permission) {
+	if op.Caller.May(u.permission) {
 		var err error
 		if src, err = i.importSource(ctx, id); err != nil {
 			return Outcome[ImportJob]{}, err
@@ -345,8 +345,8 @@ func (i *Issuer) DropImportJob(ctx context.Context, op Op, id string) (Outcome[I
 
 // GetImportJob returns a job with its report.
 func (i *Issuer) GetImportJob(ctx context.Context, caller Caller, id string) (ImportJob, error) {
-	return read(ctx, i, caller, use{permission: ReadAdoption, action: "read", kind: "import", target: id}, func(ctx context.Context, t *store.Tx) (ImportJob, error) {
-		row, err := t.GetImportJob(ctx, id)
+	return read(ctx, i, caller, use{permission: ReadAdoption, action: "read", kind: "import", target: id}, func(ctx context.Context, d *desk) (ImportJob, error) {
+		row, err := d.GetImportJob(ctx, id)
 		if err != nil {
 			return ImportJob{}, orMissing(err, "import")
 		}
@@ -357,8 +357,8 @@ func (i *Issuer) GetImportJob(ctx context.Context, caller Caller, id string) (Im
 // ListImportJobs returns a page of the jobs, newest first, without the accounts of their
 // reports.
 func (i *Issuer) ListImportJobs(ctx context.Context, caller Caller, page LedgerPage) ([]ImportJob, error) {
-	return read(ctx, i, caller, use{permission: ReadAdoption, action: "list", kind: "import"}, func(ctx context.Context, t *store.Tx) ([]ImportJob, error) {
-		rows, err := t.ListImportJobs(ctx, page.Before, page.Limit)
+	return read(ctx, i, caller, use{permission: ReadAdoption, action: "list", kind: "import"}, func(ctx context.Context, d *desk) ([]ImportJob, error) {
+		rows, err := d.ListImportJobs(ctx, page.Before, page.Limit)
 		if err != nil {
 			return nil, err
 		}
@@ -402,7 +402,7 @@ func (i *Issuer) importSource(ctx context.Context, id string) (*source, error) {
 		if len(sealed) == 0 {
 			return &Error{Kind: KindConflict, Code: "import_over", Message: "The archive is gone: the import is over.", Hint: "Upload it again."}
 		}
-		keys, err := i.toOpen(ctx, &work{Tx: t}, custody.DataKey(sealed))
+		keys, err := i.toOpen(ctx, &work{desk: desk{Tx: t}}, custody.DataKey(sealed))
 		if err != nil {
 			return err
 		}
