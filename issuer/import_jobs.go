@@ -64,7 +64,7 @@ const (
 
 // ImportJob is an archive of nsc's files that was uploaded, and what becomes of it.
 type ImportJob struct {
-	// ID is imp_….
+	// ID is job_….
 	ID     string
 	State  ImportState
 	Mode   ImportMode
@@ -209,7 +209,7 @@ func (i *Issuer) UploadStore(ctx context.Context, op Op, archive []byte) (Outcom
 		if kept >= maxImports {
 			return none, &Error{Kind: KindConflict, Code: "too_many_imports", Message: "There are ten uploaded archives that were not taken in yet.", Hint: "Drop one of them, or run it."}
 		}
-		id, err := w.NewID("imp_")
+		id, err := w.NewID("job_")
 		if err != nil {
 			return none, err
 		}

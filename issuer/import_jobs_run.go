@@ -124,7 +124,7 @@ func (i *Issuer) importSome(ctx context.Context, id, owner string, src *source) 
 		}
 		w := &work{
 			desk: desk{Tx: t, use: use{permission: WriteAdoption, action: job.Mode, protective: true}},
-			op:  Op{Caller: Caller{ID: job.Actor, Kind: CallerKind(job.ActorKind)}, RequestID: job.RequestID, Reason: job.Reason},
+			op:   Op{Caller: Caller{ID: job.Actor, Kind: CallerKind(job.ActorKind)}, RequestID: job.RequestID, Reason: job.Reason},
 		}
 		d := &adopting{work: w, issuer: i, mode: ImportMode(job.Mode), targets: map[string][]string{}, silent: map[string]bool{}}
 		if d.sealing, err = i.toSeal(ctx, w); err != nil {
