@@ -349,7 +349,8 @@ func accountsCalled(ctx context.Context, t *store.Tx, ref string) ([]Account, er
 }
 
 // lockAccount finds an account and locks it until the transaction ends: what is
-// planned from it, and from what belongs to it, still holds when it is applied.
+// planned from it, and from what belongs to it, still holds when it is applied. An
+// account of an observed operator is refused.
 func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 	a, err := findAccount(ctx, &w.desk, ref)
 	if err != nil {
@@ -358,7 +359,14 @@ func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 	if a, err = w.LockAccountForIssue(ctx, a.ID); err != nil {
 		return a, err
 	}
-	return a, notDeleted(a)
+	if err := notDeleted(a); err != nil {
+		return a, err
+	}
+	o, err := w.GetOperator(ctx, a.OperatorID)
+	if err != nil {
+		return a, orMissing(err, "account")
+	}
+	return a, writable(o)
 }
 
 // GetAccount returns an account by name or public key.

@@ -268,7 +268,7 @@ func (i *Issuer) RunImport(ctx context.Context, op Op, id string, in RunImportIn
 			return Outcome[ImportJob]{}, err
 		}
 	}
-	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[ImportJob], error) {
+	out, err := change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[ImportJob], error) {
 		var none planned[ImportJob]
 		if in.Mode != ImportObserve && in.Mode != ImportAdopt {
 			return none, invalidField("/mode", "unknown", "The mode is observe or adopt.")
@@ -322,6 +322,10 @@ func (i *Issuer) RunImport(ctx context.Context, op Op, id string, in RunImportIn
 			return jobOf(now)
 		}}, nil
 	})
+	if err != nil || op.DryRun { // else the upkeep goes on with what was read
+		i.imports.forget(id)
+	}
+	return out, err
 }
 
 // DropImportJob deletes a job and its archive. What it has taken in stays; one that
