@@ -288,7 +288,7 @@ func TestExportNSC(t *testing.T) {
 			}
 			for _, f := range out.Files {
 				if !strings.HasPrefix(f.Path, "stores/") {
-					t.Errorf("%s holds a seed", f.Path)
+					t.Errorf("%s is no JWT", f.Path)
 				}
 			}
 			got := readStore(t, pack(t, out.Files, nil), operator)
