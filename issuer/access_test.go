@@ -197,6 +197,24 @@ func useCases() map[string]useCase {
 			_, err := h.SigningSwitch(t.Context(), c, "acme")
 			return err
 		}),
+		"OperatorGuardrails": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.OperatorGuardrails(t.Context(), c, "acme")
+			return err
+		}),
+		"AccountGuardrails": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AccountGuardrails(t.Context(), c, "ORDERS")
+			return err
+		}),
+		"SetOperatorGuardrails": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			op.ExpectedVersion = h.operator(t, "acme").Version
+			_, err := h.SetOperatorGuardrails(t.Context(), op, "acme", claims.Guardrails{Quotas: map[claims.Quota]int64{claims.QuotaUsers: 1000}})
+			return err
+		}),
+		"SetAccountGuardrails": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			op.ExpectedVersion = h.account(t, "ORDERS").Version
+			_, err := h.SetAccountGuardrails(t.Context(), op, "ORDERS", claims.Guardrails{Quotas: map[claims.Quota]int64{claims.QuotaUsers: 900}})
+			return err
+		}),
 		"SetSigning": writes(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.SetSigning(t.Context(), op, "acme", true)
 			return err

@@ -43,7 +43,7 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 			return none, err
 		}
 		// A key of the operator that is dropped meanwhile must not have signed the account.
-		if o, err = w.HoldOperator(ctx, o.ID); err != nil {
+		if o, err = w.holdForAccount(ctx, o); err != nil {
 			return none, orMissing(err, "operator")
 		}
 		if err := writable(o); err != nil {
@@ -55,6 +55,9 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 		}
 		if len(taken) > 0 {
 			return none, orTaken(store.ErrExists, "account")
+		}
+		if err := w.guardAccount(ctx, o, Account{}, Account{OperatorID: o.ID, Settings: in.Settings}); err != nil {
+			return none, err
 		}
 		idKey, err := i.newKey(ctx, w, accountIdentity(o.ID))
 		if err != nil {
@@ -92,7 +95,7 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 	live := i.liveConnections(ctx, op, WriteAccounts, account)
 	return change(ctx, i, op, use{permission: WriteAccounts, action: "update", kind: "account", target: account}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
-		a, err := lockAccount(ctx, w, account)
+		o, a, err := lockGuardedAccount(ctx, w, account)
 		if err != nil {
 			return none, err
 		}
@@ -112,6 +115,9 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 		problems := claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: after.Settings})
 		if problems.Blocking() {
 			return none, invalid(problems)
+		}
+		if err := w.guardAccount(ctx, o, a, after); err != nil {
+			return none, err
 		}
 		if err := slowDown(w, a); err != nil {
 			return none, err

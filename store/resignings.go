@@ -59,7 +59,7 @@ const inBatch = `a.operator_id = $1 AND a.resign_us <> 0 AND a.id > $2 AND a.id 
 
 func (t *Tx) fill(ctx context.Context, out *Resigning, mine map[string]bool, operatorID, afterID string) error {
 	accounts, err := many(ctx, t, scanAccount, `SELECT id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, '',
-		signer, resign_us, last_user_iat, created_us, updated_us FROM accounts a WHERE `+inBatch+` ORDER BY id`, operatorID, afterID, out.Last)
+		signer, resign_us, last_user_iat, created_us, updated_us, guardrails FROM accounts a WHERE `+inBatch+` ORDER BY id`, operatorID, afterID, out.Last)
 	if err != nil {
 		return err
 	}
@@ -200,17 +200,4 @@ func (t *Tx) dropOldBodies(ctx context.Context, ids []string) error {
 	_, err = t.exec(ctx, `UPDATE jwts SET jwt = '' FROM `+values+` CROSS JOIN accounts a
 		WHERE a.id = e.value AND jwts.subject = e.value AND jwts.jwt_version <= a.jwt_version - $2 AND jwts.jwt <> ''`, all, int64(KeptBodies))
 	return err
-}
-
-// AppendAudits inserts entries that differ in their target alone, unnumbered.
-func (t *Tx) AppendAudits(ctx context.Context, e AuditEntry, targets []string) error {
-	rows := make([][]any, len(targets))
-	for n, target := range targets {
-		id, err := t.NewID("aud_")
-		if err != nil {
-			return err
-		}
-		rows[n] = []any{id, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, target, e.Outcome, e.RequestID, e.Reason, e.Detail}
-	}
-	return t.insertAll(ctx, "audit", auditInserted, rows)
 }
