@@ -302,10 +302,10 @@ func own(problems claims.Problems, entry, list string, fields map[string]string)
 			if name, ok := fields[rest]; ok {
 				p.Pointer = name
 			}
-		case strings.HasPrefix(p.Pointer, list+"/"), !p.Blocking:
+		case !p.Blocking:
 			continue // another entry's, which was there before
-		case p.Pointer == list:
-			p.Pointer = ""
+		case p.Pointer == list, strings.HasPrefix(p.Pointer, list+"/"):
+			p.Pointer = "" // such as one that is held by the one that comes
 		}
 		if !slices.Contains(out, p) {
 			out = append(out, p)
