@@ -21,7 +21,8 @@ type Account struct {
 	State string
 	// System marks its operator's system account.
 	System bool
-	// Settings is the body of the JWT without signing keys and revocations.
+	// Settings is the body of the JWT without what has rows of its own: signing keys,
+	// revocations, exports and imports.
 	Settings jwt.Account
 	// Expires is Unix seconds, 0 for never.
 	Expires int64
@@ -56,9 +57,14 @@ func scanAccount(r row) (Account, error) {
 	return a, errors.Join(json.Unmarshal([]byte(settings), &a.Settings), json.Unmarshal([]byte(guardrails), &a.Guardrails))
 }
 
+func settingsJSON(a Account) (string, error) {
+	a.Settings.Exports, a.Settings.Imports = nil, nil
+	return toJSON(a.Settings)
+}
+
 // CreateAccount inserts a.
 func (t *Tx) CreateAccount(ctx context.Context, a Account) error {
-	settings, err := toJSON(a.Settings)
+	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
@@ -89,7 +95,7 @@ func (t *Tx) SetLastUserIAT(ctx context.Context, id string, iat int64) error {
 
 // UpdateAccount stores settings and expiry and counts the intent.
 func (t *Tx) UpdateAccount(ctx context.Context, a Account) error {
-	settings, err := toJSON(a.Settings)
+	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
