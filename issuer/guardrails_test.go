@@ -454,11 +454,11 @@ func TestGuardrailsPlan(t *testing.T) {
 			"/subject_prefixes 1 user has permissions of its own outside the new guardrails: ORDERS/wide.",
 			"/credential_max_ttl_seconds 3 credentials live longer: ORDERS/ada@example.com, ORDERS/templated, ORDERS/wide.",
 			"/no_bearer 2 bearer credentials are in use: ORDERS/templated, ORDERS/wide.",
-			"/quotas/users_per_account 1 account has more than this quota: ORDERS (4).",
-			"/quotas/credentials_per_user 4 users have more than this quota: ORDERS/ada@example.com (1), ORDERS/d1 (1), ORDERS/templated (1), ORDERS/wide (1).",
+			"/quotas/users_per_account Users of an account: 1 account has more: ORDERS (4).",
+			"/quotas/credentials_per_user Credentials of a user: 4 users have more: ORDERS/ada@example.com (1), ORDERS/d1 (1), ORDERS/templated (1), ORDERS/wide (1).",
 			"/required_account_tags 1 account lacks a tag: ORDERS.",
 			"/quotas/accounts The operator has 2 accounts already.",
-			"/quotas/total_connections 2 accounts have no such limit: NEIGHBOUR, ORDERS.",
+			"/quotas/total_connections Connections of all accounts: 2 accounts have no limit: NEIGHBOUR, ORDERS.",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("no warning says %q in\n%s", want, text)

@@ -115,7 +115,7 @@ func guardrailsForm(g guardedPlace) *form {
 	makes := group{Legend: "What may be made", Fields: []*field{
 		text("max_ttl", "/credential_max_ttl_seconds", "Longest lifetime of credentials", "Such as 30 days or 12 hours. With one, nothing is issued that never expires. Empty for no bound.", lifetimeInput(own.MaxTTL)),
 		{Name: "no_bearer", Pointer: "/no_bearer", Label: "Refuse bearer users", Kind: kindCheckbox, Checked: own.NoBearer, Hint: "Whoever sees a bearer user's JWT can connect with it."},
-		text("user_tags", "/required_user_tags", "Tags that every user needs", "Their keys, separated by spaces: team asks for team:…. Empty for none.", strings.Join(own.UserTags, " ")),
+		text("user_tags", "/required_user_tags", "Tags that every user needs", "Their keys, separated by spaces: team asks for a tag such as team:orders. Empty for none.", strings.Join(own.UserTags, " ")),
 	}}
 	if g.operator {
 		makes.Fields = append(makes.Fields, text("account_tags", "/required_account_tags", "Tags that every account needs", "Likewise.", strings.Join(own.AccountTags, " ")))

@@ -18,9 +18,9 @@ func TestGuardrailsInConsole(t *testing.T) {
 		b.submit(b.get("/operators/acme/guardrails")).want(200).has("Nothing would change")
 		plan := b.submit(b.get("/operators/acme/guardrails"), "max_ttl", "7 days", "user_tags", "team", "subjects", "devices. cmd. inboxes", "users_per_account", "10", "total_jetstream_disk_bytes", "1 GiB", "reason", "a policy").want(200).
 			has("Longest lifetime of credentials", "no bound", "7 days", "lacks a tag: ORDERS/d1", "JetStream disk of all accounts", "It is in what is issued from now on")
-		b.follow(b.submit(plan)).want(200).has("The guardrails of acme were set", "Credentials live for at most 7 days.", "Users need a tag team:….", "At most 10 users of an account.")
+		b.follow(b.submit(plan)).want(200).has("The guardrails of acme were set", "Credentials live for at most 7 days.", "Users need a tag team:…", "At most 10 users of an account.")
 		// Its forms say what holds, and offer no more.
-		p := b.get("/accounts/ORDERS/users/d1/issue").want(200).has("Guardrails hold here", "Credentials live for at most 7 days.", "Users need a tag team:….")
+		p := b.get("/accounts/ORDERS/users/d1/issue").want(200).has("Guardrails hold here", "Credentials live for at most 7 days.", "Users need a tag team:…")
 		if strings.Contains(p.body, `value="2592000"`) || strings.Contains(p.body, `value="never"`) {
 			t.Error("a longer lifetime is offered")
 		}
