@@ -117,7 +117,7 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 		if err := w.audit(ctx, u, p.plan); err != nil {
 			return err
 		}
-		return remember(ctx, w, out.Value)
+		return remember(ctx, w, &out.Value)
 	}
 	err := i.store.Write(ctx, attempt)
 	for n := 1; n < attempts && errors.Is(err, store.ErrDeadlock); n++ {
@@ -143,7 +143,7 @@ var errDryRun = errors.New("dry run")
 // read is the way of every reading use case.
 func read[T any](ctx context.Context, i *Issuer, caller Caller, u use, f func(ctx context.Context, d *desk) (T, error)) (T, error) {
 	var out T
-	if err := i.authorize(ctx, caller, u, ""); err != nil {
+	if err := i.authorize(ctx, caller, u, caller.RequestID); err != nil {
 		return out, err
 	}
 	d := &desk{caller: caller, use: u}
@@ -156,7 +156,7 @@ func read[T any](ctx context.Context, i *Issuer, caller Caller, u use, f func(ct
 	})
 	if err != nil {
 		var zero T
-		return zero, i.recordDenial(ctx, d, "", err)
+		return zero, i.recordDenial(ctx, d, caller.RequestID, err)
 	}
 	return out, nil
 }

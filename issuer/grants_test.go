@@ -25,7 +25,7 @@ func TestForeignIsMissing(t *testing.T) {
 			"the owner of an account":               {Operator: other.ID, Account: mine.ID},
 			"the owner of a template of an account": {Operator: other.ID, Account: mine.ID, Template: "tpl_x"},
 		} {
-			c := issuer.Caller{ID: "per_x", Name: "eve", Kind: issuer.CallerPerson, Grants: []issuer.Grant{{Role: string(issuer.RoleOwner), Scope: scope}}}
+			c := issuer.Caller{ID: "per_x", Name: "eve", Kind: issuer.CallerPerson, RequestID: "reading", Grants: []issuer.Grant{{Role: string(issuer.RoleOwner), Scope: scope}}}
 			before := len(h.audited(t))
 			n := 0
 			h.unchanged(t, func() {
@@ -43,8 +43,14 @@ func TestForeignIsMissing(t *testing.T) {
 					n++
 				}
 			}, "audit", "sequencer")
-			if denials := len(h.audited(t)) - before; denials < n {
-				t.Errorf("%s: %d of %d denials are on record", who, denials, n)
+			entries := h.audited(t)[before:]
+			if len(entries) < n {
+				t.Errorf("%s: %d of %d denials are on record", who, len(entries), n)
+			}
+			for _, e := range entries {
+				if e.RequestID == "" || e.Outcome != "denied" {
+					t.Errorf("%s: on record is %+v", who, e)
+				}
 			}
 		}
 	})

@@ -33,6 +33,11 @@ type (
 	Credential = store.Credential
 	// Revocation refuses what was issued before a time.
 	Revocation = store.Revocation
+	// Export is what an account offers to others, Import what it takes.
+	Export = store.Export
+	Import = store.Import
+	// Activation is an account's leave for another one to import.
+	Activation = store.Activation
 	// Page asks for one page of a list.
 	Page = store.Page
 )
@@ -60,6 +65,8 @@ type Config struct {
 	Trusts func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
 	// Checkpoints is where Anchor writes checkpoints of the audit log; nil for nowhere.
 	Checkpoints CheckpointLog
+	// Sync returns how far an account's newest JWT got; nil when nobody delivers.
+	Sync func(ctx context.Context, accountID string) (claims.Sync, error)
 	// Wake is called after each committed change and must return at once.
 	Wake func()
 }
@@ -77,6 +84,7 @@ type Issuer struct {
 	systemPerms jwt.Permissions
 	connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
 	trusts      func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	sync        func(ctx context.Context, accountID string) (claims.Sync, error)
 	// seldom is when the upkeep did last what it does once a minute.
 	seldom seldom
 	// tell wakes the resolver.
@@ -103,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 	}
 	i := &Issuer{
 		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, external: cfg.External,
-		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, changed: make(chan struct{}, 1),
+		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, sync: cfg.Sync, changed: make(chan struct{}, 1),
 		checkpoints: cfg.Checkpoints,
 	}
 	if i.rand == nil {

@@ -30,6 +30,9 @@ type Caller struct {
 	ID, Name string
 	Kind     CallerKind
 	Grants   []Grant
+	// RequestID is the request in which the caller asks to read something: a denial is
+	// put on record with it. A change has its own, see Op.
+	RequestID string
 }
 
 // System returns the caller that is Chancery itself.

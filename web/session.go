@@ -100,6 +100,7 @@ func (c *Console) open(w http.ResponseWriter, r *http.Request) (*http.Request, *
 		v.caller = issuer.Caller{}
 		return r, v, c.destroy(ctx, v)
 	}
+	v.caller.RequestID = v.requestID
 	if seen := time.Unix(c.sessions.GetInt64(ctx, keySeen), 0); c.now().Sub(seen) >= sessionTouch {
 		c.put(ctx, v, keySeen, c.now().Unix())
 	}
