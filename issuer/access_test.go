@@ -339,7 +339,7 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"CreateToken": writes(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.CreateToken(t.Context(), op, issuer.TokenInput{Name: "ci", Role: issuer.RoleOwner, TTL: time.Hour})
+			_, err := h.CreateToken(t.Context(), op, issuer.TokenInput{Name: "ci", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 			return err
 		}),
 		"RevokeTokens": writes(func(t *testing.T, h *house, op issuer.Op) error {
@@ -368,7 +368,7 @@ func prepared(t *testing.T, h *house) world {
 	idle := deviceTemplate()
 	idle.Body.Name = "idle"
 	did(h.CreateTemplate(t.Context(), op(), "ORDERS", idle)).well(t)
-	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Role: issuer.RoleAuditor, TTL: time.Hour}); err != nil {
+	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Grants: issuer.Everything(issuer.RoleAuditor), TTL: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	for _, subject := range []string{"d1", issuer.Everybody} { // the second makes the first moot
@@ -407,7 +407,7 @@ func TestWhoMayNot(t *testing.T) {
 		h.sequence(t)
 		for who, caller := range map[string]issuer.Caller{
 			"nobody":              {},
-			"a role that is none": {ID: "per_x", Name: "eve", Kind: issuer.CallerPerson, Role: "Owner"},
+			"a role that is none": {ID: "per_x", Name: "eve", Kind: issuer.CallerPerson, Grants: issuer.Everything("Owner")},
 			"a kind without role": {ID: "tok_x", Name: "eve", Kind: issuer.CallerSystem},
 			"an auditor":          auditor,
 		} {

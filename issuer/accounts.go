@@ -38,7 +38,7 @@ func accountSigning(operatorID, accountID, templateID string) store.Key {
 func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Outcome[Account], error) {
 	return change(ctx, i, op, use{permission: WriteLimits, action: "create", kind: "account", target: in.Name}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
-		o, err := onlyOperator(ctx, w.Tx, in.Operator)
+		o, err := onlyOperator(ctx, &w.desk, in.Operator)
 		if err != nil {
 			return none, err
 		}
@@ -338,12 +338,11 @@ func assemble(a Account, keys []store.Key, templates map[string]Template, revoke
 
 // onlyOperator finds an operator by name or key; without either it returns the
 // only one there is.
-func onlyOperator(ctx context.Context, t *store.Tx, ref string) (Operator, error) {
+func onlyOperator(ctx context.Context, d *desk, ref string) (Operator, error) {
 	if ref != "" {
-		o, err := t.GetOperator(ctx, ref)
-		return o, orMissing(err, "operator")
+		return findOperator(ctx, d, ref)
 	}
-	list, err := t.ListOperators(ctx, Page{Limit: 2})
+	list, err := d.ListOperators(ctx, Page{Limit: 2, Bounds: d.caller.bounds(d.use.permission)})
 	if err != nil {
 		return Operator{}, err
 	}
@@ -351,27 +350,24 @@ func onlyOperator(ctx context.Context, t *store.Tx, ref string) (Operator, error
 	case 0:
 		return Operator{}, &Error{Kind: KindConflict, Code: "no_operator", Message: "There is no operator yet.", Hint: "Create one first."}
 	case 1:
-		return list[0], nil
+		return list[0], d.enter(Scope{Operator: list[0].ID}, "operator")
 	}
 	return Operator{}, invalidField("/operator", "required", "There are several operators; name the one that is meant.")
 }
 
-// findAccount finds an account by public key or by a name that is unique among
-// all operators.
-func findAccount(ctx context.Context, t *store.Tx, ref string) (Account, error) {
-	if claims.IsPublicKey(claims.KindAccount, ref) {
-		a, err := t.GetAccount(ctx, ref)
-		return a, orMissing(err, "account")
-	}
-	list, err := t.FindAccounts(ctx, "", ref)
+// findAccount finds an account by public key, or by a name that is unique among the
+// operators that the caller sees, and enters it.
+func findAccount(ctx context.Context, d *desk, ref string) (Account, error) {
+	list, err := accountsCalled(ctx, d.Tx, ref)
 	if err != nil {
 		return Account{}, err
 	}
+	list = slices.DeleteFunc(list, func(a Account) bool { return !d.caller.sees(scopeOf(a)) })
 	switch len(list) {
 	case 0:
-		return Account{}, missing("account")
+		return Account{}, d.missing("account")
 	case 1:
-		return list[0], nil
+		return list[0], d.enter(scopeOf(list[0]), "account")
 	}
 	keys := ""
 	for _, a := range list {
@@ -380,10 +376,21 @@ func findAccount(ctx context.Context, t *store.Tx, ref string) (Account, error) 
 	return Account{}, &Error{Kind: KindConflict, Code: "ambiguous_name", Message: "Several operators have an account of this name.", Hint: "Use the public key:" + keys + "."}
 }
 
+func accountsCalled(ctx context.Context, t *store.Tx, ref string) ([]Account, error) {
+	if !claims.IsPublicKey(claims.KindAccount, ref) {
+		return t.FindAccounts(ctx, "", ref)
+	}
+	a, err := t.GetAccount(ctx, ref)
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	return []Account{a}, nil
+}
+
 // lockAccount finds an account and locks it until the transaction ends: what is
 // planned from it, and from what belongs to it, still holds when it is applied.
 func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
-	a, err := findAccount(ctx, w.Tx, ref)
+	a, err := findAccount(ctx, &w.desk, ref)
 	if err != nil {
 		return a, err
 	}
@@ -395,21 +402,24 @@ func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 
 // GetAccount returns an account by name or public key.
 func (i *Issuer) GetAccount(ctx context.Context, caller Caller, account string) (Account, error) {
-	return read(ctx, i, caller, use{permission: ReadAccounts, action: "read", kind: "account", target: account}, func(ctx context.Context, t *store.Tx) (Account, error) {
-		return findAccount(ctx, t, account)
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "read", kind: "account", target: account}, func(ctx context.Context, d *desk) (Account, error) {
+		a, err := findAccount(ctx, d, account)
+		d.some() // who may issue in it may read it
+		return a, err
 	})
 }
 
 // ListAccounts returns a page of accounts by name, of one operator or of all.
 func (i *Issuer) ListAccounts(ctx context.Context, caller Caller, operator string, page Page) ([]Account, error) {
-	return read(ctx, i, caller, use{permission: ReadAccounts, action: "list", kind: "account", target: operator}, func(ctx context.Context, t *store.Tx) ([]Account, error) {
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "list", kind: "account", target: operator}, func(ctx context.Context, d *desk) ([]Account, error) {
 		if operator != "" {
-			o, err := t.GetOperator(ctx, operator)
+			o, err := findOperator(ctx, d, operator)
 			if err != nil {
-				return nil, orMissing(err, "operator")
+				return nil, err
 			}
 			operator = o.ID
 		}
-		return t.ListAccounts(ctx, operator, page)
+		page.Bounds = d.some()
+		return d.ListAccounts(ctx, operator, page)
 	})
 }

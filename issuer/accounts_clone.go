@@ -32,7 +32,7 @@ func (i *Issuer) CloneAccount(ctx context.Context, op Op, account string, in Acc
 		if err != nil {
 			return none, err
 		}
-		o, err := onlyOperator(ctx, w.Tx, cmp.Or(in.Operator, from.OperatorID))
+		o, err := onlyOperator(ctx, &w.desk, cmp.Or(in.Operator, from.OperatorID))
 		if err != nil {
 			return none, err
 		}

@@ -204,24 +204,48 @@ func TestSettingsOnServer(t *testing.T) {
 	})
 }
 
-// What an operator grants needs another permission than what an account says of itself.
+// What an operator grants an account, its own administrator cannot change; what the account says of itself, they can.
 func TestLimitsNeedTheirPermission(t *testing.T) {
-	eachWorld(t, func(t *testing.T, h *house, _ world) {
-		for _, do := range []func(issuer.Op) error{
-			func(o issuer.Op) error {
-				return second(h.CreateAccount(t.Context(), o, issuer.AccountInput{Operator: "acme", Name: "N", Settings: claims.NewAccountSettings()}))
-			},
-			func(o issuer.Op) error { return second(h.SuspendAccount(t.Context(), o, "ORDERS")) },
-			func(o issuer.Op) error { return second(h.ResumeAccount(t.Context(), o, "ORDERS")) },
-			func(o issuer.Op) error { return second(h.DeleteAccount(t.Context(), o, "ORDERS")) },
-			func(o issuer.Op) error {
-				return second(h.CloneAccount(t.Context(), o, "ORDERS", issuer.AccountCloneInput{Name: "N"}))
-			},
-		} {
-			e := wants(t, do(issuer.Op{Caller: auditor, RequestID: "req_1"}), issuer.KindForbidden)
+	eachWorld(t, func(t *testing.T, h *house, w world) {
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(e *issuer.AccountEdit) { e.Limits.Conn = 7 })).well(t)
+		admin := issuer.Op{RequestID: "req_1", Caller: issuer.Caller{
+			ID: "per_admin", Name: "eve", Kind: issuer.CallerPerson,
+			Grants: []issuer.Grant{{Role: string(issuer.RoleAccountAdmin), Scope: issuer.Scope{Operator: w.operator.ID, Account: w.account.ID}}},
+		}}
+		refused := func(what string, err error) {
+			t.Helper()
+			e := wants(t, err, issuer.KindForbidden)
 			if want := issuer.Forbidden(issuer.WriteLimits); e.Hint != want.Hint {
-				t.Errorf("%+v", e)
+				t.Errorf("%s: %+v", what, e)
 			}
 		}
+		for what, edit := range map[string]func(*issuer.AccountEdit){
+			"a limit":   func(e *issuer.AccountEdit) { e.Limits.Conn = 8 },
+			"a flag":    func(e *issuer.AccountEdit) { e.Limits.DisallowBearer = true },
+			"JetStream": func(e *issuer.AccountEdit) { e.Limits.DiskStorage = -1 },
+			"a tier": func(e *issuer.AccountEdit) {
+				e.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": claims.UnlimitedJetStream()}
+			},
+			"cluster traffic": func(e *issuer.AccountEdit) { e.ClusterTraffic = jwt.ClusterTrafficOwner },
+			"the end":         func(e *issuer.AccountEdit) { e.Expires = h.unix() + 60 },
+			"a lifetime":      lifetime(time.Hour),
+			"both":            func(e *issuer.AccountEdit) { e.Description, e.Limits.Conn = "mine", -1 },
+		} {
+			refused(what, second(h.UpdateAccount(t.Context(), admin, "ORDERS", edit)))
+			refused(what+", planned", second(h.UpdateAccount(t.Context(), dryOf(admin), "ORDERS", edit)))
+		}
+		refused("suspension", second(h.SuspendAccount(t.Context(), admin, "ORDERS")))
+		refused("resumption", second(h.ResumeAccount(t.Context(), admin, "ORDERS")))
+		refused("deletion", second(h.DeleteAccount(t.Context(), admin, "ORDERS")))
+		refused("a copy", second(h.CloneAccount(t.Context(), admin, "ORDERS", issuer.AccountCloneInput{Name: "N"})))
+		refused("a new account", second(h.CreateAccount(t.Context(), admin, issuer.AccountInput{Operator: "acme", Name: "N", Settings: claims.NewAccountSettings()})))
+		a := did(h.UpdateAccount(t.Context(), admin, "ORDERS", func(e *issuer.AccountEdit) {
+			e.Description, e.InfoURL, e.Tags, e.Limits.Conn = "ours", "https://x.example", jwt.TagList{"a:b"}, 7
+			e.DefaultPermissions.Pub.Deny, e.Mappings, e.Trace = jwt.StringList{"x"}, jwt.Mapping{"a": {{Subject: "b"}}}, &jwt.MsgTrace{Destination: "t"}
+		})).well(t)
+		if a.Settings.Description != "ours" || a.Settings.Limits.Conn != 7 {
+			t.Errorf("%+v", a.Settings)
+		}
+		wants(t, second(h.UpdateAccount(t.Context(), admin, "SYS", func(e *issuer.AccountEdit) { e.Description = "mine" })), issuer.KindNotFound)
 	})
 }

@@ -76,12 +76,12 @@ type HeldRenewals struct {
 // RenewalsHeld returns what waits while the operator's signing switch is off, or the
 // process is sealed: with either, accounts with a lifetime run out.
 func (i *Issuer) RenewalsHeld(ctx context.Context, caller Caller, operator string) (HeldRenewals, error) {
-	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "operator", target: operator}, func(ctx context.Context, t *store.Tx) (HeldRenewals, error) {
-		o, err := t.GetOperator(ctx, operator)
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "operator", target: operator}, func(ctx context.Context, d *desk) (HeldRenewals, error) {
+		o, err := findOperator(ctx, d, operator)
 		if err != nil {
-			return HeldRenewals{}, orMissing(err, "operator")
+			return HeldRenewals{}, err
 		}
-		n, first, err := t.CountRenewalsDue(ctx, o.ID)
+		n, first, err := d.CountRenewalsDue(ctx, o.ID)
 		return HeldRenewals{n, first}, err
 	})
 }

@@ -68,7 +68,7 @@ func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // withProof checks the proof before the transaction: that reads the database.
 func (i *Issuer) withProof(ctx context.Context, caller Caller, in *IssueInput) (err error) {
-	if in == nil || in.Proof == nil || !caller.Role.Allows(IssueCredentials) || !claims.IsPublicKey(claims.KindUser, in.PublicKey) {
+	if in == nil || in.Proof == nil || !caller.May(IssueCredentials) || !claims.IsPublicKey(claims.KindUser, in.PublicKey) {
 		return nil
 	}
 	in.proven, err = i.proves(ctx, in.PublicKey, *in.Proof)
@@ -119,8 +119,8 @@ func lockUser(ctx context.Context, w *work, account, user string) (Account, User
 	if err != nil {
 		return a, User{}, err
 	}
-	u, err := w.GetUser(ctx, a.ID, user)
-	return a, u, orMissing(err, "user")
+	u, err := userOf(ctx, &w.desk, a, user)
+	return a, u, err
 }
 
 // planIssue finds whatever speaks against the credential. For a dry run it rehearses

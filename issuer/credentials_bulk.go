@@ -199,12 +199,12 @@ func (b *bulk) free(in UserInput) error {
 
 func (b *bulk) templateByRef(ctx context.Context, ref string) (*Template, error) {
 	if ref == "" {
-		return nil, nil //nolint:nilnil // a user without a template is no error
+		return nil, b.w.whole(scopeOf(b.account))
 	}
 	if x, ok := b.byRef[ref]; ok {
 		return x, nil
 	}
-	x, err := usableTemplate(ctx, b.w.Tx, b.account, ref)
+	x, err := usableTemplate(ctx, &b.w.desk, b.account, ref)
 	if err != nil {
 		return nil, orNoTemplate(err)
 	}

@@ -278,14 +278,6 @@ func (i *Issuer) Reissue(ctx context.Context, op Op, account, user string, in Is
 	})
 }
 
-// alsoNeeds refuses a caller whose role lacks a second permission.
-func (w *work) alsoNeeds(p Permission) error {
-	if w.op.Caller.Role.Allows(p) {
-		return nil
-	}
-	return Forbidden(p)
-}
-
 // dueBatch is how many scheduled revocations one transaction makes.
 const dueBatch = 500
 
@@ -311,7 +303,7 @@ func (i *Issuer) revokeDue(ctx context.Context) error {
 }
 
 func (i *Issuer) revokeDueOf(ctx context.Context, t *store.Tx, accountID string) error {
-	w := &work{Tx: t, op: Op{Caller: System("upkeep")}, use: use{permission: WriteRevocations, action: "revoke", kind: "account", protective: true}}
+	w := &work{desk: desk{Tx: t, use: use{permission: WriteRevocations, action: "revoke", kind: "account", protective: true}}, op: Op{Caller: System("upkeep")}}
 	a, err := w.LockAccountForIssue(ctx, accountID)
 	if err != nil {
 		return err

@@ -24,9 +24,9 @@ func (i *Issuer) SystemCredential(ctx context.Context, op Op, operator, delivere
 	u := use{permission: IssueCredentials, action: "issue", kind: "credential", target: operator + "/" + SystemUserName, protective: true}
 	out, err := change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[Issued], error) {
 		var none planned[Issued]
-		o, err := w.GetOperator(ctx, operator)
+		o, err := findOperator(ctx, &w.desk, operator)
 		if err != nil {
-			return none, orMissing(err, "operator")
+			return none, err
 		}
 		if err := writable(o); err != nil {
 			return none, err

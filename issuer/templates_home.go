@@ -28,21 +28,21 @@ type home struct {
 
 func (h home) shared() bool { return h.account.ID == "" }
 
-func (at TemplateHome) find(ctx context.Context, t *store.Tx) (h home, err error) {
+func (at TemplateHome) find(ctx context.Context, d *desk) (h home, err error) {
 	if at.Account == "" {
-		h.operator, err = t.GetOperator(ctx, at.Operator)
-		return h, orMissing(err, "operator")
-	}
-	if h.account, err = findAccount(ctx, t, at.Account); err != nil {
+		h.operator, err = findOperator(ctx, d, at.Operator)
 		return h, err
 	}
-	h.operator, err = t.GetOperator(ctx, h.account.OperatorID)
+	if h.account, err = findAccount(ctx, d, at.Account); err != nil {
+		return h, err
+	}
+	h.operator, err = d.GetOperator(ctx, h.account.OperatorID)
 	return h, err
 }
 
 // lock finds the home and locks it until the transaction ends.
 func (at TemplateHome) lock(ctx context.Context, w *work) (h home, err error) {
-	if h, err = at.find(ctx, w.Tx); err != nil {
+	if h, err = at.find(ctx, &w.desk); err != nil {
 		return h, err
 	}
 	if h.shared() {
@@ -56,18 +56,28 @@ func (at TemplateHome) lock(ctx context.Context, w *work) (h home, err error) {
 }
 
 // find returns the template, and the home from which it is looked at.
-func (r TemplateRef) find(ctx context.Context, t *store.Tx) (home, Template, error) {
-	h, err := r.TemplateHome.find(ctx, t)
+func (r TemplateRef) find(ctx context.Context, d *desk) (home, Template, error) {
+	h, err := r.TemplateHome.find(ctx, d)
 	if err != nil {
 		return h, Template{}, err
 	}
 	var x Template
 	if h.shared() {
-		x, err = t.GetSharedTemplate(ctx, h.operator.ID, r.Template)
+		x, err = d.GetSharedTemplate(ctx, h.operator.ID, r.Template)
 	} else {
-		x, err = t.GetTemplate(ctx, h.account.ID, r.Template)
+		x, err = templateOfAccount(ctx, d, h.account, r.Template)
 	}
-	return h, x, orMissing(err, "template")
+	return h, x, d.orMissing(err, "template")
+}
+
+// templateOfAccount finds a template that an account, which was entered, may use, and
+// enters what concerns it.
+func templateOfAccount(ctx context.Context, d *desk, a Account, ref string) (Template, error) {
+	x, err := d.GetTemplate(ctx, a.ID, ref)
+	if err != nil {
+		return x, d.orMissing(err, "template")
+	}
+	return x, d.enter(withTemplate(scopeOf(a), x.ID), "template")
 }
 
 // lock finds the template to change it, at the version that the caller saw. A shared
@@ -77,7 +87,7 @@ func (r TemplateRef) lock(ctx context.Context, w *work) (home, Template, error) 
 	if err != nil {
 		return h, Template{}, err
 	}
-	_, x, err := r.find(ctx, w.Tx)
+	_, x, err := r.find(ctx, &w.desk)
 	if err != nil {
 		return h, x, err
 	}

@@ -139,12 +139,12 @@ func (i *Issuer) carry(ctx context.Context, w *work, a Account, x Template) (add
 
 // usableTemplate finds a template that the account, which is locked, may use; a shared
 // one stays as it is until the transaction ends.
-func usableTemplate(ctx context.Context, t *store.Tx, a Account, ref string) (Template, error) {
-	x, err := t.GetTemplate(ctx, a.ID, ref)
+func usableTemplate(ctx context.Context, d *desk, a Account, ref string) (Template, error) {
+	x, err := templateOfAccount(ctx, d, a, ref)
 	if err != nil || !x.Shared() {
 		return x, err
 	}
-	return t.LockTemplate(ctx, x.ID)
+	return d.LockTemplate(ctx, x.ID)
 }
 
 // UseTemplate gives an account the scoped key of a shared template before there is a
@@ -157,7 +157,7 @@ func (i *Issuer) UseTemplate(ctx context.Context, op Op, account, template strin
 		if err != nil {
 			return none, err
 		}
-		x, err := usableTemplate(ctx, w.Tx, h.account, template)
+		x, err := usableTemplate(ctx, &w.desk, h.account, template)
 		if err != nil {
 			return none, orMissing(err, "template")
 		}

@@ -55,8 +55,8 @@ type Finding struct {
 // Verify holds everything that is signed against its rows, and the audit log against
 // its chain. It changes nothing and opens no seed.
 func (i *Issuer) Verify(ctx context.Context, caller Caller) (Report, error) {
-	out, err := read(ctx, i, caller, use{permission: ReadOperators, action: "verify", kind: "database"}, func(ctx context.Context, t *store.Tx) (Report, error) {
-		v := verification{Tx: t, operators: map[string]*jwt.OperatorClaims{}}
+	out, err := read(ctx, i, caller, use{permission: ReadOperators, action: "verify", kind: "database"}, func(ctx context.Context, d *desk) (Report, error) {
+		v := verification{Tx: d.Tx, operators: map[string]*jwt.OperatorClaims{}}
 		for _, step := range []func(context.Context) error{v.allOperators, v.allAccounts, v.history} {
 			if err := step(ctx); err != nil {
 				return v.Report, err

@@ -137,9 +137,10 @@ func (t *Tx) FindAccounts(ctx context.Context, operatorID, name string) ([]Accou
 
 // ListAccounts returns a page of accounts by name, of one operator or of all.
 func (t *Tx) ListAccounts(ctx context.Context, operatorID string, p Page) ([]Account, error) {
+	within, args := p.Bounds.clause("operator_id", "id", "", []any{p.AfterName, p.AfterID, operatorID, p.pattern(), p.Limit})
 	return many(ctx, t, scanAccount, `SELECT `+accountColumns+` FROM accounts
-		WHERE (name, id) > ($1, $2) AND ($3 = '' OR operator_id = $3) AND lower(name) LIKE lower($4) ESCAPE '\' AND deleted_us = 0
-		ORDER BY name, id LIMIT $5`, p.AfterName, p.AfterID, operatorID, p.pattern(), p.Limit)
+		WHERE (name, id) > ($1, $2) AND ($3 = '' OR operator_id = $3) AND lower(name) LIKE lower($4) ESCAPE '\' AND deleted_us = 0`+within+`
+		ORDER BY name, id LIMIT $5`, args...)
 }
 
 // OweResigning makes a new signature owed by all accounts of the operator, or by

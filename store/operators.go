@@ -128,9 +128,9 @@ func (t *Tx) GetOperator(ctx context.Context, idOrName string) (Operator, error)
 
 // ListOperators returns a page of operators by name.
 func (t *Tx) ListOperators(ctx context.Context, p Page) ([]Operator, error) {
+	within, args := p.Bounds.clause("id", "", "", []any{p.AfterName, p.AfterID, p.pattern(), p.Limit})
 	return many(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators
-		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\' AND state <> 'deleted' ORDER BY name, id LIMIT $4`,
-		p.AfterName, p.AfterID, p.pattern(), p.Limit)
+		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\' AND state <> 'deleted'`+within+` ORDER BY name, id LIMIT $4`, args...)
 }
 
 // DeleteOperator takes the operator and its accounts out of every list, frees its name

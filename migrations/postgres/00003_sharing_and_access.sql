@@ -105,3 +105,26 @@ CREATE INDEX audit_actor ON audit (actor, seq);
 CREATE INDEX audit_target ON audit (target, seq);
 CREATE INDEX audit_request ON audit (request_id);
 CREATE INDEX jwts_request ON jwts (request_id);
+-- Who may do what: a role on everything, on an operator, on an account or on one
+-- template of it. holder is a person or a token.
+CREATE TABLE grants (
+  holder      TEXT   NOT NULL,
+  role        TEXT   NOT NULL,
+  operator_id TEXT   NOT NULL DEFAULT '',
+  account_id  TEXT   NOT NULL DEFAULT '',
+  template_id TEXT   NOT NULL DEFAULT '',
+  created_by  TEXT   NOT NULL,
+  created_us  BIGINT NOT NULL,
+  PRIMARY KEY (holder, role, operator_id, account_id, template_id)
+);
+INSERT INTO grants (holder, role, created_by, created_us) SELECT id, role, '', created_us FROM people;
+INSERT INTO grants (holder, role, created_by, created_us) SELECT id, role, created_by, created_us FROM tokens;
+ALTER TABLE people DROP COLUMN role;
+ALTER TABLE tokens DROP COLUMN role;
+ALTER TABLE tokens DROP COLUMN scopes;
+-- networks are the CIDRs a token may be used from; an empty list is everywhere.
+ALTER TABLE tokens ADD COLUMN networks TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE tokens ADD COLUMN last_used_from TEXT NOT NULL DEFAULT '';
+ALTER TABLE tokens ADD COLUMN revoked_by TEXT NOT NULL DEFAULT '';
+CREATE INDEX tokens_page ON tokens (created_us, id);
+
