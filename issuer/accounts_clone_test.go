@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"chancery/claims"
@@ -92,7 +93,7 @@ func TestCloneAccount(t *testing.T) {
 		if e := wants(t, second(h.CloneAccount(t.Context(), op(), "ORDERS", issuer.AccountCloneInput{Name: "COPY"})), issuer.KindConflict); e.Code != "name_taken" {
 			t.Errorf("%+v", e)
 		}
-		h.verified(t)
+		h.verify(t)
 	})
 }
 
@@ -131,7 +132,7 @@ func TestCloneToAnotherOperator(t *testing.T) {
 		if err != nil || used.Shared() || used.OperatorID != other.ID {
 			t.Errorf("%+v, %v", used.Template, err)
 		}
-		h.verified(t)
+		h.verify(t)
 
 		// Policy and names of the other operator hold.
 		did(h.UpdateTemplate(t.Context(), op(), w.account.ID, "device", func(in *issuer.TemplateInput) { in.Body.Permissions.BearerToken = true })).well(t)
@@ -155,7 +156,9 @@ func TestSettingsOnServer(t *testing.T) {
 			e.Mappings = jwt.Mapping{"orders.new": {{Subject: "orders.v2.new"}}}
 			e.DefaultPermissions.Pub.Allow = jwt.StringList{"free.>"}
 			e.Trace, e.ClusterTraffic = &jwt.MsgTrace{Destination: "trace.live"}, jwt.ClusterTrafficOwner
-			e.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": claims.UnlimitedJetStream(), "R3": claims.UnlimitedJetStream()}
+			small := claims.UnlimitedJetStream()
+			small.DiskStorage, small.MemoryStorage, small.MaxBytesRequired = 1<<20, 0, true
+			e.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": small, "R3": claims.UnlimitedJetStream()}
 		})).well(t)
 		copied := did(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "COPY"})).well(t)
 		plain := claims.NewPermissionLimits()
@@ -163,7 +166,7 @@ func TestSettingsOnServer(t *testing.T) {
 		own := claims.NewPermissionLimits()
 		own.Pub.Allow, own.Sub.Allow = jwt.StringList{">"}, jwt.StringList{">"}
 		free := did(h.CreateUser(t.Context(), op(), copied.ID, issuer.UserInput{Name: "free", Permissions: &own, Issue: &issuer.IssueInput{}})).well(t)
-		s := h.run(t, w, copied.ID)
+		s := h.runWith(t, w, func(o *server.Options) { o.JetStream, o.StoreDir = true, t.TempDir() }, copied.ID)
 		for _, id := range []string{w.account.ID, copied.ID} {
 			a, err := s.LookupAccount(id)
 			if err != nil || a.IsExpired() {
@@ -183,6 +186,33 @@ func TestSettingsOnServer(t *testing.T) {
 		}
 		if m, err := sub.NextMsg(5 * time.Second); err != nil || string(m.Data) != "x" {
 			t.Errorf("the mapping: %v", err)
+		}
+		// Tier R1 takes what it has room for, and nothing without a bound.
+		js, err := nc.JetStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range map[string]struct {
+			bytes int64
+			fits  bool
+		}{"FITS": {1 << 19, true}, "TOO-LARGE": {1 << 21, false}, "BOUNDLESS": {0, false}} {
+			_, err := js.AddStream(&nats.StreamConfig{Name: name, Subjects: []string{name + ".>"}, MaxBytes: c.bytes})
+			if (err == nil) != c.fits {
+				t.Errorf("stream %s: %v", name, err)
+			}
+		}
+		// What asks for it is traced to the account's destination.
+		traces, err := nc.SubscribeSync("trace.live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		asks := nats.NewMsg("traced")
+		asks.Header["traceparent"] = []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+		if err := errors.Join(nc.PublishMsg(asks), nc.FlushTimeout(5*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := traces.NextMsg(5 * time.Second); err != nil {
+			t.Errorf("the trace: %v", err)
 		}
 		bound, err := connect(t, s, all.Issued.Creds)
 		if err != nil {
