@@ -168,7 +168,8 @@ func (i *Issuer) cloneTemplate(ctx context.Context, w *work, x Template, to home
 // tests may fail there, since they may name the account that it comes from: that is a
 // warning, and to be mended with the next edit.
 func (h home) adapt(ctx context.Context, w *work, x *Template) (claims.Problems, error) {
-	problems := append(claims.CheckTemplate(x.Body), h.checkPolicy(TemplateInput{Body: x.Body, MaxTTL: x.MaxTTL})...)
+	problems := append(claims.CheckTemplate(x.Body), h.checkUse(TemplateInput{Body: x.Body})...)
+	problems = append(problems, h.outside(x.Body)...)
 	if problems.Blocking() {
 		return nil, invalid(problems.At("/templates/" + x.ID))
 	}

@@ -117,7 +117,7 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 		if err := w.audit(ctx, u, p.plan); err != nil {
 			return err
 		}
-		return remember(ctx, w, out.Value)
+		return remember(ctx, w, &out.Value)
 	}
 	err := i.store.Write(ctx, attempt)
 	for n := 1; n < attempts && errors.Is(err, store.ErrDeadlock); n++ {
@@ -135,7 +135,7 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 }
 
 // attempts is how often a change is tried that gets into deadlocks.
-const attempts = 5
+const attempts = 10
 
 // errDryRun rolls the transaction of a dry run back.
 var errDryRun = errors.New("dry run")

@@ -11,11 +11,13 @@ var whileOff = map[string]string{
 	"Revoke": "takes rights away", "DisableUser": "takes rights away", "DeleteUser": "takes rights away", "CompromiseKey": "takes rights away",
 	"SuspendAccount": "takes rights away", "DeleteAccount": "takes rights away", "DeleteOperator": "takes rights away",
 	"DeleteTemplate": "takes rights away", "DeleteSharedTemplate": "takes rights away", "SetKeyState": "takes rights away: the key signs no more",
+	"DeleteExport": "takes rights away", "DeleteImport": "takes rights away", "RevokeActivation": "takes rights away",
 	"CreateUser": "signs nothing: a user has no rights before a credential", "UpdateUser": "signs nothing: what is issued next says it",
 	"SystemCredential": "Chancery's own connection, without which nothing taken away gets to the servers",
 	"SetSigning":       "the switch itself",
 	"CreateOperator":   "another operator: its own switch", "UploadOperatorJWT": "another operator, whose identity key signed elsewhere",
 	"RewrapKeyset": "seals, and signs nothing", "RotateDataKey": "seals, and signs nothing",
+	"SetAccountGuardrails": "they only refuse, and nothing is signed", "SetOperatorGuardrails": "they only refuse, and nothing is signed",
 	"CreateToken": "about this program's own callers", "RevokeTokens": "about this program's own callers",
 	"SignInLink": "about this program's own callers", "SetupLink": "about this program's own callers",
 }

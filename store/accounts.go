@@ -3,9 +3,12 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+
+	"chancery/claims"
 )
 
 // Account is a tenant.
@@ -18,7 +21,8 @@ type Account struct {
 	State string
 	// System marks its operator's system account.
 	System bool
-	// Settings is the body of the JWT without signing keys and revocations.
+	// Settings is the body of the JWT without what has rows of its own: signing keys,
+	// revocations, exports and imports.
 	Settings jwt.Account
 	// Expires is the end of the newest JWT in Unix seconds, 0 for never.
 	Expires int64
@@ -39,6 +43,8 @@ type Account struct {
 	// revocation of everybody must reach it.
 	LastUserIAT      int64
 	Created, Updated time.Time
+	// Guardrails are what the account is bound by beyond its operator's.
+	Guardrails claims.Guardrails
 }
 
 // accountColumns are what scanAccount reads; accountWithoutJWT are the same with an
@@ -47,25 +53,30 @@ const (
 	accountColumns    = accountHead + `jwt` + accountTail
 	accountWithoutJWT = accountHead + `''` + accountTail
 	accountHead       = `id, operator_id, name, state, is_system, settings, expires_s, lifetime_s, renew_us, version, jwt_version, iat, jti, `
-	accountTail       = `, signer, resign_us, last_user_iat, created_us, updated_us`
+	accountTail       = `, signer, resign_us, last_user_iat, created_us, updated_us, guardrails`
 )
 
 func scanAccount(r row) (Account, error) {
 	var a Account
-	var settings string
+	var settings, guardrails string
 	var lifetime, renewal, resign, created, updated int64
 	if err := r.Scan(&a.ID, &a.OperatorID, &a.Name, &a.State, &a.System, &settings, &a.Expires, &lifetime, &renewal, &a.Version, &a.JWTVersion,
-		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &created, &updated); err != nil {
+		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &created, &updated, &guardrails); err != nil {
 		return a, err
 	}
 	a.Lifetime, a.Renewal = time.Duration(lifetime)*time.Second, fromMicros(renewal)
 	a.ResignOwed, a.Created, a.Updated = fromMicros(resign), fromMicros(created), fromMicros(updated)
-	return a, json.Unmarshal([]byte(settings), &a.Settings)
+	return a, errors.Join(json.Unmarshal([]byte(settings), &a.Settings), json.Unmarshal([]byte(guardrails), &a.Guardrails))
+}
+
+func settingsJSON(a Account) (string, error) {
+	a.Settings.Exports, a.Settings.Imports = nil, nil
+	return toJSON(a.Settings)
 }
 
 // CreateAccount inserts a.
 func (t *Tx) CreateAccount(ctx context.Context, a Account) error {
-	settings, err := toJSON(a.Settings)
+	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
@@ -115,7 +126,7 @@ func (a Account) FixedEnd() int64 {
 // UpdateAccount stores settings, expiry and lifetime and counts the intent. With a
 // lifetime the expiry is that of the next JWT.
 func (t *Tx) UpdateAccount(ctx context.Context, a Account) error {
-	settings, err := toJSON(a.Settings)
+	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
