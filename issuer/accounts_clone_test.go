@@ -139,6 +139,23 @@ func TestCloneToAnotherOperator(t *testing.T) {
 		did(h.UpdateOperator(t.Context(), op(), "other", func(e *issuer.OperatorEdit) { e.Policy.NoBearer = true })).well(t)
 		wants(t, second(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "NEXT", Operator: "other"})), issuer.KindInvalid)
 		did(h.UpdateOperator(t.Context(), op(), "other", func(e *issuer.OperatorEdit) { e.Policy.NoBearer = false })).well(t)
+		// Its guardrails come along, and hold with those of the other operator.
+		guards := op()
+		guards.ExpectedVersion = h.account(t, w.account.ID).Version
+		did(h.SetAccountGuardrails(t.Context(), guards, w.account.ID, claims.Guardrails{MaxTTL: 3600})).well(t)
+		guarded := did(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "GUARDED"})).well(t)
+		if guarded.Guardrails.MaxTTL != 3600 {
+			t.Errorf("the guardrails of the copy are %+v", guarded.Guardrails)
+		}
+		for q, n := range map[claims.Quota]int64{claims.QuotaTemplates: 1, claims.QuotaSigningKeys: 2, claims.QuotaAccounts: 1} {
+			limits := op()
+			limits.ExpectedVersion = h.operator(t, "other").Version
+			did(h.SetOperatorGuardrails(t.Context(), limits, "other", claims.Guardrails{Quotas: map[claims.Quota]int64{q: n}})).well(t)
+			wants(t, second(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "NEXT", Operator: "other"})), issuer.KindInvalid)
+		}
+		limits := op()
+		limits.ExpectedVersion = h.operator(t, "other").Version
+		did(h.SetOperatorGuardrails(t.Context(), limits, "other", claims.Guardrails{})).well(t)
 		did(h.CreateSharedTemplate(t.Context(), op(), "other", issuer.TemplateInput{Body: claims.Template{Name: "elsewhere", Permissions: claims.NewPermissionLimits()}})).well(t)
 		did(h.CreateTemplate(t.Context(), op(), w.account.ID, issuer.TemplateInput{Body: claims.Template{Name: "elsewhere", Permissions: claims.NewPermissionLimits()}})).well(t)
 		wants(t, second(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "NEXT", Operator: "other"})), issuer.KindConflict)
