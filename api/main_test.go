@@ -109,9 +109,9 @@ func noIdentity(context.Context, string, bool) (resolver.Identity, error) {
 
 func (h *house) token(op issuer.Op, name string, role issuer.Role) string {
 	h.t.Helper()
-	secret, err := h.issuer.CreateToken(h.t.Context(), op, issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: time.Hour})
+	made, err := h.issuer.CreateToken(h.t.Context(), op, issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: time.Hour})
 	must(h.t, err)
-	return secret.Reveal()
+	return made.Value.Text.Reveal()
 }
 
 func must(t testing.TB, err error) {

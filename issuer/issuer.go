@@ -84,7 +84,9 @@ type Issuer struct {
 	// compacted is when the upkeep last looked for moot revocations, in microseconds.
 	compacted  atomic.Int64
 	challenges challengeKey
-	renewals   pace
+	// uses is what is to be written down of the use of tokens.
+	uses     tokenUses
+	renewals pace
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:
