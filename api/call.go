@@ -31,6 +31,8 @@ type callKey struct{}
 // record is what the access log says of a request.
 type record struct {
 	requestID, operation, callerID string
+	// address is the client's.
+	address string
 	// fingerprint is a hash of all that was asked.
 	fingerprint [sha256.Size]byte
 }
@@ -109,12 +111,16 @@ func (a *API) authenticate(hc huma.Context, next func(huma.Context)) {
 		return
 	}
 	rec := recordOf(ctx)
-	caller, err := a.issuer.Authenticate(ctx, claims.NewSecret(strings.TrimSpace(token)), issuer.Origin{Address: address(hc.RemoteAddr()), RequestID: rec.requestID})
+	from := address(hc.RemoteAddr())
+	caller, err := a.issuer.Authenticate(ctx, claims.NewSecret(strings.TrimSpace(token)), issuer.Origin{Address: from, RequestID: rec.requestID})
 	if err != nil {
 		a.refuse(hc, err)
 		return
 	}
 	rec.callerID = caller.ID
+	if from.IsValid() {
+		rec.address = from.Unmap().String()
+	}
 	next(huma.WithValue(hc, callKey{}, call{caller, rec}))
 }
 

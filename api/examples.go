@@ -63,6 +63,10 @@ var examples = map[string]string{
 	"useCredentialLink": `{"link":"chy_cred_…"}`,
 	"revoke":            `{"before":"now","reason":"laptop lost"}`,
 
+	"createToken":  `{"name":"device-provisioning","grants":[{"role":"issuer","account":"ORDERS","template":"device"}],"ttl_seconds":2592000,"networks":["10.0.0.0/8","2001:db8::/32"]}`,
+	"createPerson": `{"name":"ada@acme.example","grants":[{"role":"account_admin","account":"ORDERS"}]}`,
+	"updatePerson": `{"grants":[{"role":"auditor","operator":"acme"}],"reason":"Moved to another team."}`,
+
 	"inspect":          `{"jwt":"` + exampleJWT + `"}`,
 	"explain":          `{"jwt":"` + exampleJWT + `","host":"10.2.3.4","type":"STANDARD"}`,
 	"checkPermissions": `{"op":"publish","subject":"devices.eu.d1.temp"}`,

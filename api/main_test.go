@@ -38,6 +38,8 @@ type house struct {
 	metrics *prometheus.Registry
 	owner   string
 	auditor string
+	// spare is the identity of a token that nobody uses.
+	spare string
 }
 
 type lockedBuffer struct {
@@ -98,6 +100,10 @@ func newHouse(t *testing.T, url string) *house {
 	h.want(http.MethodPost, "/accounts/ORDERS/templates", `{"name":"device","permissions":{"publish":{"allow":["devices.{{tag(region)}}.{{name()}}.>"]}}}`, 201)
 	h.want(http.MethodPost, "/operators/acme/templates", `{"name":"service","permissions":{"publish":{"allow":["orders.>"]}}}`, 201)
 	h.want(http.MethodPost, "/accounts/ORDERS/users", `{"name":"d1","template":"device","tags":["region:eu"]}`, 201)
+	h.want(http.MethodPost, "/people", `{"name":"dora","grants":[{"role":"auditor"}]}`, 201)
+	var spare api.NewToken
+	h.want(http.MethodPost, "/tokens", `{"name":"spare","grants":[{"role":"auditor","operator":"acme"}],"ttl_seconds":60}`, 201).into(t, &spare)
+	h.spare = spare.ID
 	must(t, live.Start(t.Context()))
 	t.Cleanup(live.Stop)
 	return h
