@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,8 @@ type appConfig struct {
 	listener    net.Listener
 	tls         *tls.Config
 	dev         bool
+	// trustedProxies are those whose X-Forwarded-For is believed.
+	trustedProxies []netip.Prefix
 	// natsURLs overrides the service URLs of every operator; may be nil.
 	natsURLs func() []string
 	now      func() time.Time
@@ -113,7 +116,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.http = newHTTPServer(a.mux(rest.Handler(), console.Handler()), cfg)
+	a.http = newHTTPServer(forwarded(a.mux(rest.Handler(), console.Handler()), cfg.trustedProxies), cfg)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
@@ -38,6 +39,7 @@ type configFlags struct {
 	NATSURLs          string `help:"Addresses of the nats-servers, with commas between; overrides the service URLs of the operators." name:"nats-urls" placeholder:"URLS"`
 	LogLevel          string `help:"debug, info, warn or error. Default info." placeholder:"LEVEL"`
 	LogFormat         string `help:"json or text. Default json." placeholder:"FORMAT"`
+	TrustedProxies    string `help:"Addresses or CIDRs of proxies whose X-Forwarded-For is believed, with commas between. Default none." placeholder:"CIDRS"`
 }
 
 // defaults holds for what is given nowhere.
@@ -49,6 +51,7 @@ type config struct {
 	kek                                     custody.KEK
 	tls                                     *tls.Config
 	natsURLs                                []string
+	trustedProxies                          []netip.Prefix
 	level                                   slog.Level
 	jsonLogs                                bool
 }
@@ -90,7 +93,7 @@ func (f configFlags) load(env environment) (config, error) {
 func settingNames() []string {
 	return []string{
 		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "kek_passphrase_file", "tls_cert_file", "tls_key_file",
-		"nats_urls", "log_level", "log_format",
+		"nats_urls", "log_level", "log_format", "trusted_proxies",
 	}
 }
 
@@ -164,7 +167,27 @@ func (s *settings) config(env environment) config {
 			c.natsURLs = append(c.natsURLs, u)
 		}
 	}
+	c.trustedProxies = s.proxies()
 	return c
+}
+
+func (s *settings) proxies() []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range strings.Split(s.values["trusted_proxies"], ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if a, notOne := netip.ParseAddr(text); notOne == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			s.wrong("trusted_proxies", "each must be an address or a CIDR, such as 10.0.0.0/8")
+			break
+		}
+		out = append(out, p.Masked())
+	}
+	return out
 }
 
 func (s *settings) database() string {
