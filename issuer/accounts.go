@@ -43,7 +43,7 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 			return none, err
 		}
 		// A key of the operator that is dropped meanwhile must not have signed the account.
-		if o, err = w.HoldOperator(ctx, o.ID); err != nil {
+		if o, err = w.holdForAccount(ctx, o); err != nil {
 			return none, orMissing(err, "operator")
 		}
 		if err := writable(o); err != nil {
@@ -55,6 +55,9 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 		}
 		if len(taken) > 0 {
 			return none, orTaken(store.ErrExists, "account")
+		}
+		if err := w.guardAccount(ctx, o, Account{}, Account{OperatorID: o.ID, Settings: in.Settings}); err != nil {
+			return none, err
 		}
 		idKey, err := i.newKey(ctx, w, accountIdentity(o.ID))
 		if err != nil {
@@ -92,7 +95,7 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 	live := i.liveConnections(ctx, op, WriteAccounts, account)
 	return change(ctx, i, op, use{permission: WriteAccounts, action: "update", kind: "account", target: account}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
-		a, err := lockAccount(ctx, w, account)
+		o, a, err := lockGuardedAccount(ctx, w, account)
 		if err != nil {
 			return none, err
 		}
@@ -112,6 +115,9 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 		problems := claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: after.Settings})
 		if problems.Blocking() {
 			return none, invalid(problems)
+		}
+		if err := w.guardAccount(ctx, o, a, after); err != nil {
+			return none, err
 		}
 		if err := slowDown(w, a); err != nil {
 			return none, err
@@ -151,6 +157,12 @@ func slowDown(w *work, a Account) error {
 // resign builds the account's claims from its rows, signs them with the operator's
 // current signing key and stores the result; it locks the account first.
 func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account, error) {
+	return i.resignAfter(ctx, w, accountID, "")
+}
+
+// resignAfter is resign for an account that is to be pushed after another one, from
+// which it imports; with an empty exporter it does not wait.
+func (i *Issuer) resignAfter(ctx context.Context, w *work, accountID, exporter string) (Account, error) {
 	a, err := w.LockAccount(ctx, accountID)
 	if err != nil {
 		return a, orMissing(err, "account")
@@ -165,7 +177,7 @@ func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account
 	}
 	err = w.PutJWT(ctx, store.JWT{
 		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion, IssuedAt: signed.IssuedAt, JTI: signed.ID,
-		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token,
+		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token, After: exporter,
 	})
 	if err != nil {
 		return a, err
@@ -227,16 +239,36 @@ func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, 
 			return claims.Account{}, err
 		}
 	}
+	var s sharing
+	if s.exports, err = t.ListExports(ctx, a.ID); err != nil {
+		return claims.Account{}, err
+	}
+	if s.imports, err = t.ListImports(ctx, a.ID); err != nil {
+		return claims.Account{}, err
+	}
 	revoked, err := t.EffectiveRevocations(ctx, a.ID)
-	return assemble(a, keys, templates, revoked), err
+	return assemble(a, keys, templates, s, revoked), err
+}
+
+// sharing is what an account exports and imports, in the order of its JWT.
+type sharing struct {
+	exports []store.Export
+	imports []store.Import
 }
 
 // assemble puts together what an account's JWT is built from: the account, its keys,
-// the templates of those by identity, and what is revoked.
-func assemble(a Account, keys []store.Key, templates map[string]Template, revoked map[string]int64) claims.Account {
+// the templates of those by identity, what it shares, and what is revoked.
+func assemble(a Account, keys []store.Key, templates map[string]Template, shared sharing, revoked map[string]int64) claims.Account {
 	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked}
 	if a.State == accountDeleted {
-		keys = nil // nobody is to sign users of a tombstone
+		keys, shared = nil, sharing{} // nobody is to sign users of a tombstone, nor to import from it
+	}
+	parts.Settings.Exports, parts.Settings.Imports = nil, nil
+	for _, e := range shared.exports {
+		parts.Settings.Exports = append(parts.Settings.Exports, &e.Body)
+	}
+	for _, m := range shared.imports {
+		parts.Settings.Imports = append(parts.Settings.Imports, &m.Body)
 	}
 	for _, k := range keys {
 		if !isTrusted(k) {

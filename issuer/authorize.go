@@ -117,7 +117,7 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 		if err := w.audit(ctx, u, p.plan); err != nil {
 			return err
 		}
-		return remember(ctx, w, out.Value)
+		return remember(ctx, w, &out.Value)
 	}
 	err := i.store.Write(ctx, attempt)
 	for n := 1; n < attempts && errors.Is(err, store.ErrDeadlock); n++ {

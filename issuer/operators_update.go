@@ -37,6 +37,11 @@ func (i *Issuer) UpdateOperator(ctx context.Context, op Op, operator string, edi
 			return none, err
 		}
 		after := edited(o, edit)
+		if !after.Policy.Guardrails.Equal(o.Policy.Guardrails) {
+			if err := w.alsoNeeds(WriteGuardrails); err != nil {
+				return none, err
+			}
+		}
 		problems := append(checkPolicy(after.Policy), claims.CheckOperator(claims.Operator{Name: after.Name, Settings: after.Settings})...)
 		if problems.Blocking() {
 			return none, invalid(problems)

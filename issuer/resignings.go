@@ -127,7 +127,7 @@ func signBatch(batch store.Resigning, sign func(Account) (store.JWT, error)) (si
 }
 
 func signOwed(ctx context.Context, w *work, signer custody.Signer, key store.Key, batch store.Resigning, a Account) (store.JWT, error) {
-	checked, problems := claims.BuildAccount(assemble(a, batch.Keys[a.ID], batch.Templates, batch.Revocations[a.ID]))
+	checked, problems := claims.BuildAccount(assemble(a, batch.Keys[a.ID], batch.Templates, sharing{batch.Exports[a.ID], batch.Imports[a.ID]}, batch.Revocations[a.ID]))
 	if problems.Blocking() {
 		return store.JWT{}, invalid(problems)
 	}

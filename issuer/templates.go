@@ -78,6 +78,13 @@ func (i *Issuer) createTemplate(ctx context.Context, op Op, u use, at TemplateHo
 		if err := h.free(ctx, w, in.Body.Name); err != nil {
 			return none, err
 		}
+		if !h.shared() {
+			for _, q := range []claims.Quota{claims.QuotaTemplates, claims.QuotaSigningKeys} {
+				if err := w.guardCount(ctx, h.account, q, 1); err != nil {
+					return none, err
+				}
+			}
+		}
 		id, err := w.NewID("tpl_")
 		if err != nil {
 			return none, err
@@ -201,6 +208,9 @@ func (h home) edited(ctx context.Context, w *work, x Template, edit func(*Templa
 		if err := h.free(ctx, w, in.Body.Name); err != nil {
 			return x, nil, nil, err
 		}
+	}
+	if err := w.guardCarriers(ctx, x, in.Body); err != nil {
+		return x, nil, nil, err
 	}
 	hurt, err := checkUsersOf(ctx, w.Tx, x, in.Body)
 	if err != nil {

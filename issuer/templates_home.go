@@ -154,7 +154,8 @@ func (h home) testedIn(x Template) claims.Account {
 // What is wrong, and a test that fails, is an error.
 func (h home) check(in TemplateInput) (claims.Problems, []claims.TestResult, error) {
 	problems := append(claims.CheckTemplate(in.Body), checkTTL("/max_ttl_seconds", in.MaxTTL)...)
-	problems = append(problems, h.checkPolicy(in)...)
+	problems = append(problems, h.checkUse(in)...)
+	problems = append(problems, h.outside(in.Body)...)
 	problems = append(problems, claims.CheckTests(in.Tests, h.shared()).At("/tests")...)
 	if problems.Blocking() {
 		return nil, nil, invalid(problems)
@@ -169,15 +170,16 @@ func (h home) check(in TemplateInput) (claims.Problems, []claims.TestResult, err
 	return problems, results, nil
 }
 
-// checkPolicy returns what the home has against the template.
-func (h home) checkPolicy(in TemplateInput) claims.Problems {
+// outside returns what the guardrails of the home have against a template. A shared
+// one must say what is allowed: it has no account whose defaults would.
+func (h home) outside(body claims.Template) claims.Problems {
+	return h.levels().CheckPermissions(body.Permissions, h.account.Settings.DefaultPermissions)
+}
+
+// checkUse returns what every user of the template would be refused for, whatever its
+// name and tags.
+func (h home) checkUse(in TemplateInput) claims.Problems {
 	var out claims.Problems
-	if in.Body.Permissions.BearerToken && h.operator.Policy.NoBearer {
-		out = append(out, claims.Problem{
-			Pointer: "/bearer", Code: "bearer_not_allowed", Blocking: true,
-			Detail: "The operator's policy allows no bearer users: whoever reads such a JWT may connect.",
-		})
-	}
 	if h.shared() {
 		return out
 	}

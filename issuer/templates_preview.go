@@ -56,13 +56,17 @@ func (i *Issuer) PreviewTemplate(ctx context.Context, caller Caller, in PreviewI
 		if out.For, err = previewed(ctx, d, h, in); err != nil {
 			return out, err
 		}
-		problems := append(claims.CheckTemplate(out.Template.Body), h.checkPolicy(out.Template)...)
+		problems := append(claims.CheckTemplate(out.Template.Body), h.checkUse(out.Template)...)
 		problems = append(problems, claims.CheckTests(out.Template.Tests, x.Shared()).At("/tests")...)
 		if out.For.Name != "" {
 			problems = append(problems, claims.CheckTestUser(out.For, h.shared()).At("/as")...)
 		}
 		if problems.Blocking() {
 			return out, invalid(problems)
+		}
+		for _, p := range h.outside(out.Template.Body) {
+			p.Blocking = false // an older template can be looked at
+			problems = append(problems, p)
 		}
 		if out.For.Name != "" {
 			// A shared template is tried in the account that it is looked at from.

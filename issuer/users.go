@@ -56,6 +56,9 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 		} else if ignoreMissing(err) != nil {
 			return none, err
 		}
+		if err := w.guardCount(ctx, a, claims.QuotaUsers, 1); err != nil {
+			return none, err
+		}
 		if user.ID, err = w.NewID("usr_"); err != nil {
 			return none, err
 		}
@@ -113,14 +116,17 @@ func checkUser(ctx context.Context, d *desk, a Account, u User, templateRef stri
 		return nil, nil, err
 	}
 	warnings, err := checkUse(a, u, template)
-	if err != nil || !bearer(u, template) {
+	if err != nil {
 		return warnings, template, err
 	}
-	o, err := d.GetOperator(ctx, a.OperatorID)
-	if err == nil && o.Policy.NoBearer {
-		err = noBearer()
+	asked, err := termsOf(ctx, d.Tx, a)
+	if err != nil {
+		return warnings, template, err
 	}
-	return warnings, template, err
+	if problems := asked.checkUser(a, u, template); problems.Blocking() {
+		return warnings, template, invalid(problems)
+	}
+	return warnings, template, nil
 }
 
 // checkOwn refuses what is wrong with a user whatever its template is.

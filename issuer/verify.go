@@ -67,13 +67,12 @@ func (i *Issuer) Verify(ctx context.Context, caller Caller) (Report, error) {
 	if err != nil {
 		return out, err
 	}
-	if out.AuditEntries, err = i.store.VerifyAudit(ctx); err != nil {
-		if ctx.Err() != nil {
-			return out, err
-		}
-		out.Findings = append(out.Findings, Finding{RuleAudit, "", err.Error()})
+	chain, err := i.store.VerifyAudit(ctx, nil)
+	out.AuditEntries = chain.Entries
+	for _, f := range chain.Faults {
+		out.Findings = append(out.Findings, Finding{RuleAudit, f.EntryID, f.Detail})
 	}
-	return out, nil
+	return out, err
 }
 
 // verification is a report in the making.

@@ -3,9 +3,12 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+
+	"chancery/claims"
 )
 
 // Account is a tenant.
@@ -18,7 +21,8 @@ type Account struct {
 	State string
 	// System marks its operator's system account.
 	System bool
-	// Settings is the body of the JWT without signing keys and revocations.
+	// Settings is the body of the JWT without what has rows of its own: signing keys,
+	// revocations, exports and imports.
 	Settings jwt.Account
 	// Expires is Unix seconds, 0 for never.
 	Expires int64
@@ -35,25 +39,32 @@ type Account struct {
 	// revocation of everybody must reach it.
 	LastUserIAT      int64
 	Created, Updated time.Time
+	// Guardrails are what the account is bound by beyond its operator's.
+	Guardrails claims.Guardrails
 }
 
-const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, signer, resign_us, last_user_iat, created_us, updated_us`
+const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, signer, resign_us, last_user_iat, created_us, updated_us, guardrails`
 
 func scanAccount(r row) (Account, error) {
 	var a Account
-	var settings string
+	var settings, guardrails string
 	var resign, created, updated int64
 	if err := r.Scan(&a.ID, &a.OperatorID, &a.Name, &a.State, &a.System, &settings, &a.Expires, &a.Version, &a.JWTVersion,
-		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &created, &updated); err != nil {
+		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &created, &updated, &guardrails); err != nil {
 		return a, err
 	}
 	a.ResignOwed, a.Created, a.Updated = fromMicros(resign), fromMicros(created), fromMicros(updated)
-	return a, json.Unmarshal([]byte(settings), &a.Settings)
+	return a, errors.Join(json.Unmarshal([]byte(settings), &a.Settings), json.Unmarshal([]byte(guardrails), &a.Guardrails))
+}
+
+func settingsJSON(a Account) (string, error) {
+	a.Settings.Exports, a.Settings.Imports = nil, nil
+	return toJSON(a.Settings)
 }
 
 // CreateAccount inserts a.
 func (t *Tx) CreateAccount(ctx context.Context, a Account) error {
-	settings, err := toJSON(a.Settings)
+	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
@@ -84,7 +95,7 @@ func (t *Tx) SetLastUserIAT(ctx context.Context, id string, iat int64) error {
 
 // UpdateAccount stores settings and expiry and counts the intent.
 func (t *Tx) UpdateAccount(ctx context.Context, a Account) error {
-	settings, err := toJSON(a.Settings)
+	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}

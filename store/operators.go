@@ -7,16 +7,16 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+
+	"chancery/claims"
 )
 
 // Policy is what an operator asks of all that is signed under it. Times are seconds.
 type Policy struct {
-	// DefaultTTL is the lifetime of a credential that asks for none, MaxTTL the
-	// longest one; 0 means 90 days, and no bound.
+	// Guardrails bound what may be made in the operator's accounts.
+	claims.Guardrails
+	// DefaultTTL is the lifetime of a credential that asks for none; 0 means 90 days.
 	DefaultTTL int64 `json:"credential_ttl_seconds,omitempty"`
-	MaxTTL     int64 `json:"credential_max_ttl_seconds,omitempty"`
-	// NoBearer refuses bearer users and templates.
-	NoBearer bool `json:"no_bearer,omitempty"`
 	// OperatorKeyAge, AccountKeyAge and TemplateKeyAge are when a current key is
 	// rotated by itself; 0 never does.
 	OperatorKeyAge int64 `json:"operator_key_age_seconds,omitempty"`
@@ -27,6 +27,11 @@ type Policy struct {
 	// Renewal is the part of a credential's lifetime, in percent from its end, in
 	// which its holder may renew it without an administrator; 0 never allows it.
 	Renewal int64 `json:"renewal_percent,omitempty"`
+}
+
+// IsZero tells whether nothing is asked.
+func (p Policy) IsZero() bool {
+	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0
 }
 
 // Operator is a root of trust.
