@@ -267,6 +267,7 @@ func (i *Issuer) OperatorKeys(ctx context.Context, caller Caller, operator strin
 		if err != nil {
 			return nil, err
 		}
+		d.some() // they stand in its JWT, which is public
 		return keysWithoutSeeds(d.ListKeys(ctx, o.ID, ""))
 	})
 }
