@@ -92,9 +92,10 @@ type Issuer struct {
 	// compacted is when the upkeep last looked for moot revocations, in microseconds.
 	compacted  atomic.Int64
 	challenges challengeKey
+	renewals   pace
+	imports    importing
 	// uses is what is to be written down of the use of tokens.
-	uses     tokenUses
-	renewals pace
+	uses tokenUses
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:

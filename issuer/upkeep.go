@@ -49,7 +49,7 @@ func (i *Issuer) Upkeep(ctx context.Context) error {
 	if i.sealed != "" {
 		return errors.Join(errs...)
 	}
-	for _, task := range []func(context.Context) error{i.resignOwed, i.dropReplays, i.retireKeys, i.rotateKeys, i.compactMoot, i.revokeDue} {
+	for _, task := range []func(context.Context) error{i.resignOwed, i.dropReplays, i.retireKeys, i.rotateKeys, i.compactMoot, i.revokeDue, i.runImports, i.dropImports} {
 		errs = append(errs, task(ctx))
 	}
 	return errors.Join(errs...)
