@@ -17,8 +17,8 @@ import (
 const (
 	// MaxArchive is the longest archive in bytes.
 	MaxArchive = 64 << 20
-	// MaxExpanded is how many bytes an archive may hold, with what is left out of it.
-	MaxExpanded = 256 << 20
+	// MaxUnpacked is how many bytes an archive may hold, with what is left out of it.
+	MaxUnpacked = 256 << 20
 	// MaxArchiveEntries is how many entries an archive may have: a store of 10,000
 	// accounts with 10 users each has half of that.
 	MaxArchiveEntries = 250_000
@@ -29,6 +29,9 @@ const (
 // serversDir holds what running servers had of each account, by public key. nsc has no
 // such directory: what packs a store adds it beside stores.
 const serversDir = "servers"
+
+// ErrArchive is what every ArchiveError wraps.
+var ErrArchive = errors.New("this is no archive of nsc's files that can be taken")
 
 // ArchiveError tells why a whole archive is refused.
 type ArchiveError struct {
@@ -41,6 +44,9 @@ type ArchiveError struct {
 // Error implements error.
 func (e *ArchiveError) Error() string { return e.Detail }
 
+// Unwrap lets errors.Is find ErrArchive.
+func (*ArchiveError) Unwrap() error { return ErrArchive }
+
 func refuse(code, format string, args ...any) error {
 	return &ArchiveError{code, fmt.Sprintf(format, args...)}
 }
@@ -48,7 +54,7 @@ func refuse(code, format string, args ...any) error {
 // Archive is what an archive of nsc's files holds.
 type Archive struct {
 	// Dirs are the directories of stores and of keys that were found in it.
-	Dirs Dirs
+	Dirs
 	// Servers maps public keys of accounts to the JWTs that running servers had when
 	// the archive was made: the files servers/A….jwt beside stores. Nothing of them
 	// was checked.
@@ -70,7 +76,7 @@ func Open(archive []byte) (*Archive, error) {
 	if len(archive) > MaxArchive {
 		return nil, refuse("too_large", "The archive has more than %d MiB. Pack the directories of one operator only.", MaxArchive>>20)
 	}
-	u := &unpacker{files: newDirectory(), left: MaxExpanded, entries: MaxArchiveEntries, seen: map[string]bool{}}
+	u := &unpacker{files: newDirectory(), left: MaxUnpacked, entries: MaxArchiveEntries, seen: map[string]bool{}}
 	if err := u.unpack(archive); err != nil {
 		return nil, err
 	}
@@ -132,13 +138,13 @@ func (u *unpacker) open() (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.Dirs.Stores = u.files.sub(stores)
+	a.Stores = u.files.sub(stores)
 	keys, err := u.findKeys()
 	if err != nil {
 		return nil, err
 	}
 	if keys != "" {
-		a.Dirs.Keys = u.files.sub(keys)
+		a.Keys = u.files.sub(keys)
 	}
 	u.servers(path.Join(path.Dir(stores), serversDir), a)
 	return a, nil

@@ -132,7 +132,7 @@ func packBomb(t testing.TB, name, text string) []byte {
 	t.Helper()
 	body := packGzip(t, []byte(text))
 	var b bytes.Buffer
-	for i := range nsc.MaxExpanded/len(text) + 1 {
+	for i := range nsc.MaxUnpacked/len(text) + 1 {
 		b.Write(packGzip(t, packTar(t, []entry{{name: fmt.Sprintf(name, i), data: text}})[:512]))
 		b.Write(body)
 	}
@@ -147,7 +147,7 @@ func zipBomb(t testing.TB, text string) []byte {
 	must(t, err)
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
-	for i := range nsc.MaxExpanded/len(text) + 1 {
+	for i := range nsc.MaxUnpacked/len(text) + 1 {
 		h := z.File[0].FileHeader
 		h.Name = fmt.Sprintf("stores/acme/accounts/A%d.jwt", i)
 		raw, err := z.File[0].OpenRaw()
@@ -199,7 +199,7 @@ func TestOpenAsPackedByPeople(t *testing.T) {
 				if len(a.Problems) > 0 {
 					t.Errorf("problems: %v", a.Problems)
 				}
-				names, err := nsc.Operators(a.Dirs.Stores)
+				names, err := nsc.Operators(a.Stores)
 				if err != nil || !slices.Equal(names, []string{operator}) {
 					t.Fatalf("operators: %v, %v", names, err)
 				}
@@ -373,7 +373,7 @@ func TestOpenHostile(t *testing.T) {
 			if err != nil || len(s.Accounts) != 5 {
 				t.Errorf("what is good was not read: %v", err)
 			}
-			noEscape(t, a.Dirs.Stores)
+			noEscape(t, a.Stores)
 		})
 		if ok {
 			passed++
@@ -419,7 +419,7 @@ func TestOpenManyAccounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := fs.ReadDir(a.Dirs.Stores, "acme/accounts")
+	found, err := fs.ReadDir(a.Stores, "acme/accounts")
 	if err != nil || len(found) != 10_000 {
 		t.Errorf("%d accounts, %v", len(found), err)
 	}
@@ -431,7 +431,7 @@ func TestMemoryFS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fstest.TestFS(a.Dirs.Stores, "acme/acme.jwt", "acme/accounts/ORDERS/users/d1.jwt"); err != nil {
+	if err := fstest.TestFS(a.Stores, "acme/acme.jwt", "acme/accounts/ORDERS/users/d1.jwt"); err != nil {
 		t.Error(err)
 	}
 }
@@ -450,8 +450,8 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		noEscape(t, a.Dirs.Stores)
-		names, err := nsc.Operators(a.Dirs.Stores)
+		noEscape(t, a.Stores)
+		names, err := nsc.Operators(a.Stores)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func (u *unpacker) unpack(archive []byte) error {
 func damaged(err error) error {
 	switch {
 	case errors.Is(err, errFull):
-		return refuse("expands_too_much", "The archive expands to more than %d MiB. Pack the directories of one operator only.", MaxExpanded>>20)
+		return refuse("expands_too_much", "The archive expands to more than %d MiB. Pack the directories of one operator only.", MaxUnpacked>>20)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return refuse("truncated", "The archive ends too early: it was not packed, or not sent, to its end.")
 	}
