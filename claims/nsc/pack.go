@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -52,6 +53,9 @@ func Pack(dirs Dirs, p Packing) (Packed, error) {
 	k.z = gzip.NewWriter(&k.archive)
 	k.w = tar.NewWriter(k.z)
 	files, err := k.list(dirs.Stores)
+	if _, refused := errors.AsType[*ArchiveError](err); refused {
+		return Packed{}, err
+	}
 	if err != nil {
 		return Packed{}, fmt.Errorf("listing the store: %w", err)
 	}
@@ -79,8 +83,8 @@ func Pack(dirs Dirs, p Packing) (Packed, error) {
 	if err := k.z.Close(); err != nil {
 		return Packed{}, fmt.Errorf("packing: %w", err)
 	}
-	if k.archive.Len() > MaxArchive {
-		return Packed{}, refuse("too_large", "The store has more than %d MiB packed, which is more than Chancery takes at once.", MaxArchive>>20)
+	if k.archive.Len() > MaxArchive || k.done > MaxArchiveEntries {
+		return Packed{}, refuse("too_large", "The store has more than %d MiB packed, or more than %d files, which is more than Chancery takes at once.", MaxArchive>>20, MaxArchiveEntries)
 	}
 	return Packed{Archive: claims.NewSecret(k.archive.String()), JWTs: k.jwts, Seeds: len(seeds), Problems: k.problems}, nil
 }
@@ -92,9 +96,10 @@ type packer struct {
 	z           *gzip.Writer
 	w           *tar.Writer
 	done, total int64
-	written     int64
-	jwts        int
-	problems    []Problem
+	// size is about what the store's files take in the archive.
+	size     int64
+	jwts     int
+	problems []Problem
 }
 
 // list returns the files of the store that an archive holds.
@@ -119,10 +124,24 @@ func (k *packer) list(stores fs.FS) ([]string, error) {
 			k.leave(p, "invalid_name", why)
 		default:
 			files = append(files, p)
+			return k.count(d)
 		}
 		return nil
 	})
 	return files, err
+}
+
+// count sees to it that nothing is packed that Open would refuse.
+func (k *packer) count(d fs.DirEntry) error {
+	i, err := d.Info()
+	if err != nil {
+		return err
+	}
+	// Each entry has a header, its text in blocks and, for a long path, as much again.
+	if k.size += i.Size() + 4*512; k.size > MaxUnpacked {
+		return refuse("expands_too_much", "The store is larger than the %d MiB that Chancery takes at once.", MaxUnpacked>>20)
+	}
+	return nil
 }
 
 func (k *packer) leave(p, code, detail string) {
@@ -175,10 +194,6 @@ func (k *packer) copy(stores fs.FS, p string) error {
 }
 
 func (k *packer) add(p string, text []byte) error {
-	// Each entry has a header, its text in blocks and, for a long path, as much again.
-	if k.written += int64(len(text)) + 4*512; k.written > MaxUnpacked || k.done >= MaxArchiveEntries {
-		return refuse("expands_too_much", "The store is larger than Chancery takes at once: %d MiB, or %d files.", MaxUnpacked>>20, MaxArchiveEntries)
-	}
 	if err := k.w.WriteHeader(&tar.Header{Name: p, Typeflag: tar.TypeReg, Mode: 0o600, Size: int64(len(text))}); err != nil {
 		return fmt.Errorf("packing: %w", err)
 	}
