@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"slices"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -103,12 +104,14 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 			return none, err
 		}
 		edit(&after.Settings)
-		after.Settings.Tags = claims.NormalizeTags(after.Settings.Tags)
+		if !slices.Equal(a.Settings.Tags, after.Settings.Tags) { // those of a JWT from elsewhere stay until they are edited
+			after.Settings.Tags = claims.NormalizeTags(after.Settings.Tags)
+		}
 		changes, err := diff(a.Settings, after.Settings)
 		if err != nil {
 			return none, err
 		}
-		problems := claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: after.Settings})
+		problems := claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: after.Settings, Foreign: a.Foreign})
 		if problems.Blocking() {
 			return none, invalid(problems)
 		}
@@ -182,7 +185,7 @@ func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 	if edit != nil {
 		edit(&parts)
 	}
-	checked, problems := claims.BuildAccount(parts)
+	checked, problems := claims.BuildAccount(w.protect(parts))
 	if problems.Blocking() {
 		return checked, store.Key{}, invalid(problems)
 	}
@@ -190,8 +193,19 @@ func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 	if err != nil {
 		return checked, store.Key{}, err
 	}
-	signer, err := current(keys, "")
+	signer, err := accountSigner(ctx, w.Tx, a.OperatorID, keys)
 	return checked, signer, err
+}
+
+// protect lets unknown fields of a JWT from elsewhere go that a protective change has
+// no place for: nothing holds such a change up.
+func (w *work) protect(parts claims.Account) claims.Account {
+	if parts.Foreign != nil && w.use.protective {
+		f := *parts.Foreign
+		f.MayLose = true
+		parts.Foreign = &f
+	}
+	return parts
 }
 
 // rehearse finds what only shows when the account's claims are put together, such
@@ -233,7 +247,7 @@ func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, 
 // assemble puts together what an account's JWT is built from: the account, its keys,
 // the templates of those by identity, and what is revoked.
 func assemble(a Account, keys []store.Key, templates map[string]Template, revoked map[string]int64) claims.Account {
-	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked}
+	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked, Foreign: a.Foreign}
 	if a.State == accountDeleted {
 		keys = nil // nobody is to sign users of a tombstone
 	}

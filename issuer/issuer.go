@@ -85,6 +85,7 @@ type Issuer struct {
 	compacted  atomic.Int64
 	challenges challengeKey
 	renewals   pace
+	imports    importing
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:

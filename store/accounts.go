@@ -3,9 +3,12 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+
+	"chancery/claims"
 )
 
 // Account is a tenant.
@@ -33,22 +36,28 @@ type Account struct {
 	ResignOwed time.Time
 	// LastUserIAT is the highest iat of any user JWT issued in the account; a
 	// revocation of everybody must reach it.
-	LastUserIAT      int64
+	LastUserIAT int64
+	// Verbatim tells that JWT was signed elsewhere and is served as it came; Foreign is
+	// what a JWT from elsewhere held beside Settings, nil for an account made here.
+	Verbatim         bool
+	Foreign          *claims.Foreign
 	Created, Updated time.Time
 }
 
-const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, signer, resign_us, last_user_iat, created_us, updated_us`
+const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, signer, resign_us, last_user_iat, verbatim, unknown, created_us, updated_us`
 
 func scanAccount(r row) (Account, error) {
 	var a Account
-	var settings string
+	var settings, foreign string
 	var resign, created, updated int64
 	if err := r.Scan(&a.ID, &a.OperatorID, &a.Name, &a.State, &a.System, &settings, &a.Expires, &a.Version, &a.JWTVersion,
-		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &created, &updated); err != nil {
+		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &a.Verbatim, &foreign, &created, &updated); err != nil {
 		return a, err
 	}
 	a.ResignOwed, a.Created, a.Updated = fromMicros(resign), fromMicros(created), fromMicros(updated)
-	return a, json.Unmarshal([]byte(settings), &a.Settings)
+	var err error
+	a.Foreign, err = claims.ParseForeign(foreign)
+	return a, errors.Join(err, json.Unmarshal([]byte(settings), &a.Settings))
 }
 
 // CreateAccount inserts a.

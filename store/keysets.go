@@ -72,7 +72,9 @@ func (t *Tx) CountSealed(ctx context.Context) ([]SealedCount, error) {
 		var c SealedCount
 		err := r.Scan(&c.Mark, &c.Count)
 		return c, err
-	}, `SELECT substr(sealed, 1, 5) AS mark, count(*) FROM keys WHERE sealed IS NOT NULL GROUP BY 1 ORDER BY 1`)
+	}, `SELECT mark, count(*) FROM (SELECT substr(sealed, 1, 5) AS mark FROM keys WHERE sealed IS NOT NULL
+			UNION ALL SELECT substr(sealed_jwt, 1, 5) FROM credentials WHERE sealed_jwt IS NOT NULL
+			UNION ALL SELECT substr(archive, 1, 5) FROM import_jobs WHERE archive IS NOT NULL) s GROUP BY 1 ORDER BY 1`)
 }
 
 // KeysToReseal returns, in the order of their identities, up to limit keys after the
