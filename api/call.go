@@ -116,7 +116,7 @@ func (a *API) authenticate(hc huma.Context, next func(huma.Context)) {
 		return
 	}
 	rec := recordOf(ctx)
-	rec.callerID = caller.ID
+	rec.callerID, caller.RequestID = caller.ID, rec.requestID
 	next(huma.WithValue(hc, callKey{}, call{caller, rec}))
 }
 

@@ -109,7 +109,7 @@ func noIdentity(context.Context, string, bool) (resolver.Identity, error) {
 
 func (h *house) token(op issuer.Op, name string, role issuer.Role) string {
 	h.t.Helper()
-	secret, err := h.issuer.CreateToken(h.t.Context(), op, issuer.TokenInput{Name: name, Role: role, TTL: time.Hour})
+	secret, err := h.issuer.CreateToken(h.t.Context(), op, issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: time.Hour})
 	must(h.t, err)
 	return secret.Reveal()
 }

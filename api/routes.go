@@ -61,6 +61,8 @@ func routes() []route {
 		{get, op + "/unsigned-claims", "getUnsignedClaims", "Export what an offline identity key is to sign", issuer.ReadOperators, 200, 0, fast, handle((*API).getUnsignedClaims)},
 		{get, op + "/signing", "getSigning", "Read the signing switch", issuer.ReadOperators, 200, 0, fast, handle((*API).getSigning)},
 		{put, op + "/signing", "setSigning", "Switch signing on or off", issuer.WriteOperators, 200, small, fast, handle((*API).setSigning)},
+		{get, op + "/guardrails", "getOperatorGuardrails", "Read an operator's guardrails", issuer.ReadOperators, 200, 0, fast, handle((*API).getOperatorGuardrails)},
+		{put, op + "/guardrails", "setOperatorGuardrails", "Replace what bounds all that is made in an operator's accounts", issuer.WriteGuardrails, 200, small, fast, handle((*API).setOperatorGuardrails)},
 		{get, op + "/server-config", "getServerConfig", "What a nats-server needs to know", issuer.ReadOperators, 200, 0, fast, handle((*API).getServerConfig)},
 		{get, op + "/servers", "listServers", "List the nats-servers that answer", issuer.ReadOperators, 200, 0, fast, handle((*API).listServers)},
 
@@ -73,6 +75,8 @@ func routes() []route {
 		{del, acct + "/suspension", "resumeAccount", "End an account's suspension", issuer.WriteAccounts, 200, 0, waiting, handle((*API).resumeAccount)},
 		{get, acct + "/jwt", "getAccountJWT", "Read an account's signed JWT", issuer.ReadAccounts, 200, 0, fast, handle((*API).getAccountJWT)},
 		{get, acct + "/sync", "getSync", "How far the account's JWT got, by server", issuer.ReadAccounts, 200, 0, waiting, handle((*API).getSync)},
+		{get, acct + "/guardrails", "getAccountGuardrails", "Read an account's guardrails, with what holds", issuer.ReadAccounts, 200, 0, fast, handle((*API).getAccountGuardrails)},
+		{put, acct + "/guardrails", "setAccountGuardrails", "Replace what bounds an account beyond its operator's guardrails", issuer.WriteGuardrails, 200, small, fast, handle((*API).setAccountGuardrails)},
 		{get, acct + "/connections", "listConnections", "List live connections", issuer.ReadAccounts, 200, 0, fast, handle((*API).listConnections)},
 
 		{get, acct + "/templates", "listTemplates", "List templates", issuer.ReadTemplates, 200, 0, fast, handle((*API).listTemplates)},

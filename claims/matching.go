@@ -61,3 +61,6 @@ func wildcards(tokens []string) (wild, open bool) {
 	}
 	return wild, open
 }
+
+// SubjectsMeet tells whether there are subjects that both of two patterns match.
+func SubjectsMeet(a, b string) bool { return collide(a, b) }

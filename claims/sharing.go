@@ -94,6 +94,16 @@ func exportedSubject(m *jwt.Import) string {
 	return string(m.Subject)
 }
 
+// ExportOf returns the export of an account that an import from it is held against; nil
+// when there is none.
+func ExportOf(from *jwt.AccountClaims, m *jwt.Import) *jwt.Export {
+	e, _ := matchingExport(from, m.Type, exportedSubject(m))
+	return e
+}
+
+// ImportedSubject is the subject of an import as the exporter sees it.
+func ImportedSubject(m *jwt.Import) string { return exportedSubject(m) }
+
 // matchingExport returns the export that an import of the subject is held against,
 // nil when there is none; exact tells that it is the export's own subject.
 func matchingExport(from *jwt.AccountClaims, kind jwt.ExportType, subject string) (e *jwt.Export, exact bool) {

@@ -197,6 +197,24 @@ func useCases() map[string]useCase {
 			_, err := h.SigningSwitch(t.Context(), c, "acme")
 			return err
 		}),
+		"OperatorGuardrails": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.OperatorGuardrails(t.Context(), c, "acme")
+			return err
+		}),
+		"AccountGuardrails": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AccountGuardrails(t.Context(), c, "ORDERS")
+			return err
+		}),
+		"SetOperatorGuardrails": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			op.ExpectedVersion = h.operator(t, "acme").Version
+			_, err := h.SetOperatorGuardrails(t.Context(), op, "acme", claims.Guardrails{Quotas: map[claims.Quota]int64{claims.QuotaUsers: 1000}})
+			return err
+		}),
+		"SetAccountGuardrails": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			op.ExpectedVersion = h.account(t, "ORDERS").Version
+			_, err := h.SetAccountGuardrails(t.Context(), op, "ORDERS", claims.Guardrails{Quotas: map[claims.Quota]int64{claims.QuotaUsers: 900}})
+			return err
+		}),
 		"SetSigning": writes(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.SetSigning(t.Context(), op, "acme", true)
 			return err
@@ -324,12 +342,88 @@ func useCases() map[string]useCase {
 			_, err := h.Compact(t.Context(), op, "ORDERS")
 			return err
 		}),
+		"ListExports": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListExports(t.Context(), c, "ORDERS", page)
+			return err
+		}),
+		"GetExport": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetExport(t.Context(), c, "ORDERS", h.export(t, "shared"))
+			return err
+		}),
+		"ListImports": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListImports(t.Context(), c, "OURS", page)
+			return err
+		}),
+		"GetImport": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetImport(t.Context(), c, "OURS", h.imported(t, "shared"))
+			return err
+		}),
+		"ListActivations": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListActivations(t.Context(), c, "ORDERS", h.export(t, "shared"), ledger)
+			return err
+		}),
+		"GetActivation": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			list, err := h.ListActivations(t.Context(), owner, "ORDERS", h.export(t, "shared"), ledger)
+			if err != nil || len(list) == 0 {
+				t.Fatal(list, err)
+			}
+			_, err = h.GetActivation(t.Context(), c, "ORDERS", h.export(t, "shared"), list[0].ID)
+			return err
+		}),
+		"SharingGraph": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.SharingGraph(t.Context(), c, "acme", issuer.GraphQuery{Limit: 10})
+			return err
+		}),
+		"AccountSharing": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AccountSharing(t.Context(), c, "ORDERS", issuer.GraphQuery{Limit: 10})
+			return err
+		}),
+		"CreateExport": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CreateExport(t.Context(), op, "ORDERS", jwt.Export{Subject: "new.>", Type: jwt.Service})
+			return err
+		}),
+		"UpdateExport": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UpdateExport(t.Context(), op, "ORDERS", h.export(t, "to_update"), func(e *jwt.Export) { e.Description = "changed" })
+			return err
+		}),
+		"DeleteExport": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DeleteExport(t.Context(), op, "ORDERS", h.export(t, "to_delete"))
+			return err
+		}),
+		"CreateImport": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CreateImport(t.Context(), op, "IDLE", jwt.Import{Subject: "shared.x", Account: "ORDERS", Type: jwt.Stream})
+			return err
+		}),
+		"UpdateImport": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UpdateImport(t.Context(), op, "OURS", h.imported(t, "to_update"), func(m *jwt.Import) { m.Name = "changed" })
+			return err
+		}),
+		"DeleteImport": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DeleteImport(t.Context(), op, "OURS", h.imported(t, "to_delete"))
+			return err
+		}),
+		"RenewImport": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RenewImport(t.Context(), op, "OURS", h.imported(t, "shared"), time.Hour)
+			return err
+		}),
+		"Share": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Share(t.Context(), op, issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Service, Subject: "ask.>"}}})
+			return err
+		}),
+		"IssueActivation": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.IssueActivation(t.Context(), op, "ORDERS", h.export(t, "shared"), issuer.ActivationInput{Importer: someAccount, TTL: time.Hour})
+			return err
+		}),
+		"RevokeActivation": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RevokeActivation(t.Context(), op, "ORDERS", h.export(t, "shared"), someAccount)
+			return err
+		}),
 		"Revoke": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.Revoke(t.Context(), op, "ORDERS", issuer.RevokeInput{Subject: "d1"})
 			return err
 		}),
 		"CreateToken": writes(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.CreateToken(t.Context(), op, issuer.TokenInput{Name: "ci", Role: issuer.RoleOwner, TTL: time.Hour})
+			_, err := h.CreateToken(t.Context(), op, issuer.TokenInput{Name: "ci", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 			return err
 		}),
 		"RevokeTokens": writes(func(t *testing.T, h *house, op issuer.Op) error {
@@ -358,7 +452,7 @@ func prepared(t *testing.T, h *house) world {
 	idle := deviceTemplate()
 	idle.Body.Name = "idle"
 	did(h.CreateTemplate(t.Context(), op(), "ORDERS", idle)).well(t)
-	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Role: issuer.RoleAuditor, TTL: time.Hour}); err != nil {
+	if _, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "setup token", Grants: issuer.Everything(issuer.RoleAuditor), TTL: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	for _, subject := range []string{"d1", issuer.Everybody} { // the second makes the first moot
@@ -375,7 +469,38 @@ func prepared(t *testing.T, h *house) world {
 		did(h.CreateUser(t.Context(), op(), "OURS", issuer.UserInput{Name: name, Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
 	}
 	did(h.DisableUser(t.Context(), op(), "OURS", "to enable")).well(t)
+	for _, subject := range []string{"shared.>", "to_update.>", "to_delete.>"} {
+		did(h.Share(t.Context(), op(), issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: subject}}})).well(t)
+	}
 	return w
+}
+
+// someAccount is an account of somebody else.
+const someAccount = "AD7YRUYKEZ2YJPSKF5ARJ6H4T2Q6NB4AAF2D5SHNXBRRMA6ODNX32YKT"
+
+// export and imported return the identity of an export of ORDERS, and of its import by OURS.
+func (h *house) export(t testing.TB, subject string) string {
+	t.Helper()
+	list, err := h.ListExports(t.Context(), owner, "ORDERS", issuer.Page{Limit: 10, Search: subject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) == 0 {
+		return "deleted"
+	}
+	return list[0].ID
+}
+
+func (h *house) imported(t testing.TB, subject string) string {
+	t.Helper()
+	list, err := h.ListImports(t.Context(), owner, "OURS", issuer.Page{Limit: 10, Search: subject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) == 0 {
+		return "deleted"
+	}
+	return list[0].ID
 }
 
 func TestEveryMethodIsAUseCase(t *testing.T) {
@@ -397,7 +522,7 @@ func TestWhoMayNot(t *testing.T) {
 		h.sequence(t)
 		for who, caller := range map[string]issuer.Caller{
 			"nobody":              {},
-			"a role that is none": {ID: "per_x", Name: "eve", Kind: issuer.CallerPerson, Role: "Owner"},
+			"a role that is none": {ID: "per_x", Name: "eve", Kind: issuer.CallerPerson, Grants: issuer.Everything("Owner")},
 			"a kind without role": {ID: "tok_x", Name: "eve", Kind: issuer.CallerSystem},
 			"an auditor":          auditor,
 		} {

@@ -38,12 +38,12 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 		if problems := claims.CheckAccount(claims.Account{Name: in.Name, Settings: in.Settings}); problems.Blocking() {
 			return none, invalid(problems)
 		}
-		o, err := onlyOperator(ctx, w.Tx, in.Operator)
+		o, err := onlyOperator(ctx, &w.desk, in.Operator)
 		if err != nil {
 			return none, err
 		}
 		// A key of the operator that is dropped meanwhile must not have signed the account.
-		if o, err = w.HoldOperator(ctx, o.ID); err != nil {
+		if o, err = w.holdForAccount(ctx, o); err != nil {
 			return none, orMissing(err, "operator")
 		}
 		if err := writable(o); err != nil {
@@ -55,6 +55,9 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 		}
 		if len(taken) > 0 {
 			return none, orTaken(store.ErrExists, "account")
+		}
+		if err := w.guardAccount(ctx, o, Account{}, Account{OperatorID: o.ID, Settings: in.Settings}); err != nil {
+			return none, err
 		}
 		idKey, err := i.newKey(ctx, w, accountIdentity(o.ID))
 		if err != nil {
@@ -92,7 +95,7 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 	live := i.liveConnections(ctx, op, WriteAccounts, account)
 	return change(ctx, i, op, use{permission: WriteAccounts, action: "update", kind: "account", target: account}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
-		a, err := lockAccount(ctx, w, account)
+		o, a, err := lockGuardedAccount(ctx, w, account)
 		if err != nil {
 			return none, err
 		}
@@ -114,6 +117,9 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 		problems := claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: after.Settings, Foreign: a.Foreign})
 		if problems.Blocking() {
 			return none, invalid(problems)
+		}
+		if err := w.guardAccount(ctx, o, a, after); err != nil {
+			return none, err
 		}
 		if err := slowDown(w, a); err != nil {
 			return none, err
@@ -153,6 +159,12 @@ func slowDown(w *work, a Account) error {
 // resign builds the account's claims from its rows, signs them with the operator's
 // current signing key and stores the result; it locks the account first.
 func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account, error) {
+	return i.resignAfter(ctx, w, accountID, "")
+}
+
+// resignAfter is resign for an account that is to be pushed after another one, from
+// which it imports; with an empty exporter it does not wait.
+func (i *Issuer) resignAfter(ctx context.Context, w *work, accountID, exporter string) (Account, error) {
 	a, err := w.LockAccount(ctx, accountID)
 	if err != nil {
 		return a, orMissing(err, "account")
@@ -167,7 +179,7 @@ func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account
 	}
 	err = w.PutJWT(ctx, store.JWT{
 		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion, IssuedAt: signed.IssuedAt, JTI: signed.ID,
-		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token,
+		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token, After: exporter,
 	})
 	if err != nil {
 		return a, err
@@ -240,16 +252,36 @@ func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, 
 			return claims.Account{}, err
 		}
 	}
+	var s sharing
+	if s.exports, err = t.ListExports(ctx, a.ID); err != nil {
+		return claims.Account{}, err
+	}
+	if s.imports, err = t.ListImports(ctx, a.ID); err != nil {
+		return claims.Account{}, err
+	}
 	revoked, err := t.EffectiveRevocations(ctx, a.ID)
-	return assemble(a, keys, templates, revoked), err
+	return assemble(a, keys, templates, s, revoked), err
+}
+
+// sharing is what an account exports and imports, in the order of its JWT.
+type sharing struct {
+	exports []store.Export
+	imports []store.Import
 }
 
 // assemble puts together what an account's JWT is built from: the account, its keys,
-// the templates of those by identity, and what is revoked.
-func assemble(a Account, keys []store.Key, templates map[string]Template, revoked map[string]int64) claims.Account {
+// the templates of those by identity, what it shares, and what is revoked.
+func assemble(a Account, keys []store.Key, templates map[string]Template, shared sharing, revoked map[string]int64) claims.Account {
 	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked, Foreign: a.Foreign}
 	if a.State == accountDeleted {
-		keys = nil // nobody is to sign users of a tombstone
+		keys, shared = nil, sharing{} // nobody is to sign users of a tombstone, nor to import from it
+	}
+	parts.Settings.Exports, parts.Settings.Imports = nil, nil
+	for _, e := range shared.exports {
+		parts.Settings.Exports = append(parts.Settings.Exports, &e.Body)
+	}
+	for _, m := range shared.imports {
+		parts.Settings.Imports = append(parts.Settings.Imports, &m.Body)
 	}
 	for _, k := range keys {
 		if !isTrusted(k) {
@@ -267,12 +299,11 @@ func assemble(a Account, keys []store.Key, templates map[string]Template, revoke
 
 // onlyOperator finds an operator by name or key; without either it returns the
 // only one there is.
-func onlyOperator(ctx context.Context, t *store.Tx, ref string) (Operator, error) {
+func onlyOperator(ctx context.Context, d *desk, ref string) (Operator, error) {
 	if ref != "" {
-		o, err := t.GetOperator(ctx, ref)
-		return o, orMissing(err, "operator")
+		return findOperator(ctx, d, ref)
 	}
-	list, err := t.ListOperators(ctx, Page{Limit: 2})
+	list, err := d.ListOperators(ctx, Page{Limit: 2, Bounds: d.caller.bounds(d.use.permission)})
 	if err != nil {
 		return Operator{}, err
 	}
@@ -280,27 +311,24 @@ func onlyOperator(ctx context.Context, t *store.Tx, ref string) (Operator, error
 	case 0:
 		return Operator{}, &Error{Kind: KindConflict, Code: "no_operator", Message: "There is no operator yet.", Hint: "Create one first."}
 	case 1:
-		return list[0], nil
+		return list[0], d.enter(Scope{Operator: list[0].ID}, "operator")
 	}
 	return Operator{}, invalidField("/operator", "required", "There are several operators; name the one that is meant.")
 }
 
-// findAccount finds an account by public key or by a name that is unique among
-// all operators.
-func findAccount(ctx context.Context, t *store.Tx, ref string) (Account, error) {
-	if claims.IsPublicKey(claims.KindAccount, ref) {
-		a, err := t.GetAccount(ctx, ref)
-		return a, orMissing(err, "account")
-	}
-	list, err := t.FindAccounts(ctx, "", ref)
+// findAccount finds an account by public key, or by a name that is unique among the
+// operators that the caller sees, and enters it.
+func findAccount(ctx context.Context, d *desk, ref string) (Account, error) {
+	list, err := accountsCalled(ctx, d.Tx, ref)
 	if err != nil {
 		return Account{}, err
 	}
+	list = slices.DeleteFunc(list, func(a Account) bool { return !d.caller.sees(scopeOf(a)) })
 	switch len(list) {
 	case 0:
-		return Account{}, missing("account")
+		return Account{}, d.missing("account")
 	case 1:
-		return list[0], nil
+		return list[0], d.enter(scopeOf(list[0]), "account")
 	}
 	keys := ""
 	for _, a := range list {
@@ -309,10 +337,21 @@ func findAccount(ctx context.Context, t *store.Tx, ref string) (Account, error) 
 	return Account{}, &Error{Kind: KindConflict, Code: "ambiguous_name", Message: "Several operators have an account of this name.", Hint: "Use the public key:" + keys + "."}
 }
 
+func accountsCalled(ctx context.Context, t *store.Tx, ref string) ([]Account, error) {
+	if !claims.IsPublicKey(claims.KindAccount, ref) {
+		return t.FindAccounts(ctx, "", ref)
+	}
+	a, err := t.GetAccount(ctx, ref)
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	return []Account{a}, nil
+}
+
 // lockAccount finds an account and locks it until the transaction ends: what is
 // planned from it, and from what belongs to it, still holds when it is applied.
 func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
-	a, err := findAccount(ctx, w.Tx, ref)
+	a, err := findAccount(ctx, &w.desk, ref)
 	if err != nil {
 		return a, err
 	}
@@ -324,21 +363,24 @@ func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 
 // GetAccount returns an account by name or public key.
 func (i *Issuer) GetAccount(ctx context.Context, caller Caller, account string) (Account, error) {
-	return read(ctx, i, caller, use{permission: ReadAccounts, action: "read", kind: "account", target: account}, func(ctx context.Context, t *store.Tx) (Account, error) {
-		return findAccount(ctx, t, account)
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "read", kind: "account", target: account}, func(ctx context.Context, d *desk) (Account, error) {
+		a, err := findAccount(ctx, d, account)
+		d.some() // who may issue in it may read it
+		return a, err
 	})
 }
 
 // ListAccounts returns a page of accounts by name, of one operator or of all.
 func (i *Issuer) ListAccounts(ctx context.Context, caller Caller, operator string, page Page) ([]Account, error) {
-	return read(ctx, i, caller, use{permission: ReadAccounts, action: "list", kind: "account", target: operator}, func(ctx context.Context, t *store.Tx) ([]Account, error) {
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "list", kind: "account", target: operator}, func(ctx context.Context, d *desk) ([]Account, error) {
 		if operator != "" {
-			o, err := t.GetOperator(ctx, operator)
+			o, err := findOperator(ctx, d, operator)
 			if err != nil {
-				return nil, orMissing(err, "operator")
+				return nil, err
 			}
 			operator = o.ID
 		}
-		return t.ListAccounts(ctx, operator, page)
+		page.Bounds = d.some()
+		return d.ListAccounts(ctx, operator, page)
 	})
 }

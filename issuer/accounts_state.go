@@ -18,7 +18,7 @@ const (
 
 // inForce returns what servers are to hold of the account's settings in its state: a
 // suspended account admits nobody, and keeps its settings for the time after; a
-// deleted one shares nothing either. JetStream stays as it is: without its limits
+// deleted one has no settings that matter either. JetStream stays as it is: without its limits
 // servers would close its streams.
 func inForce(a Account) jwt.Account {
 	s := a.Settings
@@ -27,7 +27,7 @@ func inForce(a Account) jwt.Account {
 	}
 	s.Limits.Conn, s.Limits.LeafNodeConn = 0, 0
 	if a.State == accountDeleted {
-		s.Imports, s.Exports, s.Mappings, s.Authorization = nil, nil, nil, jwt.ExternalAuthorization{}
+		s.Mappings, s.Authorization = nil, jwt.ExternalAuthorization{}
 	}
 	return s
 }
@@ -65,6 +65,9 @@ func (i *Issuer) setAccountState(ctx context.Context, op Op, u use, state string
 		after.State = state
 		plan, err := statePlan(a, after)
 		if err != nil {
+			return none, err
+		}
+		if err := w.warnOfState(ctx, a, after, &plan); err != nil {
 			return none, err
 		}
 		if err := foresee(ctx, w, after, nil, live, &plan); err != nil {
@@ -132,6 +135,9 @@ func (i *Issuer) DeleteAccount(ctx context.Context, op Op, account string) (Outc
 		}
 		plan.Changes = append(plan.Changes, Change{Path: "/revocations/*", To: everybody.rows[0].Before})
 		plan.Credentials = everybody.credentials
+		if err := w.warnOfState(ctx, a, after, &plan); err != nil {
+			return none, err
+		}
 		revoked := func(parts *claims.Account) { parts.Revocations[Everybody] = everybody.rows[0].Before }
 		if err := foresee(ctx, w, after, revoked, live, &plan); err != nil {
 			return none, err

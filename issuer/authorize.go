@@ -49,30 +49,6 @@ const (
 	ReadPeople      Permission = "people:read"
 )
 
-// Role is a set of permissions.
-type Role string
-
-// The roles. Anything else may do nothing.
-const (
-	RoleOwner   Role = "owner"
-	RoleAuditor Role = "auditor"
-)
-
-// Allows tells whether the role has the permission.
-func (r Role) Allows(p Permission) bool {
-	switch r {
-	case RoleOwner:
-		return true
-	case RoleAuditor:
-		switch p {
-		case ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations, ReadKeysets,
-			ReadSharing, ReadAdoption, ReadAudit, ReadTokens, ReadPeople:
-			return true
-		}
-	}
-	return false
-}
-
 // use is one use case as the audit log knows it.
 type use struct {
 	permission Permission
@@ -84,9 +60,8 @@ type use struct {
 
 // work is a change in progress. It is used by one goroutine.
 type work struct {
-	*store.Tx
-	op  Op
-	use use
+	desk
+	op Op
 	// keys are the private keys that are open until the transaction ends.
 	keys map[string]*custody.Key
 }
@@ -115,13 +90,16 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 	if problems := op.check(); problems.Blocking() {
 		return out, invalid(problems)
 	}
+	w := &work{desk: desk{caller: op.Caller, use: u}}
 	attempt := func(ctx context.Context, t *store.Tx) error {
-		u := u
-		w := &work{Tx: t, op: op, use: u}
+		w = &work{desk: desk{Tx: t, caller: op.Caller, use: u}, op: op}
 		if known, err := replayed(ctx, w, &out); known || err != nil {
 			return err
 		}
 		p, err := plan(ctx, w)
+		if err == nil {
+			err = w.left()
+		}
 		if err != nil {
 			return err
 		}
@@ -132,13 +110,14 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 		if out.Value, err = p.apply(ctx); err != nil {
 			return err
 		}
+		u := u
 		if p.target != "" {
 			u.target = p.target
 		}
 		if err := w.audit(ctx, u, p.plan); err != nil {
 			return err
 		}
-		return remember(ctx, w, out.Value)
+		return remember(ctx, w, &out.Value)
 	}
 	err := i.store.Write(ctx, attempt)
 	for n := 1; n < attempts && errors.Is(err, store.ErrDeadlock); n++ {
@@ -149,7 +128,7 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 		return out, nil
 	case err != nil:
 		var zero Outcome[T]
-		return zero, err
+		return zero, i.recordDenial(ctx, &w.desk, op.RequestID, err)
 	}
 	i.wake()
 	return out, nil
@@ -162,35 +141,53 @@ const attempts = 5
 var errDryRun = errors.New("dry run")
 
 // read is the way of every reading use case.
-func read[T any](ctx context.Context, i *Issuer, caller Caller, u use, f func(ctx context.Context, t *store.Tx) (T, error)) (T, error) {
+func read[T any](ctx context.Context, i *Issuer, caller Caller, u use, f func(ctx context.Context, d *desk) (T, error)) (T, error) {
 	var out T
-	if err := i.authorize(ctx, caller, u, ""); err != nil {
+	if err := i.authorize(ctx, caller, u, caller.RequestID); err != nil {
 		return out, err
 	}
+	d := &desk{caller: caller, use: u}
 	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		out, err = f(ctx, t)
+		d = &desk{Tx: t, caller: caller, use: u}
+		if out, err = f(ctx, d); err == nil {
+			err = d.left()
+		}
 		return err
 	})
-	return out, err
+	if err != nil {
+		var zero T
+		return zero, i.recordDenial(ctx, d, caller.RequestID, err)
+	}
+	return out, nil
 }
 
+// authorize refuses whoever has the permission on nothing at all, before anything is
+// looked at.
 func (i *Issuer) authorize(ctx context.Context, caller Caller, u use, requestID string) error {
-	if caller.Role.Allows(u.permission) {
+	if caller.May(u.permission) {
 		return nil
+	}
+	return i.recordDenial(ctx, &desk{caller: caller, use: u}, requestID, denied(Forbidden(u.permission)))
+}
+
+// recordDenial puts it on record if err is a denial, and returns err.
+func (i *Issuer) recordDenial(ctx context.Context, d *desk, requestID string, err error) error {
+	if e, ok := errors.AsType[*Error](err); !ok || !e.denied {
+		return err
 	}
 	// The caller may hang up; the denial is recorded all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+	failed := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
 		return t.AppendAudit(ctx, store.AuditEntry{
-			Actor: caller.ID, ActorKind: string(caller.Kind), Action: u.action, TargetKind: u.kind, Target: bounded(u.target),
+			Actor: d.caller.ID, ActorKind: string(d.caller.Kind), Action: d.use.action, TargetKind: d.use.kind, Target: bounded(d.use.target),
 			Outcome: "denied", RequestID: requestID, Detail: "{}",
 		})
 	})
-	if err != nil {
-		return fmt.Errorf("auditing a denial: %w", err)
+	if failed != nil {
+		return fmt.Errorf("auditing a denial: %w", failed)
 	}
-	return Forbidden(u.permission)
+	return err
 }
 
 func (w *work) audit(ctx context.Context, u use, p Plan) error {

@@ -148,7 +148,7 @@ func (i *Issuer) readChallengeSecret(ctx context.Context) (key []byte, err error
 		if err != nil {
 			return err
 		}
-		keys, err := i.toOpen(ctx, &work{Tx: t}, custody.DataKey(row.Wrapped))
+		keys, err := i.toOpen(ctx, &work{desk: desk{Tx: t}}, custody.DataKey(row.Wrapped))
 		if err != nil {
 			return err
 		}
@@ -166,7 +166,7 @@ func (i *Issuer) makeChallengeSecret(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("reading randomness: %w", err)
 	}
 	err := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
-		keys, err := i.toSeal(ctx, &work{Tx: t})
+		keys, err := i.toSeal(ctx, &work{desk: desk{Tx: t}})
 		if err != nil {
 			return err
 		}

@@ -41,17 +41,20 @@ type IssueInput struct {
 	proven bool
 	// occasion is issue, renew or roll; empty means issue.
 	occasion string
+	// replaces is the key, or Everybody for all keys, whose credentials end with this
+	// one: a quota does not count them.
+	replaces string
 }
 
 // check returns what is wrong with the request, for a user of the template if that
 // is not nil. The reason is the one of the change.
-func (in IssueInput) check(p store.Policy, template *Template, reason string) claims.Problems {
+func (in IssueInput) check(t terms, template *Template, reason string) claims.Problems {
 	problems := append(checkTTL("/ttl_seconds", in.TTL), claims.CheckText("/delivered_to", in.DeliveredTo, maxNote)...)
 	if in.PublicKey != "" {
 		problems = append(problems, claims.CheckPublicKey("/public_key", claims.KindUser, in.PublicKey)...)
 	}
 	problems = append(problems, in.checkDelivery()...)
-	problems = append(problems, in.checkLifetime(p, template, reason)...)
+	problems = append(problems, in.checkLifetime(t, template, reason)...)
 	if in.Waive && blank(reason) {
 		problems = append(problems, claims.Problem{Pointer: "/reason", Code: "required", Blocking: true, Detail: "To do without a proof of the key, say why: it goes into the ledger."})
 	}
@@ -68,7 +71,7 @@ func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // withProof checks the proof before the transaction: that reads the database.
 func (i *Issuer) withProof(ctx context.Context, caller Caller, in *IssueInput) (err error) {
-	if in == nil || in.Proof == nil || !caller.Role.Allows(IssueCredentials) || !claims.IsPublicKey(claims.KindUser, in.PublicKey) {
+	if in == nil || in.Proof == nil || !caller.May(IssueCredentials) || !claims.IsPublicKey(claims.KindUser, in.PublicKey) {
 		return nil
 	}
 	in.proven, err = i.proves(ctx, in.PublicKey, *in.Proof)
@@ -119,8 +122,8 @@ func lockUser(ctx context.Context, w *work, account, user string) (Account, User
 	if err != nil {
 		return a, User{}, err
 	}
-	u, err := w.GetUser(ctx, a.ID, user)
-	return a, u, orMissing(err, "user")
+	u, err := userOf(ctx, &w.desk, a, user)
+	return a, u, err
 }
 
 // planIssue finds whatever speaks against the credential. For a dry run it rehearses
@@ -134,7 +137,7 @@ func (i *Issuer) planIssue(ctx context.Context, w *work, a Account, u User, in I
 	if err != nil {
 		return Issued{}, err
 	}
-	if problems := in.check(s.policy, template, w.op.Reason); problems.Blocking() {
+	if problems := in.check(s.terms, template, w.op.Reason); problems.Blocking() {
 		return Issued{}, invalid(problems)
 	}
 	if template != nil {
@@ -142,6 +145,9 @@ func (i *Issuer) planIssue(ctx context.Context, w *work, a Account, u User, in I
 		if problems := claims.CheckTemplateUse(template.Body, claims.Account{Name: a.Name, Settings: a.Settings}, u.Name, u.Tags); problems.Blocking() {
 			return Issued{}, invalid(problems)
 		}
+	}
+	if err := w.guardCredential(ctx, s, u, in); err != nil {
+		return Issued{}, err
 	}
 	if _, err := i.sealer(); err != nil {
 		return Issued{}, err
@@ -179,19 +185,19 @@ func templateOf(ctx context.Context, t *store.Tx, u User) (*Template, error) {
 
 // issuance is what issuing in one account goes by, read once: its row is locked.
 type issuance struct {
-	account   Account
-	policy    store.Policy
+	account Account
+	terms
 	keys      []Key
 	revoked   map[string]int64
 	templates map[string]*Template
 }
 
 func newIssuance(ctx context.Context, w *work, a Account) (*issuance, error) {
-	o, err := w.GetOperator(ctx, a.OperatorID)
+	t, err := termsOf(ctx, w.Tx, a)
 	if err != nil {
 		return nil, err
 	}
-	s := &issuance{account: a, policy: o.Policy, templates: map[string]*Template{}}
+	s := &issuance{account: a, terms: t, templates: map[string]*Template{}}
 	if s.keys, err = w.ListKeys(ctx, a.OperatorID, a.ID); err != nil {
 		return nil, err
 	}
@@ -287,11 +293,11 @@ func (s *issuance) complete(ctx context.Context, w *work, c *credential, in Issu
 	if c.template, err = s.template(ctx, w, u); err != nil {
 		return err
 	}
-	if s.policy.NoBearer && bearer(u, c.template) {
-		return noBearer()
+	if problems := s.checkUser(s.account, u, c.template); problems.Blocking() {
+		return invalid(problems)
 	}
 	c.issuedAt = claims.NextIssuedAt(w.Now(), max(last, s.revoked[c.public], s.revoked[Everybody]))
-	if ttl := in.lifetime(s.policy, c.template); ttl > 0 {
+	if ttl := in.lifetime(s.terms, c.template); ttl > 0 {
 		c.expires = c.issuedAt + int64(ttl/time.Second)
 	}
 	var problems claims.Problems
@@ -301,11 +307,6 @@ func (s *issuance) complete(ctx context.Context, w *work, c *credential, in Issu
 	}
 	c.signer, err = orIdentity(ctx, w.Tx, s.account.OperatorID, s.keys, u.TemplateID)
 	return err
-}
-
-// noBearer refuses a bearer user where the operator's policy does.
-func noBearer() error {
-	return invalidField("/bearer", "bearer_not_allowed", "The operator's policy refuses bearer users: whoever sees such a JWT can connect with it.")
 }
 
 // issue makes a credential for the user of the locked account within the transaction

@@ -78,6 +78,8 @@ type bulk struct {
 	byRef       map[string]*Template
 	names, held map[string]bool
 	signers     map[string]custody.Signer
+	// there is how many users the account had before, if a quota asks.
+	there int64
 	// added tells that the account got a key of a shared template.
 	added bool
 }
@@ -94,6 +96,11 @@ func (i *Issuer) newBulk(ctx context.Context, w *work, account string, users []U
 	b := &bulk{
 		issuance: s, i: i, w: w, users: users, results: make([]BulkResult, len(users)), credentials: make([]*credential, len(users)),
 		existing: map[string]User{}, byRef: map[string]*Template{}, names: map[string]bool{}, held: map[string]bool{}, signers: map[string]custody.Signer{},
+	}
+	if s.levels.Most(claims.QuotaUsers) >= 0 {
+		if b.there, err = w.CountForQuota(ctx, claims.QuotaUsers, a.ID); err != nil {
+			return nil, err
+		}
 	}
 	var names, keys []string
 	for _, in := range users {
@@ -137,14 +144,18 @@ func (b *bulk) plan(ctx context.Context, n int) error {
 	if _, err := checkUse(b.account, u, template); err != nil {
 		return err
 	}
-	if b.policy.NoBearer && bearer(u, template) {
-		return noBearer()
+	if problems := b.checkUser(b.account, u, template); problems.Blocking() {
+		return invalid(problems)
+	}
+	if problems := b.levels.CheckQuota("", claims.QuotaUsers, b.there+int64(len(b.names))+1); problems.Blocking() {
+		return invalid(problems)
 	}
 	if u.ID, err = w.NewID("usr_"); err != nil {
 		return err
 	}
 	if in.Issue != nil {
-		if problems := in.Issue.check(b.policy, template, w.op.Reason); problems.Blocking() {
+		problems := append(in.Issue.check(b.terms, template, w.op.Reason), b.levels.CheckQuota("", claims.QuotaCredentials, 1)...)
+		if problems.Blocking() {
 			return invalid(problems)
 		}
 		if b.credentials[n], err = b.begin(ctx, u, *in.Issue); err != nil {
@@ -199,12 +210,12 @@ func (b *bulk) free(in UserInput) error {
 
 func (b *bulk) templateByRef(ctx context.Context, ref string) (*Template, error) {
 	if ref == "" {
-		return nil, nil //nolint:nilnil // a user without a template is no error
+		return nil, b.w.whole(scopeOf(b.account))
 	}
 	if x, ok := b.byRef[ref]; ok {
 		return x, nil
 	}
-	x, err := usableTemplate(ctx, b.w.Tx, b.account, ref)
+	x, err := usableTemplate(ctx, &b.w.desk, b.account, ref)
 	if err != nil {
 		return nil, orNoTemplate(err)
 	}

@@ -53,12 +53,12 @@ type LedgerFilter struct {
 // the one with identity before ("" from the newest).
 func (i *Issuer) ListCredentials(ctx context.Context, caller Caller, account, user string, page LedgerPage) ([]CredentialWithStatus, error) {
 	u := use{permission: ReadCredentials, action: "list", kind: "credential", target: account + "/" + user}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) ([]CredentialWithStatus, error) {
-		_, x, err := findUser(ctx, t, account, user)
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) ([]CredentialWithStatus, error) {
+		_, x, err := findUser(ctx, d, account, user)
 		if err != nil {
 			return nil, err
 		}
-		return ledger(ctx, t, store.CredentialFilter{UserID: x.ID}, page)
+		return ledger(ctx, d.Tx, store.CredentialFilter{UserID: x.ID}, page)
 	})
 }
 
@@ -66,30 +66,31 @@ func (i *Issuer) ListCredentials(ctx context.Context, caller Caller, account, us
 // included.
 func (i *Issuer) FindCredentials(ctx context.Context, caller Caller, account string, f LedgerFilter, page LedgerPage) ([]CredentialWithStatus, error) {
 	u := use{permission: ReadCredentials, action: "list", kind: "credential", target: account}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) ([]CredentialWithStatus, error) {
-		a, err := findAccount(ctx, t, account)
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) ([]CredentialWithStatus, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return nil, err
 		}
 		q := store.CredentialFilter{AccountID: a.ID, PublicKey: f.PublicKey, JTI: f.JTI, Signer: f.Signer, Status: string(f.Status)}
 		if f.User != "" {
-			x, err := t.GetUser(ctx, a.ID, f.User)
+			x, err := userOf(ctx, d, a, f.User)
 			if err != nil {
-				return nil, orMissing(err, "user")
+				return nil, err
 			}
 			q.UserID = x.ID
 		}
 		if f.Template != "" {
-			x, err := t.GetTemplate(ctx, a.ID, f.Template)
+			x, err := templateOfAccount(ctx, d, a, f.Template)
 			if err != nil {
-				return nil, orMissing(err, "template")
+				return nil, err
 			}
 			q.TemplateID = x.ID
 		}
+		q.Bounds = d.some().In(scopeOf(a))
 		if !f.ExpiringBefore.IsZero() {
 			q.ExpiringBy = max(f.ExpiringBefore.Unix(), 1)
 		}
-		return ledger(ctx, t, q, page)
+		return ledger(ctx, d.Tx, q, page)
 	})
 }
 
@@ -138,11 +139,12 @@ type ListedUser = store.ListedUser
 // FindUsers returns a page of users by name, of one account or of all.
 func (i *Issuer) FindUsers(ctx context.Context, caller Caller, f UserFilter, page Page) ([]ListedUser, error) {
 	u := use{permission: ReadUsers, action: "list", kind: "user", target: f.Account}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) ([]ListedUser, error) {
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) ([]ListedUser, error) {
 		q := store.UserFilter{State: f.State, NoExpiry: f.NoExpiry, Bearer: f.Bearer, SignedBy: f.SignedBy}
+		var a Account
+		var err error
 		if f.Account != "" {
-			a, err := findAccount(ctx, t, f.Account)
-			if err != nil {
+			if a, err = findAccount(ctx, d, f.Account); err != nil {
 				return nil, err
 			}
 			q.AccountID = a.ID
@@ -151,18 +153,19 @@ func (i *Issuer) FindUsers(ctx context.Context, caller Caller, f UserFilter, pag
 			if q.AccountID == "" {
 				return nil, invalidField("/template", "required", "Name the account with the template.")
 			}
-			x, err := t.GetTemplate(ctx, q.AccountID, f.Template)
+			x, err := templateOfAccount(ctx, d, a, f.Template)
 			if err != nil {
-				return nil, orMissing(err, "template")
+				return nil, err
 			}
 			q.TemplateID = x.ID
 		}
+		page.Bounds = d.some()
 		if tags := claims.NormalizeTags([]string{f.Tag}); len(tags) > 0 {
 			q.Tag = tags[0]
 		}
 		if !f.ExpiringBefore.IsZero() {
 			q.ExpiringBy = max(f.ExpiringBefore.Unix(), 1)
 		}
-		return t.FindUsers(ctx, q, page)
+		return d.FindUsers(ctx, q, page)
 	})
 }

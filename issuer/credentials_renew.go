@@ -96,12 +96,12 @@ func sameLifetime(ctx context.Context, w *work, a Account, u User, last Credenti
 	if last.Expires == 0 {
 		return 0, nil
 	}
-	o, err := w.GetOperator(ctx, a.OperatorID)
+	t, err := termsOf(ctx, w.Tx, a)
 	if err != nil {
 		return 0, err
 	}
 	template, err := templateOf(ctx, w.Tx, u)
-	return within(time.Duration(last.Expires-last.IssuedAt)*time.Second, bound(o.Policy, template)), err
+	return within(time.Duration(last.Expires-last.IssuedAt)*time.Second, t.bound(template)), err
 }
 
 // RollInput asks for a new key in place of an old one.
@@ -152,6 +152,7 @@ func (i *Issuer) Roll(ctx context.Context, op Op, account, user string, in RollI
 		if err != nil {
 			return none, err
 		}
+		in.replaces = old.PublicKey
 		if old.PublicKey == in.PublicKey {
 			return none, invalidField("/public_key", "unchanged", "This is the key to be replaced. To go on with it, renew it.")
 		}
@@ -236,6 +237,7 @@ func (i *Issuer) Reissue(ctx context.Context, op Op, account, user string, in Is
 		return Outcome[Reissued]{}, err
 	}
 	live := i.liveConnections(ctx, op, IssueCredentials, account)
+	in.replaces = Everybody
 	u := use{permission: IssueCredentials, action: "reissue", kind: "credential", target: account + "/" + user}
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[Reissued], error) {
 		var none planned[Reissued]
@@ -278,14 +280,6 @@ func (i *Issuer) Reissue(ctx context.Context, op Op, account, user string, in Is
 	})
 }
 
-// alsoNeeds refuses a caller whose role lacks a second permission.
-func (w *work) alsoNeeds(p Permission) error {
-	if w.op.Caller.Role.Allows(p) {
-		return nil
-	}
-	return Forbidden(p)
-}
-
 // dueBatch is how many scheduled revocations one transaction makes.
 const dueBatch = 500
 
@@ -311,7 +305,7 @@ func (i *Issuer) revokeDue(ctx context.Context) error {
 }
 
 func (i *Issuer) revokeDueOf(ctx context.Context, t *store.Tx, accountID string) error {
-	w := &work{Tx: t, op: Op{Caller: System("upkeep")}, use: use{permission: WriteRevocations, action: "revoke", kind: "account", protective: true}}
+	w := &work{desk: desk{Tx: t, use: use{permission: WriteRevocations, action: "revoke", kind: "account", protective: true}}, op: Op{Caller: System("upkeep")}}
 	a, err := w.LockAccountForIssue(ctx, accountID)
 	if err != nil {
 		return err

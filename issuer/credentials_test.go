@@ -183,7 +183,7 @@ func TestNoBearer(t *testing.T) {
 			"changing": second(h.UpdateUser(t.Context(), op(), "ORDERS", "ada@example.com", func(e *issuer.UserEdit) { e.Permissions = bearer })),
 			"issuing":  second(h.Issue(t.Context(), op(), "ORDERS", "before", issuer.IssueInput{})),
 		} {
-			if e := wants(t, err, issuer.KindInvalid); len(e.Problems) != 1 || e.Problems[0].Code != "bearer_not_allowed" {
+			if e := wants(t, err, issuer.KindInvalid); len(e.Problems) != 1 || e.Problems[0].Code != claims.OutsideGuardrails {
 				t.Errorf("%s: %+v", name, e)
 			}
 		}

@@ -19,12 +19,12 @@ const unknown = -1
 // known. It asks only for dry runs, and before the transaction: a change must never
 // wait for a silent server.
 func (i *Issuer) liveConnections(ctx context.Context, op Op, need Permission, account string) []claims.Connection {
-	if !op.DryRun || !op.Caller.Role.Allows(need) {
+	if !op.DryRun || !op.Caller.May(need) {
 		return nil
 	}
 	var a Account
 	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		a, err = findAccount(ctx, t, account)
+		a, err = findAccount(ctx, &desk{Tx: t, caller: op.Caller, use: use{permission: need}}, account)
 		return err
 	})
 	if err != nil {

@@ -51,6 +51,8 @@ type Error struct {
 	// Guard is what held the change up, and what to override; empty for other errors.
 	Guard Guard
 	cause error
+	// denied tells that it is put on record.
+	denied bool
 }
 
 // Error implements error, for the log.

@@ -2,454 +2,301 @@ package issuer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
-	"sync"
-	"time"
+	"slices"
 
-	"chancery/custody"
-	"chancery/store"
+	"github.com/nats-io/jwt/v2"
+
+	"chancery/claims"
 )
 
-// ImportMode is what becomes of a store of nsc.
-type ImportMode string
-
-// The modes. Observing takes no seed: everything can be read and served, and nothing
-// changed. Adopting seals the seeds of operator and accounts here. What is observed can
-// be adopted later.
-const (
-	ImportObserve ImportMode = "observe"
-	ImportAdopt   ImportMode = "adopt"
-)
-
-// ImportState is how far an import is.
-type ImportState string
-
-// The states of an import.
-const (
-	ImportChecked ImportState = "checked"
-	ImportRunning ImportState = "running"
-	ImportDone    ImportState = "done"
-	ImportFailed  ImportState = "failed"
-)
-
-// ImportedState is what the archive has of an operator or account, held against what
-// is here.
-type ImportedState string
-
-// The states. A new one is taken in, and so is a newer one where nothing was changed
-// here. What is newer here stays, and so does what was changed here and elsewhere
-// (differs); of an account all revocations are taken over in any case. What is left
-// out has a problem that says why.
-const (
-	ImportNew       ImportedState = "new"
-	ImportUnchanged ImportedState = "unchanged"
-	ImportNewer     ImportedState = "newer"
-	ImportNewerHere ImportedState = "newer_here"
-	ImportDiffers   ImportedState = "differs"
-	ImportLeftOut   ImportedState = "left_out"
-)
-
-// ImportedFrom tells whose JWT of an account counts: that of the store, or the one
-// that servers hold, which is newer.
-type ImportedFrom string
-
-// The places that JWTs come from.
-const (
-	FromStore  ImportedFrom = "store"
-	FromServer ImportedFrom = "server"
-)
-
-// ImportJob is an archive of nsc's files that was uploaded, and what becomes of it.
-type ImportJob struct {
-	// ID is imp_….
-	ID     string
-	State  ImportState
-	Mode   ImportMode
-	Report ImportReport
-	// Done and Total count operators, accounts and users.
-	Done, Total int64
-	// Error says why it failed.
-	Error                    string
-	Actor, RequestID, Reason string
-	// Version is the ETag.
-	Version          int64
-	Created, Updated time.Time
-	// Expires is when the job, and the sealed archive with it, is gone.
-	Expires time.Time
+// ImportChange is what a change of an import came to.
+type ImportChange struct {
+	Import
+	// Dead is why the import does not work as far as the exporter is known here; empty
+	// for one that does.
+	Dead claims.Problems
+	// JWTVersion is the account's JWT that carries it.
+	JWTVersion int64
 }
 
-// ImportReport says what an archive holds and what taking it in does.
-type ImportReport struct {
-	// PlanHash names archive and rows that the report is about; RunImport wants it.
-	PlanHash string `json:"plan_hash"`
-	// SHA256 is that of the archive, in hexadecimal digits.
-	SHA256    string             `json:"sha256"`
-	Operators []ImportedOperator `json:"operators"`
-	// Problems are those of the archive that belong to no operator.
-	Problems []ImportProblem `json:"problems,omitempty"`
-}
-
-// ImportedOperator is an operator of an archive.
-type ImportedOperator struct {
-	ID string `json:"id"`
-	// Name is what it is called here, Store the directory of its store.
-	Name  string        `json:"name"`
-	Store string        `json:"store"`
-	State ImportedState `json:"state"`
-	// Custody is the one it has here; empty if it is new.
-	Custody string `json:"custody,omitempty"`
-	// IdentitySeed tells that the identity key's seed is in the archive.
-	IdentitySeed bool          `json:"identity_seed"`
-	SigningKeys  []ImportedKey `json:"signing_keys,omitempty"`
-	// Strict tells that servers accept what signing keys signed only. Managed tells that
-	// nsc had it signed by somebody else.
-	Strict        bool   `json:"strict"`
-	Managed       bool   `json:"managed,omitempty"`
-	SystemAccount string `json:"system_account,omitempty"`
-	// SeedsFound counts the seeds of all keys, those of users and X-keys included, which
-	// are not taken in.
-	SeedsFound   int               `json:"seeds_found"`
-	SeedsMissing int               `json:"seeds_missing"`
-	Accounts     []ImportedAccount `json:"accounts"`
-	// Unknown are the JSON pointers of what this version does not know and carries.
-	Unknown  []string        `json:"unknown,omitempty"`
-	Problems []ImportProblem `json:"problems,omitempty"`
-}
-
-// ImportedKey is a signing key of an operator.
-type ImportedKey struct {
-	ID   string `json:"id"`
-	Seed bool   `json:"seed"`
-}
-
-// ImportedAccount is an account of an archive.
-type ImportedAccount struct {
-	ID       string        `json:"id"`
-	Name     string        `json:"name"`
-	State    ImportedState `json:"state"`
-	From     ImportedFrom  `json:"from"`
-	System   bool          `json:"system,omitempty"`
-	IssuedAt int64         `json:"issued_at"`
-	// Differences says how it differs from what is here, in sentences.
-	Differences  []string `json:"differences,omitempty"`
-	IdentitySeed bool     `json:"identity_seed"`
-	SigningKeys  int      `json:"signing_keys"`
-	SigningSeeds int      `json:"signing_seeds"`
-	// Templates are the roles of the scoped signing keys.
-	Templates []string `json:"templates,omitempty"`
-	Users     int      `json:"users"`
-	// NewCredentials is how many of their JWTs the ledger does not have.
-	NewCredentials int `json:"new_credentials"`
-	Expired        int `json:"expired,omitempty"`
-	Revoked        int `json:"revoked,omitempty"`
-	Bearer         int `json:"bearer,omitempty"`
-	// Revocations is how many there will be, AddedRevocations how many of them the JWT
-	// that is served does not have: adopting signs it anew.
-	Revocations      int             `json:"revocations,omitempty"`
-	AddedRevocations int             `json:"added_revocations,omitempty"`
-	Unknown          []string        `json:"unknown,omitempty"`
-	Problems         []ImportProblem `json:"problems,omitempty"`
-}
-
-// ImportProblem is what is wrong with something in an archive.
-type ImportProblem struct {
-	// Path is the file, empty where the place says it.
-	Path string `json:"path,omitempty"`
-	// Code is stable, Detail a sentence that repeats nothing of the file.
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-	// LeftOut tells that it is not taken in.
-	LeftOut bool `json:"left_out,omitempty"`
-	// Count is how often it comes; 0 is once.
-	Count int `json:"count,omitempty"`
-}
-
-// The bounds of jobs.
-const (
-	importTTL     = 24 * time.Hour
-	importHistory = 30 * 24 * time.Hour
-	// maxImports is how many archives are kept at once.
-	maxImports = 10
-)
-
-// importing is the archive that was read last. Reading one takes seconds.
-type importing struct {
-	mu     sync.Mutex
-	id     string
-	source *source
-	// owner names this process in leases.
-	owner string
-}
-
-// UploadStore reads an archive of nsc's directories stores and keys (nsc.Open), checks
-// all of it, and keeps it sealed for a day. Nothing is taken in yet: the job's report
-// says what would be.
-func (i *Issuer) UploadStore(ctx context.Context, op Op, archive []byte) (Outcome[ImportJob], error) {
-	u := use{permission: WriteAdoption, action: "upload", kind: "import"}
-	var src *source
-	if op.Caller.Role.Allows(u.permission) { // else change refuses it, unread
-		var err error
-		if src, err = readSource(archive, i.now()); err != nil {
-			return Outcome[ImportJob]{}, err
-		}
-	}
-	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[ImportJob], error) {
-		var none planned[ImportJob]
-		report, err := reportOf(ctx, w.Tx, src)
+// CreateImport takes what another account exports: body.Account is the exporter's name,
+// or any public key A…, of an account that need not be known here. A token comes from
+// the exporter's holder. What would make a nats-server refuse the account is refused;
+// an import that does not work yet is made, with a warning that says why.
+func (i *Issuer) CreateImport(ctx context.Context, op Op, account string, body jwt.Import) (Outcome[ImportChange], error) {
+	live := i.liveConnections(ctx, op, WriteSharing, account)
+	return change(ctx, i, op, use{permission: WriteSharing, action: "create", kind: "import", target: account}, func(ctx context.Context, w *work) (planned[ImportChange], error) {
+		var none planned[ImportChange]
+		a, err := lockAccount(ctx, w, account)
 		if err != nil {
 			return none, err
 		}
-		kept, err := w.CountImportArchives(ctx)
-		if err != nil {
+		if err := slowDown(w, a); err != nil {
 			return none, err
 		}
-		if kept >= maxImports {
-			return none, &Error{Kind: KindConflict, Code: "too_many_imports", Message: "There are ten uploaded archives that were not taken in yet.", Hint: "Drop one of them, or run it."}
-		}
-		id, err := w.NewID("imp_")
-		if err != nil {
+		x := importEdit{account: a, after: &Import{AccountID: a.ID, Body: body, Version: 1, Created: w.Now(), Updated: w.Now()}}
+		if x.after.ID, err = w.NewID("imp_"); err != nil {
 			return none, err
 		}
-		j := ImportJob{
-			ID: id, State: ImportChecked, Report: report, Total: src.total, Actor: op.Caller.ID, RequestID: op.RequestID, Reason: op.Reason,
-			Version: 1, Created: w.Now(), Updated: w.Now(), Expires: w.Now().Add(importTTL),
+		if x.after.Body.Account, err = exporterKey(ctx, &w.desk, body.Account); err != nil {
+			return none, err
 		}
-		return planned[ImportJob]{preview: j, target: id, apply: func(ctx context.Context) (ImportJob, error) {
-			keys, err := i.toSeal(ctx, w)
-			if err != nil {
-				return j, err
-			}
-			row := store.ImportJob{
-				ID: id, State: string(ImportChecked), SHA256: src.sum[:], Total: src.total, Actor: op.Caller.ID, ActorKind: string(op.Caller.Kind),
-				RequestID: op.RequestID, Reason: op.Reason, Expires: j.Expires,
-			}
-			if row.Archive, err = keys.SealSecret(archive, archiveSecret(id)); err != nil {
-				return j, err
-			}
-			if row.Report, err = toText(report); err != nil {
-				return j, err
-			}
-			return j, w.CreateImportJob(ctx, row)
-		}}, nil
+		return x.plan(ctx, i, w, live)
 	})
 }
 
-// archiveSecret names a sealed archive.
-func archiveSecret(id string) string { return "import|" + id }
+// UpdateImport changes an import as edit says.
+func (i *Issuer) UpdateImport(ctx context.Context, op Op, account, id string, edit func(*jwt.Import)) (Outcome[ImportChange], error) {
+	live := i.liveConnections(ctx, op, WriteSharing, account)
+	return change(ctx, i, op, use{permission: WriteSharing, action: "update", kind: "import", target: account + "/" + id}, func(ctx context.Context, w *work) (planned[ImportChange], error) {
+		var none planned[ImportChange]
+		a, before, err := w.lockImport(ctx, account, id)
+		if err != nil {
+			return none, err
+		}
+		if err := w.expect(before.Version); err != nil {
+			return none, err
+		}
+		if err := slowDown(w, a); err != nil {
+			return none, err
+		}
+		after := before
+		edit(&after.Body)
+		if after.Body.Account, err = exporterKey(ctx, &w.desk, after.Body.Account); err != nil {
+			return none, err
+		}
+		if after.Body.Token != before.Body.Token {
+			after.ActivationID = "" // from elsewhere
+		}
+		x := importEdit{account: a, before: &before, after: &after}
+		return x.plan(ctx, i, w, live)
+	})
+}
 
-func toText(v any) (string, error) {
-	raw, err := json.Marshal(v)
+// DeleteImport takes an import out of the account.
+func (i *Issuer) DeleteImport(ctx context.Context, op Op, account, id string) (Outcome[ImportChange], error) {
+	live := i.liveConnections(ctx, op, WriteSharing, account)
+	return change(ctx, i, op, use{permission: WriteSharing, action: "delete", kind: "import", target: account + "/" + id, protective: true}, func(ctx context.Context, w *work) (planned[ImportChange], error) {
+		var none planned[ImportChange]
+		a, before, err := w.lockImport(ctx, account, id)
+		if err != nil {
+			return none, err
+		}
+		if err := w.expect(before.Version); err != nil {
+			return none, err
+		}
+		x := importEdit{account: a, before: &before}
+		return x.plan(ctx, i, w, live)
+	})
+}
+
+func (w *work) lockImport(ctx context.Context, account, id string) (Account, Import, error) {
+	a, err := lockAccount(ctx, w, account)
 	if err != nil {
-		return "", fmt.Errorf("writing a report: %w", err)
+		return a, Import{}, err
 	}
-	return string(raw), nil
+	m, err := w.GetImport(ctx, a.ID, id)
+	return a, m, orMissing(err, "import")
 }
 
-// RunImportInput says how to take an archive in.
-type RunImportInput struct {
-	Mode ImportMode
-	// PlanHash is that of the report that was agreed to.
-	PlanHash string
+// exporterKey returns the public key of who is named as an exporter: a name is of an
+// account here.
+func exporterKey(ctx context.Context, d *desk, ref string) (string, error) {
+	if ref == "" || claims.LooksLikeKey(ref) {
+		return ref, nil // checked with the rest of the import
+	}
+	a, err := findAccount(ctx, d, ref)
+	return a.ID, err
 }
 
-// RunImport has an uploaded archive taken in. It answers at once: the upkeep works
-// through it, batch after batch, and the job says how far it is. It refuses when the
-// report that was agreed to does not hold any more; a dry run answers with the report
-// as it is now.
-func (i *Issuer) RunImport(ctx context.Context, op Op, id string, in RunImportInput) (Outcome[ImportJob], error) {
-	u := use{permission: WriteAdoption, action: "run", kind: "import", target: id}
-	var src *source
-	if op.Caller.Role.Allows(u.permission) {
-		var err error
-		if src, err = i.importSource(ctx, id); err != nil {
-			return Outcome[ImportJob]{}, err
+// importEdit is a change of one import: before is nil for a new one, after for one that
+// goes.
+type importEdit struct {
+	account       Account
+	before, after *Import
+}
+
+// edit makes the parts of the account's JWT what they will be.
+func (x *importEdit) edit(parts *claims.Account) {
+	var with *jwt.Import
+	if x.after != nil {
+		with = &x.after.Body
+	}
+	parts.Settings.Imports = replaced(parts.Settings.Imports, func(m *jwt.Import) bool { return x.before != nil && *m == x.before.Body }, with)
+}
+
+func (x *importEdit) plan(ctx context.Context, i *Issuer, w *work, live []claims.Connection) (planned[ImportChange], error) {
+	var none planned[ImportChange]
+	parts, err := accountParts(ctx, w.Tx, x.account)
+	if err != nil {
+		return none, err
+	}
+	x.edit(&parts)
+	problems, err := x.check(ctx, w, parts)
+	if err != nil {
+		return none, err
+	}
+	if problems.Blocking() {
+		return none, invalid(problems)
+	}
+	out := ImportChange{Import: x.result()}
+	if x.after != nil {
+		out.Dead = problems
+	}
+	plan, err := x.say(problems)
+	if err != nil {
+		return none, err
+	}
+	if err := foresee(ctx, w, x.account, x.edit, live, &plan); err != nil {
+		return none, err
+	}
+	return planned[ImportChange]{preview: out, target: x.account.ID + "/" + out.ID, plan: plan, apply: func(ctx context.Context) (ImportChange, error) {
+		return x.apply(ctx, i, w, out, len(plan.Changes) > 0)
+	}}, nil
+}
+
+// check returns what is wrong with the import in itself, beside the others of the
+// account, and against the exporter as far as it is known here.
+func (x *importEdit) check(ctx context.Context, w *work, parts claims.Account) (claims.Problems, error) {
+	if x.after == nil {
+		return nil, nil
+	}
+	n := slices.Index(parts.Settings.Imports, &x.after.Body)
+	problems := own(claims.CheckAccount(parts), claims.Point("/imports", n), "/imports", importFields)
+	if problems.Blocking() {
+		return problems, nil
+	}
+	importer := &jwt.AccountClaims{Account: jwt.Account{Imports: parts.Settings.Imports}}
+	importer.Subject = x.account.ID
+	known, err := w.AccountsByID(ctx, []string{x.after.Body.Account})
+	if err != nil {
+		return nil, err
+	}
+	from, strange := known[x.after.Body.Account], claims.Problems(nil)
+	exporters := map[string]*jwt.AccountClaims{}
+	switch {
+	case !w.caller.sees(scopeOf(from)): // as if there were none
+	case from.ID != "" && from.OperatorID != x.account.OperatorID:
+		strange = append(strange, otherOperator("/exporter"))
+	case from.JWT != "":
+		if exporters[from.ID], err = jwt.DecodeAccountClaims(from.JWT); err != nil {
+			return nil, err
 		}
 	}
-	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[ImportJob], error) {
-		var none planned[ImportJob]
-		if in.Mode != ImportObserve && in.Mode != ImportAdopt {
-			return none, invalidField("/mode", "unknown", "The mode is observe or adopt.")
+	found := claims.CheckSharing(importer, func(id string) *jwt.AccountClaims { return exporters[id] }, w.Now())
+	for _, p := range append(own(found, claims.Point("/imports", n), "/imports", importFields), strange...) {
+		if !slices.Contains(problems, p) {
+			problems = append(problems, p)
 		}
-		row, err := w.LockImportJob(ctx, id)
-		if err != nil {
-			return none, orMissing(err, "import")
-		}
-		if err := w.expect(row.Version); err != nil {
-			return none, err
-		}
-		if row.State != string(ImportChecked) {
-			return none, &Error{Kind: KindConflict, Code: "import_" + row.State, Message: "This import runs or has run.", Hint: "Upload the archive again to have it checked against what is here now."}
-		}
-		report, err := reportOf(ctx, w.Tx, src)
-		if err != nil {
-			return none, err
-		}
-		if !op.DryRun && in.PlanHash != report.PlanHash {
-			return none, &Error{
-				Kind: KindStale, Code: "plan_changed", Message: "The archive would be taken in otherwise than the report says that was agreed to.",
-				Hint: "Ask for a dry run, read its report, and send its plan hash.",
-			}
-		}
-		if !report.does() {
-			return none, &Error{Kind: KindConflict, Code: "nothing_to_import", Message: "No operator of the archive can be taken in.", Hint: "The report says why."}
-		}
-		if _, err := i.sealer(); err != nil {
-			return none, err
-		}
-		row.State, row.Mode, row.Done, row.Total = string(ImportRunning), string(in.Mode), 0, src.total
-		row.Actor, row.ActorKind, row.RequestID, row.Reason = op.Caller.ID, string(op.Caller.Kind), op.RequestID, op.Reason
-		if len(report.Operators) == 1 {
-			row.OperatorID = report.Operators[0].ID
-		}
-		if row.Report, err = toText(report); err != nil {
-			return none, err
-		}
-		preview, err := jobOf(row)
-		if err != nil {
-			return none, err
-		}
-		return planned[ImportJob]{preview: preview, target: id, plan: report.plan(in.Mode), apply: func(ctx context.Context) (ImportJob, error) {
-			if err := w.UpdateImportJob(ctx, row); err != nil {
-				return preview, err
-			}
-			now, err := w.GetImportJob(ctx, id)
-			if err != nil {
-				return preview, err
-			}
-			return jobOf(now)
-		}}, nil
-	})
+	}
+	return problems, nil
 }
 
-// DropImportJob deletes a job and its archive. What it has taken in stays; one that
-// runs stops.
-func (i *Issuer) DropImportJob(ctx context.Context, op Op, id string) (Outcome[ImportJob], error) {
-	return change(ctx, i, op, use{permission: WriteAdoption, action: "drop", kind: "import", target: id}, func(ctx context.Context, w *work) (planned[ImportJob], error) {
-		row, err := w.LockImportJob(ctx, id)
-		if err != nil {
-			return planned[ImportJob]{}, orMissing(err, "import")
-		}
-		if err := w.expect(row.Version); err != nil {
-			return planned[ImportJob]{}, err
-		}
-		j, err := jobOf(row)
-		return planned[ImportJob]{preview: j, target: id, apply: func(ctx context.Context) (ImportJob, error) {
-			i.imports.forget(id)
-			return j, w.DropImportJob(ctx, id)
-		}}, err
-	})
+// otherOperator says that servers never see both accounts.
+func otherOperator(pointer string) claims.Problem {
+	return claims.Problem{Pointer: pointer, Code: "other_operator", Detail: "The exporter is an account of another operator: a nats-server of this one does not know it, unless the two are bridged there by other means."}
 }
 
-// GetImportJob returns a job with its report.
-func (i *Issuer) GetImportJob(ctx context.Context, caller Caller, id string) (ImportJob, error) {
-	return read(ctx, i, caller, use{permission: ReadAdoption, action: "read", kind: "import", target: id}, func(ctx context.Context, t *store.Tx) (ImportJob, error) {
-		row, err := t.GetImportJob(ctx, id)
-		if err != nil {
-			return ImportJob{}, orMissing(err, "import")
-		}
-		return jobOf(row)
-	})
+// result is the import after the change, or as it was if it goes.
+func (x *importEdit) result() Import {
+	if x.after == nil {
+		return *x.before
+	}
+	out := *x.after
+	if x.before != nil {
+		out.Version = x.before.Version + 1
+	}
+	return out
 }
 
-// ListImportJobs returns a page of the jobs, newest first, without the accounts of their
-// reports.
-func (i *Issuer) ListImportJobs(ctx context.Context, caller Caller, page LedgerPage) ([]ImportJob, error) {
-	return read(ctx, i, caller, use{permission: ReadAdoption, action: "list", kind: "import"}, func(ctx context.Context, t *store.Tx) ([]ImportJob, error) {
-		rows, err := t.ListImportJobs(ctx, page.Before, page.Limit)
+// say puts the change into words. Of a token only that there is one is said.
+func (x *importEdit) say(problems claims.Problems) (Plan, error) {
+	plan := Plan{Warnings: problems}
+	var was, is jwt.Account
+	var before, after any
+	if x.before != nil {
+		before, was.Imports = shownImport(x.before.Body), jwt.Imports{&x.before.Body}
+	}
+	if x.after != nil {
+		after, is.Imports = shownImport(x.after.Body), jwt.Imports{&x.after.Body}
+	}
+	changes, err := diff(before, after)
+	if err != nil {
+		return plan, err
+	}
+	body := x.result().Body
+	plan.Changes = below(claims.Point("/imports", body.Type.String()+" "+string(body.Subject)+" from "+claims.ShortKey(body.Account)), changes)
+	plan.Summary = claims.DiffAccounts(settingsOf(was), settingsOf(is))
+	narrate(plan.Changes, plan.Summary)
+	return plan, nil
+}
+
+// shownImport is an import with the identity of its token in the place of the token.
+func shownImport(m jwt.Import) *jwt.Import {
+	if act, err := jwt.DecodeActivationClaims(m.Token); err == nil {
+		m.Token = "token " + act.ID
+	}
+	return &m
+}
+
+func (x *importEdit) apply(ctx context.Context, i *Issuer, w *work, out ImportChange, changed bool) (ImportChange, error) {
+	var err error
+	after := ""
+	switch {
+	case x.before == nil:
+		err, after = w.CreateImport(ctx, *x.after), x.after.Body.Account
+	case x.after == nil:
+		err = w.DeleteImport(ctx, x.before.ID)
+	case !changed:
+		out.Import, out.JWTVersion = *x.before, x.account.JWTVersion
+		return out, nil
+	default:
+		err, after = w.UpdateImport(ctx, *x.after), x.after.Body.Account
+	}
+	if err != nil {
+		return out, err
+	}
+	a, err := i.resignAfter(ctx, w, x.account.ID, after)
+	out.JWTVersion = a.JWTVersion
+	return out, err
+}
+
+// GetImport returns an import of an account, with its state.
+func (i *Issuer) GetImport(ctx context.Context, caller Caller, account, id string) (Edge, error) {
+	list, err := i.importEdges(ctx, caller, "read", account, func(m Import) bool { return m.ID == id }, Page{Limit: 1})
+	if err == nil && len(list) == 0 {
+		err = missing("import")
+	}
+	if err != nil {
+		return Edge{}, err
+	}
+	return list[0], nil
+}
+
+// ListImports returns a page of an account's imports, the oldest first, with their
+// state. Search keeps those with it in their name or a subject.
+func (i *Issuer) ListImports(ctx context.Context, caller Caller, account string, page Page) ([]Edge, error) {
+	return i.importEdges(ctx, caller, "list", account, func(Import) bool { return true }, page)
+}
+
+func (i *Issuer) importEdges(ctx context.Context, caller Caller, action, account string, wanted func(Import) bool, page Page) ([]Edge, error) {
+	g, err := read(ctx, i, caller, use{permission: ReadSharing, action: action, kind: "import", target: account}, func(ctx context.Context, d *desk) (*graph, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return nil, err
 		}
-		out := make([]ImportJob, len(rows))
-		for n, row := range rows {
-			if out[n], err = jobOf(row); err != nil {
-				return nil, err
-			}
-			for k := range out[n].Report.Operators {
-				out[n].Report.Operators[k].Accounts = nil
-			}
-		}
-		return out, nil
-	})
-}
-
-func jobOf(row store.ImportJob) (ImportJob, error) {
-	j := ImportJob{
-		ID: row.ID, State: ImportState(row.State), Mode: ImportMode(row.Mode), Done: row.Done, Total: row.Total, Error: row.Error,
-		Actor: row.Actor, RequestID: row.RequestID, Reason: row.Reason, Version: row.Version, Created: row.Created, Updated: row.Updated, Expires: row.Expires,
-	}
-	if err := json.Unmarshal([]byte(row.Report), &j.Report); err != nil {
-		return j, fmt.Errorf("reading the report of an import: %w", err)
-	}
-	return j, nil
-}
-
-// importSource opens the archive of a job, unless it is the one that was read last.
-func (i *Issuer) importSource(ctx context.Context, id string) (*source, error) {
-	i.imports.mu.Lock()
-	defer i.imports.mu.Unlock()
-	if i.imports.id == id && i.imports.source != nil {
-		return i.imports.source, nil
-	}
-	var archive []byte
-	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
-		sealed, err := t.ImportArchive(ctx, id)
+		all, err := d.ListImports(ctx, a.ID)
 		if err != nil {
-			return orMissing(err, "import")
+			return nil, err
 		}
-		if len(sealed) == 0 {
-			return &Error{Kind: KindConflict, Code: "import_over", Message: "The archive is gone: the import is over.", Hint: "Upload it again."}
-		}
-		keys, err := i.toOpen(ctx, &work{Tx: t}, custody.DataKey(sealed))
-		if err != nil {
-			return err
-		}
-		archive, err = keys.OpenSecret(sealed, archiveSecret(id))
-		return err
+		all = slices.DeleteFunc(all, func(m Import) bool { return !wanted(m) })
+		listed := pageOf(all, page, func(m Import) (string, string) {
+			return m.ID, m.Body.Name + "\n" + string(m.Body.Subject) + "\n" + string(m.Body.LocalSubject)
+		})
+		return newGraph(ctx, d, listed)
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer clear(archive)
-	src, err := readSource(archive, i.now())
-	if err != nil {
-		return nil, err
-	}
-	i.imports.id, i.imports.source = id, src
-	return src, nil
-}
-
-// forget lets go of what is in memory of a job: seeds are.
-func (m *importing) forget(id string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.id == id {
-		m.id, m.source = "", nil
-	}
-}
-
-// lease returns the name of this process in leases.
-func (m *importing) lease(random interface{ Read([]byte) (int, error) }) (string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.owner == "" {
-		var b [12]byte
-		if _, err := random.Read(b[:]); err != nil {
-			return "", fmt.Errorf("reading randomness: %w", err)
-		}
-		m.owner = base64.RawURLEncoding.EncodeToString(b[:])
-	}
-	return m.owner, nil
-}
-
-// hashOf returns a hash of what was written for it.
-func hashOf(parts any) (string, error) {
-	raw, err := json.Marshal(parts)
-	if err != nil {
-		return "", fmt.Errorf("hashing a plan: %w", err)
-	}
-	sum := sha256.Sum256(raw)
-	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
+	return i.settle(ctx, g), nil
 }

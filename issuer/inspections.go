@@ -39,18 +39,18 @@ func (x Inspection) Problems(at time.Time) claims.Problems {
 // and follows its signatures. Nothing of it is stored or logged: a bearer user's JWT
 // is a credential.
 func (i *Issuer) Inspect(ctx context.Context, caller Caller, document claims.Secret) (Inspection, error) {
-	return read(ctx, i, caller, use{permission: ReadAccounts, action: "inspect", kind: "jwt", target: ""}, func(ctx context.Context, t *store.Tx) (Inspection, error) {
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "inspect", kind: "jwt", target: ""}, func(ctx context.Context, d *desk) (Inspection, error) {
 		token, err := readToken("/jwt", document)
 		if err != nil {
 			return Inspection{}, err
 		}
-		k, err := knownTo(ctx, t, token.Claims)
+		k, err := knownTo(ctx, d, token.Claims)
 		if err != nil {
 			return Inspection{}, err
 		}
 		accounts := map[string]*jwt.AccountClaims{}
 		if a, ok := token.Claims.(*jwt.AccountClaims); ok {
-			if accounts, err = exportersOf(ctx, t, a); err != nil {
+			if accounts, err = exportersOf(ctx, d, a); err != nil {
 				return Inspection{}, err
 			}
 		} else if k.account != nil {
@@ -77,18 +77,21 @@ func Inspected(token claims.Token, find func(id string) *jwt.AccountClaims, oper
 }
 
 // exportersOf returns the accounts that a imports from, as far as they are here.
-func exportersOf(ctx context.Context, t *store.Tx, a *jwt.AccountClaims) (map[string]*jwt.AccountClaims, error) {
+func exportersOf(ctx context.Context, d *desk, a *jwt.AccountClaims) (map[string]*jwt.AccountClaims, error) {
 	out := map[string]*jwt.AccountClaims{}
 	for _, m := range a.Imports {
 		if m == nil || out[m.Account] != nil || len(out) == mostExporters {
 			continue
 		}
-		x, err := t.GetAccount(ctx, m.Account)
+		x, err := d.GetAccount(ctx, m.Account)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return nil, err
+		}
+		if !d.caller.sees(scopeOf(x)) {
+			continue
 		}
 		if out[m.Account], err = jwt.DecodeAccountClaims(x.JWT); err != nil {
 			return nil, err
@@ -127,14 +130,16 @@ type known struct {
 	token   string
 }
 
-// knownTo finds the account of a user or activation and the operator above; an
-// account that is not here may be of any operator.
-func knownTo(ctx context.Context, t *store.Tx, c jwt.Claims) (known, error) {
+// knownTo finds the account of a user or activation and the operator above, as far as
+// the caller sees them; an account that is not here may be of any operator.
+func knownTo(ctx context.Context, d *desk, c jwt.Claims) (known, error) {
 	var k known
+	bounds := d.some()
 	id, operatorID := claims.Above(c), ""
 	if id != "" {
-		a, err := t.GetAccount(ctx, id)
+		a, err := d.GetAccount(ctx, id)
 		switch {
+		case err == nil && !d.caller.sees(scopeOf(a)):
 		case err == nil:
 			k.token, operatorID = a.JWT, a.OperatorID
 			if k.account, err = jwt.DecodeAccountClaims(a.JWT); err != nil {
@@ -145,13 +150,13 @@ func knownTo(ctx context.Context, t *store.Tx, c jwt.Claims) (known, error) {
 		}
 	}
 	if operatorID != "" {
-		o, err := t.GetOperator(ctx, operatorID)
+		o, err := d.GetOperator(ctx, operatorID)
 		if err != nil {
 			return k, err
 		}
 		return k, k.trust(o)
 	}
-	list, err := t.ListOperators(ctx, Page{Limit: mostOperators})
+	list, err := d.ListOperators(ctx, Page{Limit: mostOperators, Bounds: bounds})
 	if err != nil {
 		return k, err
 	}
@@ -190,7 +195,7 @@ type AttemptInput struct {
 // operator as they are here now.
 func (i *Issuer) Explain(ctx context.Context, caller Caller, in AttemptInput) (claims.Explanation, error) {
 	var accountID string
-	view, err := read(ctx, i, caller, use{permission: ReadAccounts, action: "explain", kind: "connection", target: ""}, func(ctx context.Context, t *store.Tx) (claims.ServerView, error) {
+	view, err := read(ctx, i, caller, use{permission: ReadAccounts, action: "explain", kind: "connection", target: ""}, func(ctx context.Context, d *desk) (claims.ServerView, error) {
 		view := claims.ServerView{Connections: -1, LeafNodes: -1}
 		problems := claims.CheckAttempt(in.Host, in.Type)
 		if in.SignedBy != "" {
@@ -208,7 +213,7 @@ func (i *Issuer) Explain(ctx context.Context, caller Caller, in AttemptInput) (c
 			return view, invalidField("/jwt", "not_a_user", "Clients connect with a user's JWT; this one is of another type. Inspect it instead.")
 		}
 		in.JWT = claims.NewSecret(token.Text)
-		k, err := knownTo(ctx, t, u)
+		k, err := knownTo(ctx, d, u)
 		view.Operators, view.Account, accountID = k.operators, k.token, claims.Above(u)
 		return view, err
 	})

@@ -171,22 +171,21 @@ func TestInspect(t *testing.T) {
 // An import is held against the exporter's exports, and says which of them it lacks.
 func TestInspectFindsDeadImports(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) {
-			s.Exports = jwt.Exports{{Name: "orders", Subject: "orders.>", Type: jwt.Stream}}
-		})).well(t)
+		did(h.CreateExport(t.Context(), op(), w.account.ID, jwt.Export{Name: "orders", Subject: "orders.>", Type: jwt.Stream})).well(t)
 		stray, err := claims.Read(strayUser)
 		if err != nil {
 			t.Fatal(err)
 		}
 		other := did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Name: "BILLING", Settings: claims.NewAccountSettings()})).well(t)
-		other = did(h.UpdateAccount(t.Context(), op(), other.ID, func(s *jwt.Account) {
-			s.Imports = jwt.Imports{
-				{Name: "a", Subject: "orders.new", Account: w.account.ID, Type: jwt.Stream},
-				{Name: "b", Subject: "refunds.new", Account: w.account.ID, Type: jwt.Stream},
-				{Name: "c", Subject: "zz", Account: claims.Above(stray.Claims), Type: jwt.Stream},
-			}
-		})).well(t)
-		x, err := h.Inspect(t.Context(), auditor, claims.NewSecret(other.JWT))
+		for _, m := range []jwt.Import{
+			{Name: "a", Subject: "orders.new", Account: w.account.ID, Type: jwt.Stream},
+			{Name: "b", Subject: "refunds.new", Account: w.account.ID, Type: jwt.Stream},
+			{Name: "c", Subject: "zz", Account: claims.Above(stray.Claims), Type: jwt.Stream},
+		} {
+			did(h.CreateImport(t.Context(), op(), other.ID, m)).well(t)
+			h.advance(time.Second) // imports are in the order in which they were made
+		}
+		x, err := h.Inspect(t.Context(), auditor, claims.NewSecret(h.account(t, other.ID).JWT))
 		if err != nil {
 			t.Fatal(err)
 		}

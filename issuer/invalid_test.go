@@ -67,6 +67,27 @@ func attempts(t *testing.T, w world) map[string]attempt {
 	token := func(in issuer.TokenInput) func(*house, issuer.Op) error {
 		return func(h *house, op issuer.Op) error { return second(h.CreateToken(ctx, op, in)) }
 	}
+	export := func(edit func(*jwt.Export)) func(*house, issuer.Op) error {
+		return func(h *house, op issuer.Op) error {
+			e := jwt.Export{Subject: "a", Type: jwt.Stream}
+			edit(&e)
+			return second(h.CreateExport(ctx, op, "ORDERS", e))
+		}
+	}
+	imported := func(edit func(*jwt.Import)) func(*house, issuer.Op) error {
+		return func(h *house, op issuer.Op) error {
+			m := jwt.Import{Subject: "a.*", Account: w.operator.Settings.SystemAccount, Type: jwt.Stream}
+			edit(&m)
+			return second(h.CreateImport(ctx, op, "ORDERS", m))
+		}
+	}
+	shared := func(edit func(*issuer.ShareInput)) func(*house, issuer.Op) error {
+		return func(h *house, op issuer.Op) error {
+			in := issuer.ShareInput{Exporter: "ORDERS", Importer: issuer.SystemAccountName, Flows: []claims.Flow{{Kind: jwt.Stream, Subject: "a.>"}}}
+			edit(&in)
+			return second(h.Share(ctx, op, in))
+		}
+	}
 	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 	return map[string]attempt{
 		"operator without a name": {"/name", operator(func(in *issuer.OperatorInput) { in.Name = "" })},
@@ -90,10 +111,23 @@ func attempts(t *testing.T, w world) map[string]attempt {
 			s.Limits.DiskStorage = 1
 			s.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": {}}
 		})},
-		"streams of the system": {"/jetstream/enabled", update(issuer.SystemAccountName, func(s *jwt.Account) { s.Limits.DiskStorage = -1 })},
-		"edit beyond 1 MiB": {"", update("ORDERS", func(s *jwt.Account) {
-			s.Exports = jwt.Exports{{Name: strings.Repeat("x", 1<<20), Subject: "a", Type: jwt.Stream}}
-		})},
+		"streams of the system":    {"/jetstream/enabled", update(issuer.SystemAccountName, func(s *jwt.Account) { s.Limits.DiskStorage = -1 })},
+		"export beyond 1 MiB":      {"", export(func(e *jwt.Export) { e.Name = strings.Repeat("x", 1<<20) })},
+		"export's subject":         {"/subject", export(func(e *jwt.Export) { e.Subject = "a..b" })},
+		"export's kind":            {"/kind", export(func(e *jwt.Export) { e.Type = jwt.Unknown })},
+		"export's latency":         {"/latency", export(func(e *jwt.Export) { e.Latency = &jwt.ServiceLatency{Sampling: -1, Results: "lat"} })},
+		"export's position":        {"/account_token_position", export(func(e *jwt.Export) { e.AccountTokenPosition = 9 })},
+		"import of oneself":        {"/exporter", imported(func(m *jwt.Import) { m.Account = w.account.ID })},
+		"import of nobody":         {"/exporter", imported(func(m *jwt.Import) { m.Account = "" })},
+		"import of a broken key":   {"/exporter", imported(func(m *jwt.Import) { m.Account = "A" + strings.Repeat("B", 55) })},
+		"import's token":           {"/token", imported(func(m *jwt.Import) { m.Token = "x" })},
+		"import's local subject":   {"/local_subject", imported(func(m *jwt.Import) { m.LocalSubject = "a.$3" })},
+		"share with oneself":       {"/importer", shared(func(in *issuer.ShareInput) { in.Importer = in.Exporter })},
+		"share of nothing":         {"/subject", shared(func(in *issuer.ShareInput) { in.Flows = nil })},
+		"share's access":           {"/access", shared(func(in *issuer.ShareInput) { in.Access = "x" })},
+		"share's lifetime":         {"/ttl_seconds", shared(func(in *issuer.ShareInput) { in.TTL = -time.Second })},
+		"share's position":         {"/account_token_position", shared(func(in *issuer.ShareInput) { in.Access = issuer.AccessTokenPosition })},
+		"share's local subject":    {"/local_subject", shared(func(in *issuer.ShareInput) { in.Flows[0].LocalSubject = "b.$1" })},
 		"template without a name":  {"/name", template(func(in *issuer.TemplateInput) { in.Body.Name = "" })},
 		"template's subject":       {"/permissions/publish/allow/0", template(func(in *issuer.TemplateInput) { in.Body.Permissions.Pub.Allow = jwt.StringList{"a.{{nope()}}"} })},
 		"template's queue":         {"/permissions/subscribe/allow/1", template(func(in *issuer.TemplateInput) { in.Body.Permissions.Sub.Allow = jwt.StringList{"a.{{name()}}", "b q"} })},
@@ -132,11 +166,11 @@ func attempts(t *testing.T, w world) map[string]attempt {
 		"revoking a broken key":        {"/subject", revoke(issuer.RevokeInput{Subject: "U" + strings.Repeat("A", 55)})},
 		"revoking the future":          {"/before", revoke(issuer.RevokeInput{Subject: "d1", Before: now.Add(time.Second)})},
 		"revoking before time began":   {"/before", revoke(issuer.RevokeInput{Subject: "d1", Before: time.Unix(-1, 0)})},
-		"token without a name":         {"/name", token(issuer.TokenInput{Role: issuer.RoleOwner, TTL: time.Hour})},
-		"token without a role":         {"/role", token(issuer.TokenInput{Name: "x", TTL: time.Hour})},
-		"token of a role that is none": {"/role", token(issuer.TokenInput{Name: "x", Role: "root", TTL: time.Hour})},
-		"token for ever":               {"/ttl_seconds", token(issuer.TokenInput{Name: "x", Role: issuer.RoleOwner})},
-		"token for no time":            {"/ttl_seconds", token(issuer.TokenInput{Name: "x", Role: issuer.RoleOwner, TTL: -time.Hour})},
+		"token without a name":         {"/name", token(issuer.TokenInput{Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})},
+		"token without a role":         {"/grants", token(issuer.TokenInput{Name: "x", TTL: time.Hour})},
+		"token of a role that is none": {"/grants/0/role", token(issuer.TokenInput{Name: "x", Grants: issuer.Everything("root"), TTL: time.Hour})},
+		"token for ever":               {"/ttl_seconds", token(issuer.TokenInput{Name: "x", Grants: issuer.Everything(issuer.RoleOwner)})},
+		"token for no time":            {"/ttl_seconds", token(issuer.TokenInput{Name: "x", Grants: issuer.Everything(issuer.RoleOwner), TTL: -time.Hour})},
 		"revoking a token by a seed":   {"/name", func(h *house, op issuer.Op) error { return h.RevokeTokens(ctx, op, aSeed) }},
 		"link for a seed":              {"/name", func(h *house, op issuer.Op) error { return second(h.SignInLink(ctx, op, aSeed)) }},
 		"reason with a seed": {"/reason", func(h *house, op issuer.Op) error {

@@ -33,6 +33,11 @@ type (
 	Credential = store.Credential
 	// Revocation refuses what was issued before a time.
 	Revocation = store.Revocation
+	// Export is what an account offers to others, Import what it takes.
+	Export = store.Export
+	Import = store.Import
+	// Activation is an account's leave for another one to import.
+	Activation = store.Activation
 	// Page asks for one page of a list.
 	Page = store.Page
 )
@@ -58,6 +63,8 @@ type Config struct {
 	// accounts signed by key; known is false while not all of them have told. Nil when
 	// there is nobody to ask. It must not block.
 	Trusts func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	// Sync returns how far an account's newest JWT got; nil when nobody delivers.
+	Sync func(ctx context.Context, accountID string) (claims.Sync, error)
 	// Wake is called after each committed change and must return at once.
 	Wake func()
 }
@@ -75,6 +82,7 @@ type Issuer struct {
 	systemPerms jwt.Permissions
 	connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
 	trusts      func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	sync        func(ctx context.Context, accountID string) (claims.Sync, error)
 	// seldom is when the upkeep did last what it does once a minute.
 	seldom seldom
 	// tell wakes the resolver.
@@ -96,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 	}
 	i := &Issuer{
 		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, external: cfg.External,
-		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, changed: make(chan struct{}, 1),
+		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, sync: cfg.Sync, changed: make(chan struct{}, 1),
 	}
 	if i.rand == nil {
 		i.rand = rand.Reader

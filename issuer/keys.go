@@ -130,20 +130,20 @@ func (p *keyPlace) signer(keys []store.Key) string {
 }
 
 // findKeys finds the owner's keys, oldest first.
-func findKeys(ctx context.Context, t *store.Tx, owner KeyOwner) (keyPlace, error) {
+func findKeys(ctx context.Context, d *desk, owner KeyOwner) (keyPlace, error) {
 	var p keyPlace
 	var err error
 	if owner.Operator != "" {
-		if p.operator, err = t.GetOperator(ctx, owner.Operator); err != nil {
-			return p, orMissing(err, "operator")
+		if p.operator, err = findOperator(ctx, d, owner.Operator); err != nil {
+			return p, err
 		}
-		return p, p.list(ctx, t)
+		return p, p.list(ctx, d.Tx)
 	}
-	a, err := findAccount(ctx, t, owner.Account)
+	a, err := findAccount(ctx, d, owner.Account)
 	if err != nil {
 		return p, err
 	}
-	return p, p.enter(ctx, t, a, owner.Template)
+	return p, p.enter(ctx, d, a, owner.Template)
 }
 
 // lockKeys is findKeys for a change: the owner is locked.
@@ -163,7 +163,7 @@ func (i *Issuer) lockKeys(ctx context.Context, w *work, owner KeyOwner) (keyPlac
 	if err != nil {
 		return p, err
 	}
-	if err := p.enter(ctx, w.Tx, a, owner.Template); err != nil {
+	if err := p.enter(ctx, &w.desk, a, owner.Template); err != nil {
 		return p, err
 	}
 	if err := writable(p.operator); err != nil {
@@ -180,20 +180,20 @@ func (i *Issuer) lockKeys(ctx context.Context, w *work, owner KeyOwner) (keyPlac
 }
 
 // enter makes the account, or its template, the place.
-func (p *keyPlace) enter(ctx context.Context, t *store.Tx, a Account, template string) error {
+func (p *keyPlace) enter(ctx context.Context, d *desk, a Account, template string) error {
 	var err error
 	p.account = &a
-	if p.operator, err = t.GetOperator(ctx, a.OperatorID); err != nil {
+	if p.operator, err = d.GetOperator(ctx, a.OperatorID); err != nil {
 		return err
 	}
 	if template != "" {
-		x, err := t.GetTemplate(ctx, a.ID, template)
+		x, err := templateOfAccount(ctx, d, a, template)
 		if err != nil {
-			return orMissing(err, "template")
+			return err
 		}
 		p.template = &x
 	}
-	return p.list(ctx, t)
+	return p.list(ctx, d.Tx)
 }
 
 func (p *keyPlace) list(ctx context.Context, t *store.Tx) error {
@@ -271,14 +271,14 @@ func (p *keyPlace) view(ctx context.Context, t *store.Tx, k store.Key, live []cl
 func (i *Issuer) ListKeys(ctx context.Context, caller Caller, owner KeyOwner) ([]KeyWithUse, error) {
 	u := owner.use("list", true)
 	live := i.liveOf(ctx, caller, owner, u.permission)
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) ([]KeyWithUse, error) {
-		p, err := findKeys(ctx, t, owner)
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) ([]KeyWithUse, error) {
+		p, err := findKeys(ctx, d, owner)
 		if err != nil {
 			return nil, err
 		}
 		out := make([]KeyWithUse, len(p.keys))
 		for n, k := range p.keys {
-			if out[n], err = p.view(ctx, t, k, live); err != nil {
+			if out[n], err = p.view(ctx, d.Tx, k, live); err != nil {
 				return nil, err
 			}
 		}
@@ -290,8 +290,8 @@ func (i *Issuer) ListKeys(ctx context.Context, caller Caller, owner KeyOwner) ([
 func (i *Issuer) GetKey(ctx context.Context, caller Caller, owner KeyOwner, key string) (KeyWithUse, error) {
 	u := owner.use("read", true)
 	live := i.liveOf(ctx, caller, owner, u.permission)
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) (KeyWithUse, error) {
-		p, err := findKeys(ctx, t, owner)
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) (KeyWithUse, error) {
+		p, err := findKeys(ctx, d, owner)
 		if err != nil {
 			return KeyWithUse{}, err
 		}
@@ -299,7 +299,7 @@ func (i *Issuer) GetKey(ctx context.Context, caller Caller, owner KeyOwner, key 
 		if err != nil {
 			return KeyWithUse{}, err
 		}
-		return p.view(ctx, t, k, live)
+		return p.view(ctx, d.Tx, k, live)
 	})
 }
 

@@ -51,19 +51,19 @@ type AgendaWeek struct {
 // Agenda returns what ages under the operator.
 func (i *Issuer) Agenda(ctx context.Context, caller Caller, operator string) (Agenda, error) {
 	u := use{permission: ReadOperators, action: "read", kind: "agenda", target: operator}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) (Agenda, error) {
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) (Agenda, error) {
 		var out Agenda
 		var err error
-		if out.Operator, err = t.GetOperator(ctx, operator); err != nil {
-			return out, orMissing(err, "operator")
-		}
-		for n := range AgendaWeeks {
-			out.Weeks = append(out.Weeks, AgendaWeek{Start: t.Now().Add(time.Duration(n) * 7 * 24 * time.Hour)})
-		}
-		if out.Keys, err = t.CountKeys(ctx, out.Operator.ID); err != nil {
+		if out.Operator, err = findOperator(ctx, d, operator); err != nil {
 			return out, err
 		}
-		return out, out.fill(ctx, t)
+		for n := range AgendaWeeks {
+			out.Weeks = append(out.Weeks, AgendaWeek{Start: d.Now().Add(time.Duration(n) * 7 * 24 * time.Hour)})
+		}
+		if out.Keys, err = d.CountKeys(ctx, out.Operator.ID); err != nil {
+			return out, err
+		}
+		return out, out.fill(ctx, d.Tx)
 	})
 }
 
@@ -106,12 +106,12 @@ type OwnedKey struct {
 // accounts, by when they came into their state.
 func (i *Issuer) ListOwnedKeys(ctx context.Context, caller Caller, operator string, f store.KeyFilter) ([]OwnedKey, error) {
 	u := use{permission: ReadOperators, action: "list", kind: "key", target: operator}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) ([]OwnedKey, error) {
-		o, err := t.GetOperator(ctx, operator)
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) ([]OwnedKey, error) {
+		o, err := findOperator(ctx, d, operator)
 		if err != nil {
-			return nil, orMissing(err, "operator")
+			return nil, err
 		}
-		list, err := t.ListOwnedKeys(ctx, o.ID, f)
+		list, err := d.ListOwnedKeys(ctx, o.ID, f)
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +123,7 @@ func (i *Issuer) ListOwnedKeys(ctx context.Context, caller Caller, operator stri
 			}
 			k.Sealed = nil
 			out[n].OwnedKey = k
-			if out[n].InUse, err = p.inUse(ctx, t, k.Key, nil); err != nil {
+			if out[n].InUse, err = p.inUse(ctx, d.Tx, k.Key, nil); err != nil {
 				return nil, err
 			}
 		}

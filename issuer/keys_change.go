@@ -106,6 +106,11 @@ func (i *Issuer) AddKey(ctx context.Context, op Op, owner KeyOwner, in KeyInput)
 		if err := p.overtaken(in); err != nil {
 			return none, err
 		}
+		if owner.Operator == "" {
+			if err := w.guardCount(ctx, *p.account, claims.QuotaSigningKeys, 1); err != nil {
+				return none, err
+			}
+		}
 		key, seed, err := i.makeKey(ctx, w, p.blank(), in)
 		if err != nil {
 			return none, err

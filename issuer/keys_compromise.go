@@ -30,7 +30,7 @@ func (i *Issuer) CompromiseKey(ctx context.Context, op Op, owner KeyOwner, key s
 	live := i.liveConnections(ctx, op, u.permission, owner.Account)
 	next := ""
 	if owner.Operator != "" {
-		next = i.successor(ctx, owner)
+		next = i.successor(ctx, op, owner)
 	}
 	report := i.whoTrusts(ctx, op, owner, next, true)
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[KeyChange], error) {
@@ -60,10 +60,10 @@ func (i *Issuer) CompromiseKey(ctx context.Context, op Op, owner KeyOwner, key s
 }
 
 // successor returns the operator's prepared key, "" if there is none.
-func (i *Issuer) successor(ctx context.Context, owner KeyOwner) string {
+func (i *Issuer) successor(ctx context.Context, op Op, owner KeyOwner) string {
 	id := ""
 	_ = i.store.Read(ctx, func(ctx context.Context, t *store.Tx) error { // the plan says what is wrong
-		p, err := findKeys(ctx, t, owner)
+		p, err := findKeys(ctx, &desk{Tx: t, caller: op.Caller, use: owner.use("read", true)}, owner)
 		p.external = i.external != nil
 		if k := p.prepared(); err == nil && k != nil {
 			id = k.ID

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+
 	"chancery/claims"
 	"chancery/store"
 )
@@ -28,6 +30,9 @@ func (i *Issuer) planKeys(ctx context.Context, w *work, x *keyPlan) (planned[Key
 		return none, err
 	}
 	plan := x.describe(out)
+	if err := x.warnActivations(ctx, w, &plan); err != nil {
+		return none, err
+	}
 	if x.place.account == nil {
 		plan.Blast = &claims.Blast{} // a server heeds an operator's JWT when it starts
 	} else if err := foresee(ctx, w, *x.place.account, x.edit, x.live, &plan); err != nil {
@@ -259,6 +264,39 @@ func (x *keyPlan) describe(out KeyChange) Plan {
 		plan.Changes = append(plan.Changes, Change{Path: claims.Point("/revocations", v.Subject), To: v.Before})
 	}
 	return plan
+}
+
+// warnActivations says which activation tokens stop being valid with the account's plain
+// keys that servers are to trust no more.
+func (x *keyPlan) warnActivations(ctx context.Context, w *work, plan *Plan) error {
+	if x.place.account == nil || x.place.template != nil {
+		return nil
+	}
+	tokens, dropped := int64(0), []string{}
+	for _, m := range x.moves {
+		if !m.drops() {
+			continue
+		}
+		signed, _, err := w.SignedActivations(ctx, x.place.account.ID, m.key.ID)
+		if err != nil {
+			return err
+		}
+		tokens += signed
+		dropped = append(dropped, m.key.ID)
+	}
+	if len(dropped) == 0 {
+		return nil
+	}
+	if tokens > 0 {
+		plan.Warnings = append(plan.Warnings, claims.Problem{
+			Code: "activations_break", Detail: counted(tokens, "unexpired activation token is", "unexpired activation tokens are") + " signed by this key and will not be valid any more. Renew them with the current key first.",
+		})
+	}
+	return w.warnImporters(ctx, *x.place.account, plan, func(c *jwt.AccountClaims) {
+		for _, id := range dropped {
+			delete(c.SigningKeys, id)
+		}
+	})
 }
 
 func stateText(state string, retireAt time.Time) string {

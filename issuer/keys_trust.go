@@ -48,13 +48,14 @@ func (r trustReport) text() string {
 // current; a key that is yet to be made nobody trusts. It asks before the transaction,
 // which must not wait for a silent server.
 func (i *Issuer) whoTrusts(ctx context.Context, op Op, owner KeyOwner, key string, current bool) trustReport {
-	if !current || owner.Operator == "" || !op.Caller.Role.Allows(WriteOperators) {
+	if !current || owner.Operator == "" || !op.Caller.May(WriteOperators) {
 		return trustReport{}
 	}
 	var o Operator
 	var servers []store.Server
 	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		if o, err = t.GetOperator(ctx, owner.Operator); err == nil {
+		d := desk{Tx: t, caller: op.Caller, use: use{permission: WriteOperators}}
+		if o, err = findOperator(ctx, &d, owner.Operator); err == nil {
 			servers, err = t.ListServers(ctx, o.ID)
 		}
 		return err

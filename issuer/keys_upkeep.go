@@ -186,7 +186,7 @@ func (i *Issuer) rotateAged(ctx context.Context, k store.Key) error {
 		_, err := i.AddKey(ctx, op, owner, KeyInput{MakeCurrent: true, replaces: k.ID})
 		return err
 	}
-	if next := i.successor(ctx, owner); next != "" {
+	if next := i.successor(ctx, op, owner); next != "" {
 		_, err := i.SetKeyState(ctx, op, owner, next, KeyStateInput{State: KeyCurrent})
 		return err
 	}

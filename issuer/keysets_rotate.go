@@ -73,8 +73,8 @@ func (i *Issuer) keysetStatus(ctx context.Context, t *store.Tx, kekID string, in
 // KeysetStatus returns the key-encryption key that is needed, and the data keys with
 // how many seeds each has sealed. It needs no key.
 func (i *Issuer) KeysetStatus(ctx context.Context, caller Caller) (KeysetStatus, error) {
-	return read(ctx, i, caller, use{permission: ReadKeysets, action: "read", kind: "keyset", target: seedKeyset}, func(ctx context.Context, t *store.Tx) (KeysetStatus, error) {
-		row, err := t.GetKeyset(ctx, seedKeyset)
+	return read(ctx, i, caller, use{permission: ReadKeysets, action: "read", kind: "keyset", target: seedKeyset}, func(ctx context.Context, d *desk) (KeysetStatus, error) {
+		row, err := d.GetKeyset(ctx, seedKeyset)
 		if err != nil {
 			return KeysetStatus{}, orMissing(err, "keyset")
 		}
@@ -82,7 +82,7 @@ func (i *Issuer) KeysetStatus(ctx context.Context, caller Caller) (KeysetStatus,
 		if open := i.seeds.Load(); open != nil && open.version == row.Version {
 			info = open.Info()
 		}
-		status, err := i.keysetStatus(ctx, t, row.KEKID, info)
+		status, err := i.keysetStatus(ctx, d.Tx, row.KEKID, info)
 		status.Damaged = damaged != nil
 		return status, err
 	})
@@ -255,7 +255,7 @@ func (r *resealing) batch(ctx context.Context, after string) (last string, err e
 	var done int64
 	var unreadable []string
 	err = r.issuer.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
-		w := &work{Tx: t, op: r.op, use: r.use}
+		w := &work{desk: desk{Tx: t, use: r.use}, op: r.op}
 		keys, err := r.issuer.toSeal(ctx, w)
 		if err != nil {
 			return err
@@ -292,7 +292,7 @@ func (r *resealing) batch(ctx context.Context, after string) (last string, err e
 // seeds are counted: whoever seals one holds it, so none is on its way.
 func (r *resealing) drop(ctx context.Context) (status KeysetStatus, err error) {
 	err = r.issuer.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
-		w := &work{Tx: t, op: r.op, use: r.use}
+		w := &work{desk: desk{Tx: t, use: r.use}, op: r.op}
 		row, keys, err := r.issuer.lockedKeyset(ctx, w)
 		if err != nil {
 			return err

@@ -150,8 +150,8 @@ func (h *house) config(s *store.Store, kek custody.KEK) issuer.Config {
 }
 
 var (
-	owner   = issuer.Caller{ID: "per_owner", Name: "ada", Kind: issuer.CallerPerson, Role: issuer.RoleOwner}
-	auditor = issuer.Caller{ID: "per_auditor", Name: "bob", Kind: issuer.CallerPerson, Role: issuer.RoleAuditor}
+	owner   = issuer.Caller{ID: "per_owner", Name: "ada", Kind: issuer.CallerPerson, Grants: issuer.Everything(issuer.RoleOwner)}
+	auditor = issuer.Caller{ID: "per_auditor", Name: "bob", Kind: issuer.CallerPerson, Grants: issuer.Everything(issuer.RoleAuditor)}
 )
 
 // op is the circumstances of what an owner does.

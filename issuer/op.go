@@ -29,12 +29,15 @@ type Caller struct {
 	// ID is per_… or tok_…, Name what people call it.
 	ID, Name string
 	Kind     CallerKind
-	Role     Role
+	Grants   []Grant
+	// RequestID is the request in which the caller asks to read something: a denial is
+	// put on record with it. A change has its own, see Op.
+	RequestID string
 }
 
 // System returns the caller that is Chancery itself.
 func System(name string) Caller {
-	return Caller{ID: "system/" + name, Name: name, Kind: CallerSystem, Role: RoleOwner}
+	return Caller{ID: "system/" + name, Name: name, Kind: CallerSystem, Grants: Everything(RoleOwner)}
 }
 
 // Op is the circumstances of one change; every mutating method takes one.

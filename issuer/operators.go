@@ -245,27 +245,27 @@ func trusted(keys []store.Key) []string {
 
 // GetOperator returns an operator by name or public key.
 func (i *Issuer) GetOperator(ctx context.Context, caller Caller, operator string) (Operator, error) {
-	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "operator", target: operator}, func(ctx context.Context, t *store.Tx) (Operator, error) {
-		o, err := t.GetOperator(ctx, operator)
-		return o, orMissing(err, "operator")
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "operator", target: operator}, func(ctx context.Context, d *desk) (Operator, error) {
+		return findOperator(ctx, d, operator)
 	})
 }
 
 // ListOperators returns a page of operators by name.
 func (i *Issuer) ListOperators(ctx context.Context, caller Caller, page Page) ([]Operator, error) {
-	return read(ctx, i, caller, use{permission: ReadOperators, action: "list", kind: "operator", target: ""}, func(ctx context.Context, t *store.Tx) ([]Operator, error) {
-		return t.ListOperators(ctx, page)
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "list", kind: "operator", target: ""}, func(ctx context.Context, d *desk) ([]Operator, error) {
+		page.Bounds = d.some()
+		return d.ListOperators(ctx, page)
 	})
 }
 
 // OperatorKeys returns the operator's own keys, without seeds, oldest first.
 func (i *Issuer) OperatorKeys(ctx context.Context, caller Caller, operator string) ([]Key, error) {
-	return read(ctx, i, caller, use{permission: ReadOperators, action: "list", kind: "key", target: operator}, func(ctx context.Context, t *store.Tx) ([]Key, error) {
-		o, err := t.GetOperator(ctx, operator)
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "list", kind: "key", target: operator}, func(ctx context.Context, d *desk) ([]Key, error) {
+		o, err := findOperator(ctx, d, operator)
 		if err != nil {
-			return nil, orMissing(err, "operator")
+			return nil, err
 		}
-		return keysWithoutSeeds(t.ListKeys(ctx, o.ID, ""))
+		return keysWithoutSeeds(d.ListKeys(ctx, o.ID, ""))
 	})
 }
 
@@ -274,4 +274,13 @@ func keysWithoutSeeds(keys []store.Key, err error) ([]Key, error) {
 		keys[n].Sealed = nil
 	}
 	return keys, err
+}
+
+// findOperator finds an operator by name or public key and enters it.
+func findOperator(ctx context.Context, d *desk, ref string) (Operator, error) {
+	o, err := d.GetOperator(ctx, ref)
+	if err != nil {
+		return o, d.orMissing(err, "operator")
+	}
+	return o, d.enter(Scope{Operator: o.ID}, "operator")
 }

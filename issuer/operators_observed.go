@@ -14,7 +14,7 @@ import (
 // observe takes in an operator of which only the public JWT is known.
 func observe(ctx context.Context, w *work, in OperatorInput) (planned[Operator], error) {
 	var none planned[Operator]
-	if in.PublicKey != "" || len(in.ServiceURLs)+len(in.Tags) > 0 || in.Lax || in.Policy != (Policy{}) {
+	if in.PublicKey != "" || len(in.ServiceURLs)+len(in.Tags) > 0 || in.Lax || !in.Policy.IsZero() {
 		return none, invalidField("/custody", "not_applicable", "Of an observed operator everything is read from its JWT: send nothing else.")
 	}
 	c, err := operatorJWT(w, Operator{}, in.JWT)

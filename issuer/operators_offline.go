@@ -23,15 +23,15 @@ type OperatorRequest struct {
 // OperatorRequest exports the operator's claims as they are meant to be now, for
 // whoever has its identity key. Every export has a later issue time.
 func (i *Issuer) OperatorRequest(ctx context.Context, caller Caller, operator string) (OperatorRequest, error) {
-	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "unsigned_claims", target: operator}, func(ctx context.Context, t *store.Tx) (OperatorRequest, error) {
-		o, err := t.GetOperator(ctx, operator)
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "unsigned_claims", target: operator}, func(ctx context.Context, d *desk) (OperatorRequest, error) {
+		o, err := findOperator(ctx, d, operator)
 		if err != nil {
-			return OperatorRequest{}, orMissing(err, "operator")
+			return OperatorRequest{}, err
 		}
 		if o.Custody == CustodyObserved {
 			return OperatorRequest{}, nil // there is no intent but its JWT
 		}
-		return operatorRequest(ctx, t, o)
+		return operatorRequest(ctx, d.Tx, o)
 	})
 }
 

@@ -35,7 +35,6 @@ func policyFields() []policyField {
 	const age = "The age of a key is 0 for never, or one hour to 10 years, in seconds."
 	return []policyField{
 		{"/policy/credential_ttl_seconds", "Lifetime of credentials", func(p Policy) int64 { return p.DefaultTTL }, minute, 100 * year, lasting, lifetime},
-		{"/policy/credential_max_ttl_seconds", "Longest lifetime of credentials", func(p Policy) int64 { return p.MaxTTL }, minute, 100 * year, lasting, lifetime},
 		{"/policy/operator_key_age_seconds", "Operator keys are rotated after", func(p Policy) int64 { return p.OperatorKeyAge }, hour, 10 * year, lasting, age},
 		{"/policy/account_key_age_seconds", "Account keys are rotated after", func(p Policy) int64 { return p.AccountKeyAge }, hour, 10 * year, lasting, age},
 		{"/policy/template_key_age_seconds", "Template keys are rotated after", func(p Policy) int64 { return p.TemplateKeyAge }, hour, 10 * year, lasting, age},
@@ -45,7 +44,7 @@ func policyFields() []policyField {
 }
 
 func checkPolicy(p Policy) claims.Problems {
-	var out claims.Problems
+	out := claims.CheckGuardrails(p.Guardrails, true).At(policyPath)
 	for _, f := range policyFields() {
 		if n := f.get(p); n != 0 && (n < f.least || n > f.most) {
 			out = append(out, claims.Problem{Pointer: f.pointer, Code: "out_of_range", Detail: f.outOfRange, Blocking: true})
@@ -70,9 +69,9 @@ func diffPolicies(before, after Policy) []claims.FieldChange {
 			out = append(out, claims.FieldChange{Pointer: f.pointer, Field: f.name, Before: f.show(a), After: f.show(b)})
 		}
 	}
-	if before.NoBearer != after.NoBearer {
-		say := map[bool]string{false: "allowed", true: "refused"}
-		out = append(out, claims.FieldChange{Pointer: "/policy/no_bearer", Field: "Bearer users", Before: say[before.NoBearer], After: say[after.NoBearer]})
+	for _, c := range claims.DiffGuardrails(before.Guardrails, after.Guardrails) {
+		c.Pointer = policyPath + c.Pointer
+		out = append(out, c)
 	}
 	return out
 }

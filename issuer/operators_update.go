@@ -37,6 +37,11 @@ func (i *Issuer) UpdateOperator(ctx context.Context, op Op, operator string, edi
 			return none, err
 		}
 		after := edited(o, edit)
+		if !after.Policy.Guardrails.Equal(o.Policy.Guardrails) {
+			if err := w.alsoNeeds(WriteGuardrails); err != nil {
+				return none, err
+			}
+		}
 		problems := append(checkPolicy(after.Policy), claims.CheckOperator(claims.Operator{Name: after.Name, Settings: after.Settings})...)
 		if problems.Blocking() {
 			return none, invalid(problems)
@@ -76,10 +81,11 @@ func (i *Issuer) UpdateOperator(ctx context.Context, op Op, operator string, edi
 
 // lockOperator finds an operator and locks it until the transaction ends.
 func lockOperator(ctx context.Context, w *work, ref string) (Operator, error) {
-	o, err := w.GetOperator(ctx, ref)
-	if err == nil {
-		o, err = w.LockOperatorForEdit(ctx, o.ID)
+	o, err := findOperator(ctx, &w.desk, ref)
+	if err != nil {
+		return o, err
 	}
+	o, err = w.LockOperatorForEdit(ctx, o.ID)
 	return o, orMissing(err, "operator")
 }
 

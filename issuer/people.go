@@ -66,8 +66,8 @@ func createOwner(ctx context.Context, w *work, name string) (store.Person, error
 	if err != nil {
 		return store.Person{}, err
 	}
-	p := store.Person{ID: id, Name: name, Role: string(RoleOwner), State: "active"}
-	return p, orTaken(w.CreatePerson(ctx, p), "person")
+	p := store.Person{ID: id, Name: name, Grants: Everything(RoleOwner), State: "active"}
+	return p, orTaken(w.CreatePerson(ctx, p, w.op.Caller.ID), "person")
 }
 
 // NeedsSetup tells whether nobody owns this control plane yet.
@@ -146,7 +146,7 @@ func (i *Issuer) UseLink(ctx context.Context, op Op, link claims.Secret, name st
 		if err != nil {
 			return err
 		}
-		w := &work{Tx: t, op: op, use: use{permission: WritePeople, action: "sign_in", kind: "person"}}
+		w := &work{desk: desk{Tx: t, use: use{permission: WritePeople, action: "sign_in", kind: "person"}}, op: op}
 		if l.Purpose == LinkSetup {
 			if problems := claims.CheckName("/name", name); problems.Blocking() {
 				return invalid(problems)
@@ -174,7 +174,7 @@ func (i *Issuer) UseLink(ctx context.Context, op Op, link claims.Secret, name st
 }
 
 func personCaller(p store.Person) Caller {
-	return Caller{ID: p.ID, Name: p.Name, Kind: CallerPerson, Role: Role(p.Role)}
+	return Caller{ID: p.ID, Name: p.Name, Kind: CallerPerson, Grants: p.Grants}
 }
 
 // Person returns the caller of a session: the person as they are now.

@@ -36,12 +36,12 @@ type Standing struct {
 // not matter.
 func (i *Issuer) Permitted(ctx context.Context, caller Caller, q PermissionQuery) ([]Standing, error) {
 	u := use{permission: ReadUsers, action: "check", kind: "permissions", target: q.Account + "/" + q.User}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) ([]Standing, error) {
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) ([]Standing, error) {
 		// A subject that cannot be asked about is refused even where nobody is.
 		if _, problems := claims.Who(nil, q.Action, q.Subject, q.Queue); problems.Blocking() {
 			return nil, invalid(problems)
 		}
-		members, places, err := membersOf(ctx, t, q)
+		members, places, err := membersOf(ctx, d, q)
 		if err != nil {
 			return nil, err
 		}
@@ -58,52 +58,55 @@ func (i *Issuer) Permitted(ctx context.Context, caller Caller, q PermissionQuery
 }
 
 // membersOf returns the users that a query is about, up to its limit.
-func membersOf(ctx context.Context, t *store.Tx, q PermissionQuery) ([]claims.Member, []Place, error) {
+func membersOf(ctx context.Context, d *desk, q PermissionQuery) ([]claims.Member, []Place, error) {
 	if q.User != "" {
-		a, u, err := findUser(ctx, t, q.Account, q.User)
+		a, u, err := findUser(ctx, d, q.Account, q.User)
 		if err != nil {
 			return nil, nil, err
 		}
-		return membersIn(ctx, t, a, []User{u})
+		return membersIn(ctx, d.Tx, a, []User{u})
 	}
 	if q.Account != "" {
-		a, err := findAccount(ctx, t, q.Account)
+		a, err := findAccount(ctx, d, q.Account)
 		if err != nil {
 			return nil, nil, err
 		}
-		users, err := t.ListUsers(ctx, a.ID, Page{AfterName: q.After.UserName, AfterID: q.After.UserID, Limit: q.Limit})
+		page := Page{AfterName: q.After.UserName, AfterID: q.After.UserID, Limit: q.Limit, Bounds: d.some().In(scopeOf(a))}
+		users, err := d.ListUsers(ctx, a.ID, page)
 		if err != nil {
 			return nil, nil, err
 		}
-		return membersIn(ctx, t, a, users)
+		return membersIn(ctx, d.Tx, a, users)
 	}
-	return membersOfAll(ctx, t, q)
+	return membersOfAll(ctx, d, q)
 }
 
-func membersOfAll(ctx context.Context, t *store.Tx, q PermissionQuery) (members []claims.Member, places []Place, err error) {
+func membersOfAll(ctx context.Context, d *desk, q PermissionQuery) (members []claims.Member, places []Place, err error) {
 	const batch = 100
+	bounds := d.some()
 	add := func(a Account, after Page) error {
-		after.Limit = q.Limit - len(members)
-		users, err := t.ListUsers(ctx, a.ID, after)
+		after.Limit, after.Bounds = q.Limit-len(members), bounds.In(scopeOf(a))
+		users, err := d.ListUsers(ctx, a.ID, after)
 		if err != nil {
 			return err
 		}
-		m, p, err := membersIn(ctx, t, a, users)
+		m, p, err := membersIn(ctx, d.Tx, a, users)
 		members, places = append(members, m...), append(places, p...)
 		return err
 	}
 	if q.After.AccountID != "" {
-		a, err := t.GetAccount(ctx, q.After.AccountID)
+		a, err := findAccount(ctx, d, q.After.AccountID)
 		if err != nil {
-			return nil, nil, orMissing(err, "account")
+			return nil, nil, err
 		}
+		d.some()
 		if err := add(a, Page{AfterName: q.After.UserName, AfterID: q.After.UserID}); err != nil {
 			return nil, nil, err
 		}
 	}
-	page := Page{AfterName: q.After.AccountName, AfterID: q.After.AccountID, Limit: batch}
+	page := Page{AfterName: q.After.AccountName, AfterID: q.After.AccountID, Limit: batch, Bounds: bounds}
 	for len(members) < q.Limit {
-		accounts, err := t.ListAccounts(ctx, "", page)
+		accounts, err := d.ListAccounts(ctx, "", page)
 		if err != nil || len(accounts) == 0 {
 			return members, places, err
 		}

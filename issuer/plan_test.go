@@ -64,7 +64,7 @@ func TestDryRunPreviews(t *testing.T) {
 		if err != nil || !system.Creds.Empty() {
 			t.Errorf("%+v, %v", system, err)
 		}
-		token, err := h.CreateToken(t.Context(), dryRun(), issuer.TokenInput{Name: "x", Role: issuer.RoleOwner, TTL: time.Hour})
+		token, err := h.CreateToken(t.Context(), dryRun(), issuer.TokenInput{Name: "x", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 		if err != nil || !token.Empty() {
 			t.Errorf("a token came out of a dry run: %v", err)
 		}

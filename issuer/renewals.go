@@ -120,7 +120,7 @@ func (i *Issuer) denyRenewal(ctx context.Context, op Op, key string) error {
 
 // renewHeld renews the credential of a holder who has proven its key.
 func (i *Issuer) renewHeld(ctx context.Context, t *store.Tx, op Op, c *jwt.UserClaims, token claims.Secret) (Issued, error) {
-	w := &work{Tx: t, op: op, use: use{permission: IssueCredentials, action: "renew", kind: "credential"}}
+	w := &work{desk: desk{Tx: t, use: use{permission: IssueCredentials, action: "renew", kind: "credential"}}, op: op}
 	a, err := w.LockAccountForIssue(ctx, c.IssuerAccount)
 	if err != nil {
 		return Issued{}, orMissing(err, "account")

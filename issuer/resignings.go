@@ -83,7 +83,7 @@ func (i *Issuer) resignSome(ctx context.Context, operatorID, after string, limit
 		}
 		// Which operators' accounts are signed while their signing switch is off says
 		// OwingOperators.
-		w := &work{Tx: t, op: Op{Caller: System("upkeep")}, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}}
+		w := &work{desk: desk{Tx: t, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}}, op: Op{Caller: System("upkeep")}}
 		signer, err := i.signerFor(ctx, w, key)
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ func signBatch(batch store.Resigning, sign func(Account) (store.JWT, error)) (si
 }
 
 func signOwed(ctx context.Context, w *work, signer custody.Signer, key store.Key, batch store.Resigning, a Account) (store.JWT, error) {
-	checked, problems := claims.BuildAccount(w.protect(assemble(a, batch.Keys[a.ID], batch.Templates, batch.Revocations[a.ID])))
+	checked, problems := claims.BuildAccount(w.protect(assemble(a, batch.Keys[a.ID], batch.Templates, sharing{batch.Exports[a.ID], batch.Imports[a.ID]}, batch.Revocations[a.ID])))
 	if problems.Blocking() {
 		return store.JWT{}, invalid(problems)
 	}

@@ -172,21 +172,21 @@ type RevocationEntry struct {
 // ListRevocations returns a page of the revocations of an account, newest first:
 // those in force, or those that left.
 func (i *Issuer) ListRevocations(ctx context.Context, caller Caller, account string, q RevocationQuery) ([]RevocationEntry, error) {
-	return read(ctx, i, caller, use{permission: ReadRevocations, action: "list", kind: "revocation", target: account}, func(ctx context.Context, t *store.Tx) ([]RevocationEntry, error) {
-		a, err := findAccount(ctx, t, account)
+	return read(ctx, i, caller, use{permission: ReadRevocations, action: "list", kind: "revocation", target: account}, func(ctx context.Context, d *desk) ([]RevocationEntry, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return nil, err
 		}
 		f := store.RevocationFilter{Removed: q.Removed}
 		if q.User != "" {
-			u, err := t.GetUser(ctx, a.ID, q.User)
+			u, err := d.GetUser(ctx, a.ID, q.User)
 			if err != nil {
 				return nil, orMissing(err, "user")
 			}
 			f.UserID = u.ID
 		}
 		if q.Cause != "" {
-			s, err := parseSubject(ctx, t, a, q.Cause)
+			s, err := parseSubject(ctx, d.Tx, a, q.Cause)
 			if err != nil {
 				return nil, err
 			}
@@ -194,11 +194,11 @@ func (i *Issuer) ListRevocations(ctx context.Context, caller Caller, account str
 				return nil, invalidField("", "unknown_value", "A cause is template: and a template, or key: and a public key.")
 			}
 		}
-		list, err := t.ListRevocations(ctx, a.ID, f, q.Before, q.Limit)
+		list, err := d.ListRevocations(ctx, a.ID, f, q.Before, q.Limit)
 		if err != nil {
 			return nil, err
 		}
-		return entries(ctx, t, a.ID, list)
+		return entries(ctx, d.Tx, a.ID, list)
 	})
 }
 
@@ -230,16 +230,16 @@ func entries(ctx context.Context, t *store.Tx, accountID string, list []Revocati
 // GetRevocation returns the revocation of a subject, a public key or Everybody,
 // that is in force.
 func (i *Issuer) GetRevocation(ctx context.Context, caller Caller, account, subject string) (RevocationEntry, error) {
-	return read(ctx, i, caller, use{permission: ReadRevocations, action: "read", kind: "revocation", target: account + "/" + subject}, func(ctx context.Context, t *store.Tx) (RevocationEntry, error) {
-		a, err := findAccount(ctx, t, account)
+	return read(ctx, i, caller, use{permission: ReadRevocations, action: "read", kind: "revocation", target: account + "/" + subject}, func(ctx context.Context, d *desk) (RevocationEntry, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return RevocationEntry{}, err
 		}
-		v, err := t.GetRevocation(ctx, a.ID, subject)
+		v, err := d.GetRevocation(ctx, a.ID, subject)
 		if err != nil {
 			return RevocationEntry{}, orMissing(err, "revocation")
 		}
-		list, err := entries(ctx, t, a.ID, []Revocation{v})
+		list, err := entries(ctx, d.Tx, a.ID, []Revocation{v})
 		if err != nil {
 			return RevocationEntry{}, err
 		}

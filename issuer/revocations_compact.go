@@ -39,16 +39,16 @@ type JWTSize struct {
 
 // AccountSize tells how large an account's JWT is and what its revocations take.
 func (i *Issuer) AccountSize(ctx context.Context, caller Caller, account string) (JWTSize, error) {
-	return read(ctx, i, caller, use{permission: ReadAccounts, action: "read", kind: "account", target: account}, func(ctx context.Context, t *store.Tx) (JWTSize, error) {
-		a, err := findAccount(ctx, t, account)
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "read", kind: "account", target: account}, func(ctx context.Context, d *desk) (JWTSize, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return JWTSize{}, err
 		}
-		n, err := t.CountRevocations(ctx, a.ID)
+		n, err := d.CountRevocations(ctx, a.ID)
 		if err != nil {
 			return JWTSize{}, err
 		}
-		moot, err := mootEntries(ctx, t, a.ID, nil)
+		moot, err := mootEntries(ctx, d.Tx, a.ID, nil)
 		out := JWTSize{Bytes: len(a.JWT), Limit: claims.MaxAccountJWT, Revocations: int(n), Moot: len(moot), Warnings: sizeWarning(len(a.JWT))}
 		out.RevocationBytes = min(out.Revocations*entrySize, out.Bytes)
 		return out, err

@@ -6,7 +6,6 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"chancery/claims"
-	"chancery/store"
 )
 
 // ServerConfig is what a nats-server needs to know of an operator.
@@ -23,11 +22,11 @@ type ServerConfig struct {
 // trust the operator and fetch accounts from baseURL, the public address of the
 // resolver without a path. There is none before the operator's first JWT is signed.
 func (i *Issuer) ServerConfig(ctx context.Context, caller Caller, operator, baseURL string) (ServerConfig, error) {
-	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "server_config", target: operator}, func(ctx context.Context, t *store.Tx) (ServerConfig, error) {
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "server_config", target: operator}, func(ctx context.Context, d *desk) (ServerConfig, error) {
 		var out ServerConfig
-		o, err := t.GetOperator(ctx, operator)
+		o, err := findOperator(ctx, d, operator)
 		if err != nil {
-			return out, orMissing(err, "operator")
+			return out, err
 		}
 		if err := writable(o); err != nil {
 			return out, err // its accounts are not served from here

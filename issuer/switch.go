@@ -58,13 +58,13 @@ func (i *Issuer) SetSigning(ctx context.Context, op Op, operator string, enabled
 
 // SigningSwitch returns the state of the operator's signing switch.
 func (i *Issuer) SigningSwitch(ctx context.Context, caller Caller, operator string) (SigningSwitch, error) {
-	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "operator", target: operator}, func(ctx context.Context, t *store.Tx) (SigningSwitch, error) {
-		o, err := t.GetOperator(ctx, operator)
+	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "operator", target: operator}, func(ctx context.Context, d *desk) (SigningSwitch, error) {
+		o, err := findOperator(ctx, d, operator)
 		if err != nil {
-			return SigningSwitch{}, orMissing(err, "operator")
+			return SigningSwitch{}, err
 		}
 		out := SigningSwitch{OperatorID: o.ID, Operator: o.Name, Enabled: o.Signing, Version: o.Version}
-		e, err := t.LastOnOperator(ctx, o.ID, switchAction)
+		e, err := d.LastOnOperator(ctx, o.ID, switchAction)
 		if errors.Is(err, store.ErrNotFound) {
 			return out, nil
 		}

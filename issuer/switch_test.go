@@ -11,6 +11,7 @@ var whileOff = map[string]string{
 	"Revoke": "takes rights away", "DisableUser": "takes rights away", "DeleteUser": "takes rights away", "CompromiseKey": "takes rights away",
 	"SuspendAccount": "takes rights away", "DeleteAccount": "takes rights away", "DeleteOperator": "takes rights away",
 	"DeleteTemplate": "takes rights away", "DeleteSharedTemplate": "takes rights away", "SetKeyState": "takes rights away: the key signs no more",
+	"DeleteExport": "takes rights away", "DeleteImport": "takes rights away", "RevokeActivation": "takes rights away",
 	"CreateUser": "signs nothing: a user has no rights before a credential", "UpdateUser": "signs nothing: what is issued next says it",
 	"SystemCredential": "Chancery's own connection, without which nothing taken away gets to the servers",
 	"SetSigning":       "the switch itself",

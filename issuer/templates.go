@@ -78,6 +78,13 @@ func (i *Issuer) createTemplate(ctx context.Context, op Op, u use, at TemplateHo
 		if err := h.free(ctx, w, in.Body.Name); err != nil {
 			return none, err
 		}
+		if !h.shared() {
+			for _, q := range []claims.Quota{claims.QuotaTemplates, claims.QuotaSigningKeys} {
+				if err := w.guardCount(ctx, h.account, q, 1); err != nil {
+					return none, err
+				}
+			}
+		}
 		id, err := w.NewID("tpl_")
 		if err != nil {
 			return none, err
@@ -202,6 +209,9 @@ func (h home) edited(ctx context.Context, w *work, x Template, edit func(*Templa
 			return x, nil, nil, err
 		}
 	}
+	if err := w.guardCarriers(ctx, x, in.Body); err != nil {
+		return x, nil, nil, err
+	}
 	hurt, err := checkUsersOf(ctx, w.Tx, x, in.Body)
 	if err != nil {
 		return x, nil, nil, err
@@ -235,23 +245,23 @@ func copyOf[T any](v T) (T, error) {
 // GetTemplate returns a template that an account may use by name or identity: its own
 // or a shared one, with the keys of that account.
 func (i *Issuer) GetTemplate(ctx context.Context, caller Caller, account, template string) (TemplateWithKeys, error) {
-	return read(ctx, i, caller, use{permission: ReadTemplates, action: "read", kind: "template", target: account + "/" + template}, func(ctx context.Context, t *store.Tx) (TemplateWithKeys, error) {
-		h, x, err := TemplateRef{TemplateHome{Account: account}, template}.find(ctx, t)
+	return read(ctx, i, caller, use{permission: ReadTemplates, action: "read", kind: "template", target: account + "/" + template}, func(ctx context.Context, d *desk) (TemplateWithKeys, error) {
+		h, x, err := TemplateRef{TemplateHome{Account: account}, template}.find(ctx, d)
 		if err != nil {
 			return TemplateWithKeys{}, err
 		}
-		return completed(ctx, t, h, x)
+		return completed(ctx, d.Tx, h, x)
 	})
 }
 
 // GetSharedTemplate returns a template of an operator by name or identity.
 func (i *Issuer) GetSharedTemplate(ctx context.Context, caller Caller, operator, template string) (TemplateWithKeys, error) {
-	return read(ctx, i, caller, use{permission: ReadTemplates, action: "read", kind: "template", target: operator + "/" + template}, func(ctx context.Context, t *store.Tx) (TemplateWithKeys, error) {
-		h, x, err := TemplateRef{TemplateHome{Operator: operator}, template}.find(ctx, t)
+	return read(ctx, i, caller, use{permission: ReadTemplates, action: "read", kind: "template", target: operator + "/" + template}, func(ctx context.Context, d *desk) (TemplateWithKeys, error) {
+		h, x, err := TemplateRef{TemplateHome{Operator: operator}, template}.find(ctx, d)
 		if err != nil {
 			return TemplateWithKeys{}, err
 		}
-		return completed(ctx, t, h, x)
+		return completed(ctx, d.Tx, h, x)
 	})
 }
 
@@ -278,23 +288,24 @@ func completed(ctx context.Context, t *store.Tx, h home, x Template) (TemplateWi
 // ListTemplates returns a page of the templates that an account may use, its own and
 // shared ones, by name.
 func (i *Issuer) ListTemplates(ctx context.Context, caller Caller, account string, page Page) ([]Template, error) {
-	return read(ctx, i, caller, use{permission: ReadTemplates, action: "list", kind: "template", target: account}, func(ctx context.Context, t *store.Tx) ([]Template, error) {
-		a, err := findAccount(ctx, t, account)
+	return read(ctx, i, caller, use{permission: ReadTemplates, action: "list", kind: "template", target: account}, func(ctx context.Context, d *desk) ([]Template, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return nil, err
 		}
-		return t.ListTemplates(ctx, a.ID, page)
+		page.Bounds = d.some().In(scopeOf(a))
+		return d.ListTemplates(ctx, a.ID, page)
 	})
 }
 
 // ListSharedTemplates returns a page of an operator's templates by name.
 func (i *Issuer) ListSharedTemplates(ctx context.Context, caller Caller, operator string, page Page) ([]Template, error) {
-	return read(ctx, i, caller, use{permission: ReadTemplates, action: "list", kind: "template", target: operator}, func(ctx context.Context, t *store.Tx) ([]Template, error) {
-		o, err := t.GetOperator(ctx, operator)
+	return read(ctx, i, caller, use{permission: ReadTemplates, action: "list", kind: "template", target: operator}, func(ctx context.Context, d *desk) ([]Template, error) {
+		o, err := findOperator(ctx, d, operator)
 		if err != nil {
-			return nil, orMissing(err, "operator")
+			return nil, err
 		}
-		return t.ListSharedTemplates(ctx, o.ID, page)
+		return d.ListSharedTemplates(ctx, o.ID, page)
 	})
 }
 
@@ -308,8 +319,9 @@ type TemplatePlace struct {
 
 // ListAllTemplates returns a page of all templates by name.
 func (i *Issuer) ListAllTemplates(ctx context.Context, caller Caller, page Page) ([]TemplatePlace, error) {
-	return read(ctx, i, caller, use{permission: ReadTemplates, action: "list", kind: "template", target: ""}, func(ctx context.Context, t *store.Tx) ([]TemplatePlace, error) {
-		list, err := t.ListAllTemplates(ctx, page)
+	return read(ctx, i, caller, use{permission: ReadTemplates, action: "list", kind: "template", target: ""}, func(ctx context.Context, d *desk) ([]TemplatePlace, error) {
+		page.Bounds = d.some()
+		list, err := d.ListAllTemplates(ctx, page)
 		if err != nil {
 			return nil, err
 		}
@@ -317,7 +329,7 @@ func (i *Issuer) ListAllTemplates(ctx context.Context, caller Caller, page Page)
 		operators := map[string]string{}
 		for n, x := range list {
 			if operators[x.OperatorID] == "" {
-				o, err := t.GetOperator(ctx, x.OperatorID)
+				o, err := d.GetOperator(ctx, x.OperatorID)
 				if err != nil {
 					return nil, err
 				}
@@ -325,13 +337,13 @@ func (i *Issuer) ListAllTemplates(ctx context.Context, caller Caller, page Page)
 			}
 			out[n] = TemplatePlace{Template: x, Operator: operators[x.OperatorID]}
 			if !x.Shared() {
-				a, err := t.GetAccount(ctx, x.AccountID)
+				a, err := d.GetAccount(ctx, x.AccountID)
 				if err != nil {
 					return nil, err
 				}
 				out[n].Account = a.Name
 			}
-			if out[n].Use, err = t.CountTemplateUse(ctx, x.ID, ""); err != nil {
+			if out[n].Use, err = d.CountTemplateUse(ctx, x.ID, ""); err != nil {
 				return nil, err
 			}
 		}

@@ -96,7 +96,7 @@ func (i *Issuer) CloneTemplate(ctx context.Context, op Op, in CloneInput) (Outco
 	}
 	u := use{permission: WriteTemplates, action: "clone", kind: "template", target: to + "/" + in.Name}
 	return i.createTemplate(ctx, op, u, in.To, func(ctx context.Context, w *work) (TemplateInput, error) {
-		from, x, err := in.From.find(ctx, w.Tx)
+		from, x, err := in.From.find(ctx, &w.desk)
 		if err != nil {
 			return TemplateInput{}, err
 		}

@@ -28,21 +28,21 @@ type home struct {
 
 func (h home) shared() bool { return h.account.ID == "" }
 
-func (at TemplateHome) find(ctx context.Context, t *store.Tx) (h home, err error) {
+func (at TemplateHome) find(ctx context.Context, d *desk) (h home, err error) {
 	if at.Account == "" {
-		h.operator, err = t.GetOperator(ctx, at.Operator)
-		return h, orMissing(err, "operator")
-	}
-	if h.account, err = findAccount(ctx, t, at.Account); err != nil {
+		h.operator, err = findOperator(ctx, d, at.Operator)
 		return h, err
 	}
-	h.operator, err = t.GetOperator(ctx, h.account.OperatorID)
+	if h.account, err = findAccount(ctx, d, at.Account); err != nil {
+		return h, err
+	}
+	h.operator, err = d.GetOperator(ctx, h.account.OperatorID)
 	return h, err
 }
 
 // lock finds the home and locks it until the transaction ends.
 func (at TemplateHome) lock(ctx context.Context, w *work) (h home, err error) {
-	if h, err = at.find(ctx, w.Tx); err != nil {
+	if h, err = at.find(ctx, &w.desk); err != nil {
 		return h, err
 	}
 	if h.shared() {
@@ -56,18 +56,28 @@ func (at TemplateHome) lock(ctx context.Context, w *work) (h home, err error) {
 }
 
 // find returns the template, and the home from which it is looked at.
-func (r TemplateRef) find(ctx context.Context, t *store.Tx) (home, Template, error) {
-	h, err := r.TemplateHome.find(ctx, t)
+func (r TemplateRef) find(ctx context.Context, d *desk) (home, Template, error) {
+	h, err := r.TemplateHome.find(ctx, d)
 	if err != nil {
 		return h, Template{}, err
 	}
 	var x Template
 	if h.shared() {
-		x, err = t.GetSharedTemplate(ctx, h.operator.ID, r.Template)
+		x, err = d.GetSharedTemplate(ctx, h.operator.ID, r.Template)
 	} else {
-		x, err = t.GetTemplate(ctx, h.account.ID, r.Template)
+		x, err = templateOfAccount(ctx, d, h.account, r.Template)
 	}
-	return h, x, orMissing(err, "template")
+	return h, x, d.orMissing(err, "template")
+}
+
+// templateOfAccount finds a template that an account, which was entered, may use, and
+// enters what concerns it.
+func templateOfAccount(ctx context.Context, d *desk, a Account, ref string) (Template, error) {
+	x, err := d.GetTemplate(ctx, a.ID, ref)
+	if err != nil {
+		return x, d.orMissing(err, "template")
+	}
+	return x, d.enter(withTemplate(scopeOf(a), x.ID), "template")
 }
 
 // lock finds the template to change it, at the version that the caller saw. A shared
@@ -77,7 +87,7 @@ func (r TemplateRef) lock(ctx context.Context, w *work) (home, Template, error) 
 	if err != nil {
 		return h, Template{}, err
 	}
-	_, x, err := r.find(ctx, w.Tx)
+	_, x, err := r.find(ctx, &w.desk)
 	if err != nil {
 		return h, x, err
 	}
@@ -141,7 +151,8 @@ func (h home) testedIn(x Template) claims.Account {
 // What is wrong, and a test that fails, is an error.
 func (h home) check(in TemplateInput) (claims.Problems, []claims.TestResult, error) {
 	problems := append(claims.CheckTemplate(in.Body), checkTTL("/max_ttl_seconds", in.MaxTTL)...)
-	problems = append(problems, h.checkPolicy(in)...)
+	problems = append(problems, h.checkUse(in)...)
+	problems = append(problems, h.outside(in.Body)...)
 	problems = append(problems, claims.CheckTests(in.Tests, h.shared()).At("/tests")...)
 	if problems.Blocking() {
 		return nil, nil, invalid(problems)
@@ -156,15 +167,16 @@ func (h home) check(in TemplateInput) (claims.Problems, []claims.TestResult, err
 	return problems, results, nil
 }
 
-// checkPolicy returns what the home has against the template.
-func (h home) checkPolicy(in TemplateInput) claims.Problems {
+// outside returns what the guardrails of the home have against a template. A shared
+// one must say what is allowed: it has no account whose defaults would.
+func (h home) outside(body claims.Template) claims.Problems {
+	return h.levels().CheckPermissions(body.Permissions, h.account.Settings.DefaultPermissions)
+}
+
+// checkUse returns what every user of the template would be refused for, whatever its
+// name and tags.
+func (h home) checkUse(in TemplateInput) claims.Problems {
 	var out claims.Problems
-	if in.Body.Permissions.BearerToken && h.operator.Policy.NoBearer {
-		out = append(out, claims.Problem{
-			Pointer: "/bearer", Code: "bearer_not_allowed", Blocking: true,
-			Detail: "The operator's policy allows no bearer users: whoever reads such a JWT may connect.",
-		})
-	}
 	if h.shared() {
 		return out
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"chancery/claims"
-	"chancery/store"
 )
 
 // PreviewInput asks what a template comes to.
@@ -38,15 +37,15 @@ func (i *Issuer) PreviewTemplate(ctx context.Context, caller Caller, in PreviewI
 		target = in.Ref.Operator
 	}
 	u := use{permission: ReadTemplates, action: "preview", kind: "template", target: target + "/" + in.Ref.Template}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) (TemplatePreview, error) {
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) (TemplatePreview, error) {
 		out := TemplatePreview{Template: TemplateInput{Body: claims.Template{Permissions: claims.NewPermissionLimits()}}, For: in.As}
-		h, err := in.Ref.TemplateHome.find(ctx, t)
+		h, err := in.Ref.TemplateHome.find(ctx, d)
 		if err != nil {
 			return out, err
 		}
 		x := Template{AccountID: h.account.ID}
 		if in.Ref.Template != "" {
-			if _, x, err = in.Ref.find(ctx, t); err != nil {
+			if _, x, err = in.Ref.find(ctx, d); err != nil {
 				return out, err
 			}
 			out.Template = TemplateInput{Body: x.Body, MaxTTL: x.MaxTTL, Tests: x.Tests}
@@ -54,16 +53,20 @@ func (i *Issuer) PreviewTemplate(ctx context.Context, caller Caller, in PreviewI
 		if in.Edit != nil {
 			in.Edit(&out.Template)
 		}
-		if out.For, err = previewed(ctx, t, h, in); err != nil {
+		if out.For, err = previewed(ctx, d, h, in); err != nil {
 			return out, err
 		}
-		problems := append(claims.CheckTemplate(out.Template.Body), h.checkPolicy(out.Template)...)
+		problems := append(claims.CheckTemplate(out.Template.Body), h.checkUse(out.Template)...)
 		problems = append(problems, claims.CheckTests(out.Template.Tests, x.Shared()).At("/tests")...)
 		if out.For.Name != "" {
 			problems = append(problems, claims.CheckTestUser(out.For, h.shared()).At("/as")...)
 		}
 		if problems.Blocking() {
 			return out, invalid(problems)
+		}
+		for _, p := range h.outside(out.Template.Body) {
+			p.Blocking = false // an older template can be looked at
+			problems = append(problems, p)
 		}
 		if out.For.Name != "" {
 			// A shared template is tried in the account that it is looked at from.
@@ -76,19 +79,19 @@ func (i *Issuer) PreviewTemplate(ctx context.Context, caller Caller, in PreviewI
 }
 
 // previewed returns the user that a preview is for.
-func previewed(ctx context.Context, t *store.Tx, h home, in PreviewInput) (claims.TestUser, error) {
+func previewed(ctx context.Context, d *desk, h home, in PreviewInput) (claims.TestUser, error) {
 	if in.User == "" {
 		return in.As, nil
 	}
 	if h.shared() {
 		return in.As, invalidField("/user", "not_allowed", "A shared template has users in many accounts. Preview it at the account whose user is meant.")
 	}
-	u, err := t.GetUser(ctx, h.account.ID, in.User)
+	u, err := userOf(ctx, d, h.account, in.User)
 	if err != nil {
-		return in.As, orMissing(err, "user")
+		return in.As, err
 	}
 	out := claims.TestUser{Name: u.Name, Tags: u.Tags}
-	list, err := t.ListCredentials(ctx, u.ID, "", 1)
+	list, err := d.ListCredentials(ctx, u.ID, "", 1)
 	if err != nil || len(list) == 0 {
 		return out, err
 	}
@@ -106,13 +109,13 @@ type Comparison struct {
 // tests are left aside.
 func (i *Issuer) CompareTemplates(ctx context.Context, caller Caller, from, to TemplateRef) (Comparison, error) {
 	u := use{permission: ReadTemplates, action: "compare", kind: "template", target: from.Template}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) (Comparison, error) {
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) (Comparison, error) {
 		var out Comparison
 		var err error
-		if _, out.From, err = from.find(ctx, t); err != nil {
+		if _, out.From, err = from.find(ctx, d); err != nil {
 			return out, err
 		}
-		if _, out.To, err = to.find(ctx, t); err != nil {
+		if _, out.To, err = to.find(ctx, d); err != nil {
 			return out, err
 		}
 		renamed := out.From

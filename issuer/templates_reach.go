@@ -94,12 +94,12 @@ type liveAccount struct {
 // liveOfTemplate asks for the live connections of the accounts that carry a template,
 // at most mostAsked of them: for dry runs, and before the transaction.
 func (i *Issuer) liveOfTemplate(ctx context.Context, op Op, ref TemplateRef) []liveAccount {
-	if !op.DryRun || !op.Caller.Role.Allows(WriteTemplates) {
+	if !op.DryRun || !op.Caller.May(WriteTemplates) {
 		return nil
 	}
 	var ids []string
 	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
-		h, x, err := ref.find(ctx, t)
+		h, x, err := ref.find(ctx, &desk{Tx: t, caller: op.Caller, use: use{permission: WriteTemplates}})
 		if err != nil {
 			return err
 		}

@@ -442,7 +442,7 @@ func TestNoBearerTemplates(t *testing.T) {
 			},
 		} {
 			e := wants(t, f(), issuer.KindInvalid)
-			if len(e.Problems) == 0 || e.Problems[0].Code != "bearer_not_allowed" {
+			if len(e.Problems) == 0 || e.Problems[0].Code != claims.OutsideGuardrails {
 				t.Errorf("%s: %+v", name, e)
 			}
 		}

@@ -104,8 +104,8 @@ func usesFunctions(t claims.Template) bool {
 }
 
 // carry makes sure that the account has a key which signs for users of the template:
-// a shared one gets its key with its first use, if the account's policy has nothing
-// against it. It tells whether the account has to be signed. The account is locked. A key that was disabled or is being replaced is
+// a shared one gets its key with its first use, if the account's guardrails have
+// nothing against it. It tells whether the account has to be signed. The account is locked. A key that was disabled or is being replaced is
 // not made up for.
 func (i *Issuer) carry(ctx context.Context, w *work, a Account, x Template) (added bool, err error) {
 	if !x.Shared() {
@@ -122,8 +122,11 @@ func (i *Issuer) carry(ctx context.Context, w *work, a Account, x Template) (add
 	if h.operator, err = w.GetOperator(ctx, a.OperatorID); err != nil {
 		return false, err
 	}
-	if problems := h.checkPolicy(TemplateInput{Body: x.Body}); problems.Blocking() {
+	if problems := append(h.checkUse(TemplateInput{Body: x.Body}), h.outside(x.Body)...); problems.Blocking() {
 		return false, invalid(problems)
+	}
+	if err := w.guardCount(ctx, a, claims.QuotaSigningKeys, 1); err != nil {
+		return false, err
 	}
 	key, err := i.newKey(ctx, w, accountSigning(a.OperatorID, a.ID, x.ID))
 	if err != nil {
@@ -139,12 +142,12 @@ func (i *Issuer) carry(ctx context.Context, w *work, a Account, x Template) (add
 
 // usableTemplate finds a template that the account, which is locked, may use; a shared
 // one stays as it is until the transaction ends.
-func usableTemplate(ctx context.Context, t *store.Tx, a Account, ref string) (Template, error) {
-	x, err := t.GetTemplate(ctx, a.ID, ref)
+func usableTemplate(ctx context.Context, d *desk, a Account, ref string) (Template, error) {
+	x, err := templateOfAccount(ctx, d, a, ref)
 	if err != nil || !x.Shared() {
 		return x, err
 	}
-	return t.LockTemplate(ctx, x.ID)
+	return d.LockTemplate(ctx, x.ID)
 }
 
 // UseTemplate gives an account the scoped key of a shared template before there is a
@@ -157,7 +160,7 @@ func (i *Issuer) UseTemplate(ctx context.Context, op Op, account, template strin
 		if err != nil {
 			return none, err
 		}
-		x, err := usableTemplate(ctx, w.Tx, h.account, template)
+		x, err := usableTemplate(ctx, &w.desk, h.account, template)
 		if err != nil {
 			return none, orMissing(err, "template")
 		}

@@ -28,7 +28,8 @@ const (
 // TokenInput asks for an API token.
 type TokenInput struct {
 	Name string
-	Role Role
+	// Grants are what it may do: no more than its maker may.
+	Grants []Grant
 	// TTL is the lifetime; it must be given.
 	TTL time.Duration
 }
@@ -38,9 +39,7 @@ func (i *Issuer) CreateToken(ctx context.Context, op Op, in TokenInput) (claims.
 	out, err := change(ctx, i, op, use{permission: WriteTokens, action: "create", kind: "token", target: in.Name}, func(ctx context.Context, w *work) (planned[claims.Secret], error) {
 		var none planned[claims.Secret]
 		problems := claims.CheckName("/name", in.Name)
-		if in.Role != RoleOwner && in.Role != RoleAuditor {
-			problems = append(problems, claims.Problem{Pointer: "/role", Code: "unknown_value", Detail: "The roles are owner and auditor.", Blocking: true})
-		}
+		problems = append(problems, checkGrants(in.Grants)...)
 		if in.TTL < time.Second || in.TTL > maxTTL {
 			problems = append(problems, claims.Problem{Pointer: "/ttl_seconds", Code: "out_of_range", Detail: "A token needs a lifetime of at least one second.", Blocking: true})
 		}
@@ -57,7 +56,7 @@ func (i *Issuer) CreateToken(ctx context.Context, op Op, in TokenInput) (claims.
 		}
 		return planned[claims.Secret]{target: id, apply: func(ctx context.Context) (claims.Secret, error) {
 			return text, w.CreateToken(ctx, store.Token{
-				ID: id, Name: in.Name, Hash: hashSecret(text.Reveal()), Role: string(in.Role), CreatedBy: op.Caller.ID, Expires: w.Now().Add(in.TTL),
+				ID: id, Name: in.Name, Hash: hashSecret(text.Reveal()), Grants: in.Grants, CreatedBy: op.Caller.ID, Expires: w.Now().Add(in.TTL),
 			})
 		}}, nil
 	})
@@ -101,7 +100,7 @@ func (i *Issuer) Authenticate(ctx context.Context, token claims.Secret) (Caller,
 	if subtle.ConstantTimeCompare(hash, k.Hash) != 1 {
 		return Caller{}, unknown
 	}
-	return Caller{ID: k.ID, Name: k.Name, Kind: CallerToken, Role: Role(k.Role)}, nil
+	return Caller{ID: k.ID, Name: k.Name, Kind: CallerToken, Grants: k.Grants}, nil
 }
 
 // newSecret returns prefix, 43 random characters and a checksum, which lets a

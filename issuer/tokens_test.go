@@ -8,13 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"chancery/claims"
 	"chancery/issuer"
 )
 
 func (h *house) token(t testing.TB, name string, role issuer.Role, ttl time.Duration) claims.Secret {
 	t.Helper()
-	s, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: name, Role: role, TTL: ttl})
+	s, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: ttl})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +27,7 @@ func (h *house) refused(t testing.TB, what string, token claims.Secret) {
 	t.Helper()
 	c, err := h.Authenticate(t.Context(), token)
 	e := wants(t, err, issuer.KindUnauthenticated)
-	if c != (issuer.Caller{}) || e.Code != "invalid_token" || token.Reveal() != "" && strings.Contains(e.Error()+e.Message+e.Hint, token.Reveal()) {
+	if c.ID != "" || c.Grants != nil || e.Code != "invalid_token" || token.Reveal() != "" && strings.Contains(e.Error()+e.Message+e.Hint, token.Reveal()) {
 		t.Errorf("%s: %+v, %+v", what, c, e)
 	}
 }
@@ -38,7 +40,7 @@ func TestTokens(t *testing.T) {
 				t.Errorf("a token of the form %s", token.Reveal())
 			}
 			c, err := h.Authenticate(t.Context(), token)
-			if err != nil || c.Name != "ci" || c.Kind != issuer.CallerToken || c.Role != role || !strings.HasPrefix(c.ID, "tok_") {
+			if err != nil || c.Name != "ci" || c.Kind != issuer.CallerToken || !cmp.Equal(c.Grants, issuer.Everything(role)) || !strings.HasPrefix(c.ID, "tok_") {
 				t.Errorf("%+v, %v", c, err)
 			}
 		}
@@ -85,7 +87,7 @@ func TestTokensEnd(t *testing.T) {
 		if err := h.RevokeTokens(t.Context(), op(), "nobody's"); err != nil {
 			t.Errorf("revoking what is not there: %v", err)
 		}
-		h.raw.Run(t, `UPDATE tokens SET role = 'root' WHERE name = 'other'`)
+		h.raw.Run(t, `UPDATE grants SET role = 'root' WHERE holder = (SELECT id FROM tokens WHERE name = 'other')`)
 		c, err := h.Authenticate(t.Context(), other)
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +133,7 @@ func TestSignInLinks(t *testing.T) {
 		}
 		entries := len(h.audited(t))
 		ada, err := use(first)
-		if err != nil || ada.Name != "ada" || ada.Kind != issuer.CallerPerson || ada.Role != issuer.RoleOwner {
+		if err != nil || ada.Name != "ada" || ada.Kind != issuer.CallerPerson || !cmp.Equal(ada.Grants, issuer.Everything(issuer.RoleOwner)) {
 			t.Fatalf("%+v, %v", ada, err)
 		}
 		if news := h.audited(t)[entries:]; len(news) != 1 || news[0].Action != "sign_in" || news[0].Actor != ada.ID || news[0].RequestID != "req_in" {
@@ -142,7 +144,7 @@ func TestSignInLinks(t *testing.T) {
 		replaced := link("ada")
 		last := link("ada")
 		gone("replaced", replaced)
-		if again, err := use(last); err != nil || again != ada {
+		if again, err := use(last); err != nil || !cmp.Equal(again, ada) {
 			t.Errorf("%+v, %v", again, err)
 		}
 		old := link("ada")
@@ -153,7 +155,7 @@ func TestSignInLinks(t *testing.T) {
 		}
 
 		known, err := h.Person(t.Context(), ada.ID)
-		if err != nil || known != ada {
+		if err != nil || !cmp.Equal(known, ada) {
 			t.Errorf("%+v, %v", known, err)
 		}
 		locked := link("ada")
@@ -209,7 +211,7 @@ func TestSetup(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if len(owners) != 1 || owners[0].Role != issuer.RoleOwner || owners[0].Name != "ada" {
+		if len(owners) != 1 || !cmp.Equal(owners[0].Grants, issuer.Everything(issuer.RoleOwner)) || owners[0].Name != "ada" {
 			t.Errorf("%d came in: %+v", len(owners), owners)
 		}
 		needs(false)

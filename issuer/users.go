@@ -44,7 +44,7 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 			return none, err
 		}
 		user := User{AccountID: a.ID, Name: in.Name, Permissions: in.Permissions, Tags: claims.NormalizeTags(in.Tags), State: "active", Version: 1, Created: w.Now(), Updated: w.Now()}
-		warnings, template, err := checkUser(ctx, w.Tx, a, user, in.Template)
+		warnings, template, err := checkUser(ctx, &w.desk, a, user, in.Template)
 		if err != nil {
 			return none, err
 		}
@@ -54,6 +54,9 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 		if _, err := w.GetUser(ctx, a.ID, in.Name); err == nil {
 			return none, orTaken(store.ErrExists, "user")
 		} else if ignoreMissing(err) != nil {
+			return none, err
+		}
+		if err := w.guardCount(ctx, a, claims.QuotaUsers, 1); err != nil {
 			return none, err
 		}
 		if user.ID, err = w.NewID("usr_"); err != nil {
@@ -98,27 +101,32 @@ func (i *Issuer) CreateUser(ctx context.Context, op Op, account string, in UserI
 }
 
 // checkUser returns the problems of a user that do not block, and its template.
-func checkUser(ctx context.Context, t *store.Tx, a Account, u User, templateRef string) (claims.Problems, *Template, error) {
+func checkUser(ctx context.Context, d *desk, a Account, u User, templateRef string) (claims.Problems, *Template, error) {
 	if err := checkOwn(u, templateRef); err != nil {
 		return nil, nil, err
 	}
 	var template *Template
 	if templateRef != "" {
-		x, err := usableTemplate(ctx, t, a, templateRef)
+		x, err := usableTemplate(ctx, d, a, templateRef)
 		if err != nil {
 			return nil, nil, orNoTemplate(err)
 		}
 		template = &x
+	} else if err := d.whole(scopeOf(a)); err != nil {
+		return nil, nil, err
 	}
 	warnings, err := checkUse(a, u, template)
-	if err != nil || !bearer(u, template) {
+	if err != nil {
 		return warnings, template, err
 	}
-	o, err := t.GetOperator(ctx, a.OperatorID)
-	if err == nil && o.Policy.NoBearer {
-		err = noBearer()
+	asked, err := termsOf(ctx, d.Tx, a)
+	if err != nil {
+		return warnings, template, err
 	}
-	return warnings, template, err
+	if problems := asked.checkUser(a, u, template); problems.Blocking() {
+		return warnings, template, invalid(problems)
+	}
+	return warnings, template, nil
 }
 
 // checkOwn refuses what is wrong with a user whatever its template is.
@@ -165,28 +173,44 @@ func checkUse(a Account, u User, template *Template) (claims.Problems, error) {
 
 // GetUser returns a user by name or identity.
 func (i *Issuer) GetUser(ctx context.Context, caller Caller, account, user string) (User, error) {
-	return read(ctx, i, caller, use{permission: ReadUsers, action: "read", kind: "user", target: account + "/" + user}, func(ctx context.Context, t *store.Tx) (User, error) {
-		_, u, err := findUser(ctx, t, account, user)
+	return read(ctx, i, caller, use{permission: ReadUsers, action: "read", kind: "user", target: account + "/" + user}, func(ctx context.Context, d *desk) (User, error) {
+		_, u, err := findUser(ctx, d, account, user)
 		return u, err
 	})
 }
 
-func findUser(ctx context.Context, t *store.Tx, account, user string) (Account, User, error) {
-	a, err := findAccount(ctx, t, account)
+func findUser(ctx context.Context, d *desk, account, user string) (Account, User, error) {
+	a, err := findAccount(ctx, d, account)
 	if err != nil {
 		return a, User{}, err
 	}
-	u, err := t.GetUser(ctx, a.ID, user)
-	return a, u, orMissing(err, "user")
+	u, err := userOf(ctx, d, a, user)
+	return a, u, err
+}
+
+// userOf finds a user of an account that was entered, and enters what concerns the
+// user's template. Users of their own permissions are of the account alone.
+func userOf(ctx context.Context, d *desk, a Account, user string) (User, error) {
+	u, err := d.GetUser(ctx, a.ID, user)
+	switch {
+	case err != nil:
+		return u, d.orMissing(err, "user")
+	case u.TemplateID != "":
+		return u, d.enter(withTemplate(scopeOf(a), u.TemplateID), "user")
+	case !d.caller.Allows(d.use.permission, scopeOf(a)):
+		return u, d.missing("user")
+	}
+	return u, nil
 }
 
 // ListUsers returns a page of an account's users by name.
 func (i *Issuer) ListUsers(ctx context.Context, caller Caller, account string, page Page) ([]User, error) {
-	return read(ctx, i, caller, use{permission: ReadUsers, action: "list", kind: "user", target: account}, func(ctx context.Context, t *store.Tx) ([]User, error) {
-		a, err := findAccount(ctx, t, account)
+	return read(ctx, i, caller, use{permission: ReadUsers, action: "list", kind: "user", target: account}, func(ctx context.Context, d *desk) ([]User, error) {
+		a, err := findAccount(ctx, d, account)
 		if err != nil {
 			return nil, err
 		}
-		return t.ListUsers(ctx, a.ID, page)
+		page.Bounds = d.some().In(scopeOf(a))
+		return d.ListUsers(ctx, a.ID, page)
 	})
 }

@@ -41,7 +41,7 @@ func (i *Issuer) UpdateUser(ctx context.Context, op Op, account, user string, ed
 		if after.Tags == nil {
 			after.Tags = []string{}
 		}
-		warnings, template, err := checkUser(ctx, w.Tx, a, after, in.Template)
+		warnings, template, err := checkUser(ctx, &w.desk, a, after, in.Template)
 		if err != nil {
 			return none, err
 		}

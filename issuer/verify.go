@@ -56,8 +56,8 @@ type Finding struct {
 // Verify holds everything that is signed against its rows, and the audit log against
 // its chain. It changes nothing and opens no seed.
 func (i *Issuer) Verify(ctx context.Context, caller Caller) (Report, error) {
-	out, err := read(ctx, i, caller, use{permission: ReadOperators, action: "verify", kind: "database"}, func(ctx context.Context, t *store.Tx) (Report, error) {
-		v := verification{Tx: t, operators: map[string]*jwt.OperatorClaims{}}
+	out, err := read(ctx, i, caller, use{permission: ReadOperators, action: "verify", kind: "database"}, func(ctx context.Context, d *desk) (Report, error) {
+		v := verification{Tx: d.Tx, operators: map[string]*jwt.OperatorClaims{}}
 		for _, step := range []func(context.Context) error{v.allOperators, v.allAccounts, v.history} {
 			if err := step(ctx); err != nil {
 				return v.Report, err
@@ -68,13 +68,12 @@ func (i *Issuer) Verify(ctx context.Context, caller Caller) (Report, error) {
 	if err != nil {
 		return out, err
 	}
-	if out.AuditEntries, err = i.store.VerifyAudit(ctx); err != nil {
-		if ctx.Err() != nil {
-			return out, err
-		}
-		out.Findings = append(out.Findings, Finding{RuleAudit, "", err.Error()})
+	chain, err := i.store.VerifyAudit(ctx, nil)
+	out.AuditEntries = chain.Entries
+	for _, f := range chain.Faults {
+		out.Findings = append(out.Findings, Finding{RuleAudit, f.EntryID, f.Detail})
 	}
-	return out, nil
+	return out, err
 }
 
 // verification is a report in the making.

@@ -21,7 +21,8 @@ type Account struct {
 	State string
 	// System marks its operator's system account.
 	System bool
-	// Settings is the body of the JWT without signing keys and revocations.
+	// Settings is the body of the JWT without what has rows of its own: signing keys,
+	// revocations, exports and imports.
 	Settings jwt.Account
 	// Expires is Unix seconds, 0 for never.
 	Expires int64
@@ -42,27 +43,34 @@ type Account struct {
 	Verbatim         bool
 	Foreign          *claims.Foreign
 	Created, Updated time.Time
+	// Guardrails are what the account is bound by beyond its operator's.
+	Guardrails claims.Guardrails
 }
 
-const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, signer, resign_us, last_user_iat, verbatim, unknown, created_us, updated_us`
+const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, signer, resign_us, last_user_iat, verbatim, unknown, created_us, updated_us, guardrails`
 
 func scanAccount(r row) (Account, error) {
 	var a Account
-	var settings, foreign string
+	var settings, guardrails, foreign string
 	var resign, created, updated int64
 	if err := r.Scan(&a.ID, &a.OperatorID, &a.Name, &a.State, &a.System, &settings, &a.Expires, &a.Version, &a.JWTVersion,
-		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &a.Verbatim, &foreign, &created, &updated); err != nil {
+		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &a.Verbatim, &foreign, &created, &updated, &guardrails); err != nil {
 		return a, err
 	}
 	a.ResignOwed, a.Created, a.Updated = fromMicros(resign), fromMicros(created), fromMicros(updated)
 	var err error
 	a.Foreign, err = claims.ParseForeign(foreign)
-	return a, errors.Join(err, json.Unmarshal([]byte(settings), &a.Settings))
+	return a, errors.Join(err, json.Unmarshal([]byte(settings), &a.Settings), json.Unmarshal([]byte(guardrails), &a.Guardrails))
+}
+
+func settingsJSON(a Account) (string, error) {
+	a.Settings.Exports, a.Settings.Imports = nil, nil
+	return toJSON(a.Settings)
 }
 
 // CreateAccount inserts a.
 func (t *Tx) CreateAccount(ctx context.Context, a Account) error {
-	settings, err := toJSON(a.Settings)
+	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
@@ -93,7 +101,7 @@ func (t *Tx) SetLastUserIAT(ctx context.Context, id string, iat int64) error {
 
 // UpdateAccount stores settings and expiry and counts the intent.
 func (t *Tx) UpdateAccount(ctx context.Context, a Account) error {
-	settings, err := toJSON(a.Settings)
+	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
@@ -115,9 +123,10 @@ func (t *Tx) FindAccounts(ctx context.Context, operatorID, name string) ([]Accou
 
 // ListAccounts returns a page of accounts by name, of one operator or of all.
 func (t *Tx) ListAccounts(ctx context.Context, operatorID string, p Page) ([]Account, error) {
+	within, args := p.Bounds.clause("operator_id", "id", "", []any{p.AfterName, p.AfterID, operatorID, p.pattern(), p.Limit})
 	return many(ctx, t, scanAccount, `SELECT `+accountColumns+` FROM accounts
-		WHERE (name, id) > ($1, $2) AND ($3 = '' OR operator_id = $3) AND lower(name) LIKE lower($4) ESCAPE '\' AND deleted_us = 0
-		ORDER BY name, id LIMIT $5`, p.AfterName, p.AfterID, operatorID, p.pattern(), p.Limit)
+		WHERE (name, id) > ($1, $2) AND ($3 = '' OR operator_id = $3) AND lower(name) LIKE lower($4) ESCAPE '\' AND deleted_us = 0`+within+`
+		ORDER BY name, id LIMIT $5`, args...)
 }
 
 // OweResigning makes a new signature owed by all accounts of the operator, or by

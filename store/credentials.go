@@ -72,6 +72,8 @@ type CredentialFilter struct {
 	Status string
 	// ExpiringBy keeps what expires at or before that Unix second; 0 keeps all.
 	ExpiringBy int64
+	// Bounds are what of one account the list may show; nil is everything.
+	Bounds *Bounds
 }
 
 // LedgerEntry is a credential with what its status follows from.
@@ -118,6 +120,8 @@ func (t *Tx) FindCredentials(ctx context.Context, f CredentialFilter, beforeID s
 		args = append(args, f.ExpiringBy)
 		where += " AND c.expires_s <> 0 AND c.expires_s <= $" + strconv.Itoa(len(args))
 	}
+	within, args := f.Bounds.clause("", "", "c.template_id", args)
+	where += within
 	status, ok := map[string]string{
 		"":             ``,
 		"revoked":      ` AND ` + isRevoked,

@@ -247,7 +247,7 @@ func fillEverything(t *testing.T, d *db) {
 			tx.PutServer(ctx, store.Server{ID: "N1", OperatorID: operator}),
 			tx.PutDelivery(ctx, store.Delivery{AccountID: account, ServerID: "N1"}),
 			tx.AppendAudit(ctx, store.AuditEntry{Detail: "{}"}),
-			tx.CreatePerson(ctx, store.Person{ID: "per_1", Name: "p"}),
+			tx.CreatePerson(ctx, store.Person{ID: "per_1", Name: "p"}, "test"),
 			tx.CreateToken(ctx, store.Token{ID: "tok_1", Hash: []byte{1}}),
 			tx.CreateLink(ctx, store.Link{ID: "lnk_1", Hash: []byte{1}}),
 		)

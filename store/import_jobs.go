@@ -7,7 +7,7 @@ import (
 
 // ImportJob is a store of nsc that was uploaded to be adopted.
 type ImportJob struct {
-	// ID is imp_….
+	// ID is job_….
 	ID string
 	// State is checked, running, done or failed.
 	State string

@@ -23,6 +23,9 @@ type JWT struct {
 	Actor      string
 	RequestID  string
 	Token      string
+	// After is an account that is to be pushed before this one, which imports from it;
+	// empty for none.
+	After string
 }
 
 // PutJWT stores a newly signed JWT in the history and as the current one of its
@@ -60,7 +63,7 @@ func (t *Tx) putAccountJWT(ctx context.Context, j JWT) error {
 	if err != nil {
 		return err
 	}
-	return t.oweDelivery(ctx, j.Subject, j.OperatorID, j.Version)
+	return t.oweDelivery(ctx, j)
 }
 
 // Served is what the resolver serves and pushes of an account.

@@ -130,14 +130,16 @@ func (t *Tx) ListKeysToRetire(ctx context.Context, afterID string, limit int) ([
 }
 
 // ListDrainedKeys returns up to limit retiring keys of accounts, without a day to
-// retire, of which no credential is left that has not expired and is not revoked; after
-// afterID, in order. Only keys that are sealed here count: of others the ledger does not
-// know what they signed.
+// retire, of which no credential is left that has not expired and is not revoked, and no
+// activation of an export that has not expired; after afterID, in order. Only keys that
+// are sealed here count: of others the ledger does not know what they signed.
 func (t *Tx) ListDrainedKeys(ctx context.Context, afterID string, limit int) ([]Key, error) {
 	return many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys k WHERE state = 'retiring' AND role = 'signing' AND retire_at_us = 0 AND account_id <> ''
 		AND custody = 'sealed' AND id > $1
 		AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.account_id = k.account_id AND c.signer = k.id AND (c.expires_s = 0 OR c.expires_s >= $2)
 			AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.removed_us = 0 AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat))
+		AND NOT EXISTS (SELECT 1 FROM activations v JOIN exports e ON e.id = v.export_id
+			WHERE v.account_id = k.account_id AND v.signer = k.id AND (v.expires_s = 0 OR v.expires_s > $2) AND e.deleted_us = 0)
 		ORDER BY id LIMIT $3`, afterID, t.now.Unix(), limit)
 }
 

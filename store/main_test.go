@@ -66,7 +66,7 @@ func each(t *testing.T, f func(t *testing.T, d *db)) {
 	}
 }
 
-func open(t *testing.T, url string, c *clock) *store.Store {
+func open(t testing.TB, url string, c *clock) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Config{URL: url, Now: c.time, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -150,7 +150,7 @@ func TestFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := s.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				return tx.CreatePerson(ctx, store.Person{ID: "per_1", Name: "ada"})
+				return tx.CreatePerson(ctx, store.Person{ID: "per_1", Name: "ada"}, "test")
 			}); err != nil {
 				t.Fatal(err)
 			}

@@ -13,12 +13,10 @@ import (
 
 // Policy is what an operator asks of all that is signed under it. Times are seconds.
 type Policy struct {
-	// DefaultTTL is the lifetime of a credential that asks for none, MaxTTL the
-	// longest one; 0 means 90 days, and no bound.
+	// Guardrails bound what may be made in the operator's accounts.
+	claims.Guardrails
+	// DefaultTTL is the lifetime of a credential that asks for none; 0 means 90 days.
 	DefaultTTL int64 `json:"credential_ttl_seconds,omitempty"`
-	MaxTTL     int64 `json:"credential_max_ttl_seconds,omitempty"`
-	// NoBearer refuses bearer users and templates.
-	NoBearer bool `json:"no_bearer,omitempty"`
 	// OperatorKeyAge, AccountKeyAge and TemplateKeyAge are when a current key is
 	// rotated by itself; 0 never does.
 	OperatorKeyAge int64 `json:"operator_key_age_seconds,omitempty"`
@@ -29,6 +27,11 @@ type Policy struct {
 	// Renewal is the part of a credential's lifetime, in percent from its end, in
 	// which its holder may renew it without an administrator; 0 never allows it.
 	Renewal int64 `json:"renewal_percent,omitempty"`
+}
+
+// IsZero tells whether nothing is asked.
+func (p Policy) IsZero() bool {
+	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0
 }
 
 // Operator is a root of trust.
@@ -135,9 +138,9 @@ func (t *Tx) GetOperator(ctx context.Context, idOrName string) (Operator, error)
 
 // ListOperators returns a page of operators by name.
 func (t *Tx) ListOperators(ctx context.Context, p Page) ([]Operator, error) {
+	within, args := p.Bounds.clause("id", "", "", []any{p.AfterName, p.AfterID, p.pattern(), p.Limit})
 	return many(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators
-		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\' AND state <> 'deleted' ORDER BY name, id LIMIT $4`,
-		p.AfterName, p.AfterID, p.pattern(), p.Limit)
+		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\' AND state <> 'deleted'`+within+` ORDER BY name, id LIMIT $4`, args...)
 }
 
 // DeleteOperator takes the operator and its accounts out of every list, frees its name

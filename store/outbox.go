@@ -28,14 +28,31 @@ func scanOwed(r row) (Owed, error) {
 	return o, err
 }
 
-// oweDelivery records that version must reach every server. A claim in progress
-// keeps its lease, so that two pushes of an account never overlap.
-func (t *Tx) oweDelivery(ctx context.Context, accountID, operatorID string, version int64) error {
-	_, err := t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us) VALUES ($1, $2, $3, 0, $4)
-		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0`,
-		accountID, operatorID, version, micros(t.now))
+// exporterWait is the longest time for which the push of an account waits for that of
+// the account it imports from.
+const exporterWait = 2 * time.Second
+
+// oweDelivery records that j must reach every server. A claim in progress keeps its
+// lease, so that two pushes of an account never overlap. Only what says so waits for
+// another account, and never what is owed already and was not tried yet: a revocation
+// may be in it. Whatever is signed later ends the waiting.
+func (t *Tx) oweDelivery(ctx context.Context, j JWT) error {
+	until := int64(0)
+	if j.After != "" {
+		until = micros(t.now.Add(exporterWait))
+	}
+	_, err := t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us, after_account, after_until_us)
+		VALUES ($1, $2, $3, 0, $4, $5, $6)
+		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0,
+			after_account = excluded.after_account,
+			after_until_us = CASE WHEN outbox.attempts = 0 AND outbox.after_until_us = 0 THEN 0 ELSE excluded.after_until_us END`,
+		j.Subject, j.OperatorID, j.Version, micros(t.now), j.After, until)
 	return err
 }
+
+// waiting is the condition for a row of the outbox that is held back, $1 being now in
+// microseconds: the account that it imports from was not tried yet.
+const waiting = `(o.after_until_us > $1 AND EXISTS (SELECT 1 FROM outbox x WHERE x.account_id = o.after_account AND x.attempts = 0))`
 
 // OweAgain makes the accounts' current JWTs owed once more, for a server that may
 // hold older ones. They are due now, after the changes that are due at once.
@@ -53,11 +70,11 @@ func (t *Tx) OweAgain(ctx context.Context, accountIDs []string) error {
 	return nil
 }
 
-// NextOwed returns when the operator's earliest row that nobody holds is due; ok
-// is false when there is none.
+// NextOwed returns when the operator's earliest row that nobody holds, and that does not
+// wait for another account, is due; ok is false when there is none.
 func (t *Tx) NextOwed(ctx context.Context, operatorID string) (due time.Time, ok bool, err error) {
-	us, err := one(ctx, t, scanOne[int64], `SELECT not_before_us FROM outbox
-		WHERE operator_id = $1 AND lease_until_us < $2 ORDER BY not_before_us LIMIT 1`, operatorID, micros(t.now))
+	us, err := one(ctx, t, scanOne[int64], `SELECT not_before_us FROM outbox o
+		WHERE operator_id = $2 AND lease_until_us < $1 AND NOT `+waiting+` ORDER BY not_before_us LIMIT 1`, micros(t.now), operatorID)
 	if errors.Is(err, ErrNotFound) {
 		return time.Time{}, false, nil
 	}
@@ -75,11 +92,11 @@ func (t *Tx) FreeOwed(ctx context.Context, owner string) error {
 // out may be claimed by anybody. A claimed row is not due before its lease ends;
 // one that is due earlier came to be owed again meanwhile.
 func (t *Tx) ClaimOwed(ctx context.Context, operatorID, owner string, lease time.Duration, limit int) ([]Owed, error) {
-	return many(ctx, t, scanOwed, `UPDATE outbox SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until_us = $3, not_before_us = $3
-		WHERE lease_until_us < $4 AND account_id IN (SELECT account_id FROM outbox
-			WHERE operator_id = $1 AND not_before_us <= $4 AND lease_until_us < $4 ORDER BY not_before_us, created_us LIMIT $5)
+	return many(ctx, t, scanOwed, `UPDATE outbox SET lease_owner = $3, lease_epoch = lease_epoch + 1, lease_until_us = $4, not_before_us = $4
+		WHERE lease_until_us < $1 AND account_id IN (SELECT account_id FROM outbox o
+			WHERE operator_id = $2 AND not_before_us <= $1 AND lease_until_us < $1 AND NOT `+waiting+` ORDER BY not_before_us, created_us LIMIT $5)
 		RETURNING account_id, operator_id, want_jwt_version, attempts, lease_epoch, created_us`,
-		operatorID, owner, micros(t.now.Add(lease)), micros(t.now), limit)
+		micros(t.now), operatorID, owner, micros(t.now.Add(lease)), limit)
 }
 
 // SettleOwed removes the row if nothing came to be owed since it was claimed, else

@@ -8,35 +8,42 @@ import (
 // Person may use the control plane.
 type Person struct {
 	// ID is per_….
-	ID   string
-	Name string
-	// Role is owner or auditor.
-	Role string
+	ID     string
+	Name   string
+	Grants []Grant
 	// State is active or disabled.
 	State string
 }
 
 func scanPerson(r row) (Person, error) {
 	var p Person
-	err := r.Scan(&p.ID, &p.Name, &p.Role, &p.State)
+	err := r.Scan(&p.ID, &p.Name, &p.State)
 	return p, err
 }
 
-// CreatePerson inserts p.
-func (t *Tx) CreatePerson(ctx context.Context, p Person) error {
-	_, err := t.exec(ctx, `INSERT INTO people (id, name, role, state, created_us, updated_us) VALUES ($1, $2, $3, $4, $5, $5)`,
-		p.ID, p.Name, p.Role, p.State, micros(t.now))
-	return err
+// CreatePerson inserts p with its grants, which by gave.
+func (t *Tx) CreatePerson(ctx context.Context, p Person, by string) error {
+	_, err := t.exec(ctx, `INSERT INTO people (id, name, state, created_us, updated_us) VALUES ($1, $2, $3, $4, $4)`,
+		p.ID, p.Name, p.State, micros(t.now))
+	if err != nil {
+		return err
+	}
+	return t.SetGrants(ctx, p.ID, by, p.Grants)
 }
 
 // GetPerson finds a person by identity or name.
 func (t *Tx) GetPerson(ctx context.Context, idOrName string) (Person, error) {
-	return one(ctx, t, scanPerson, `SELECT id, name, role, state FROM people WHERE id = $1 OR name = $1`, idOrName)
+	p, err := one(ctx, t, scanPerson, `SELECT id, name, state FROM people WHERE id = $1 OR name = $1`, idOrName)
+	if err == nil {
+		p.Grants, err = t.ListGrants(ctx, p.ID)
+	}
+	return p, err
 }
 
-// CountOwners returns how many active owners there are.
+// CountOwners returns how many active people own everything.
 func (t *Tx) CountOwners(ctx context.Context) (int64, error) {
-	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM people WHERE role = 'owner' AND state = 'active'`)
+	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM people p JOIN grants g ON g.holder = p.id
+		WHERE p.state = 'active' AND g.role = 'owner' AND g.operator_id = ''`)
 }
 
 // Link is a one-time link; only the hash of its secret is kept.

@@ -14,13 +14,13 @@ import (
 func TestPeople(t *testing.T) {
 	each(t, func(t *testing.T, d *db) {
 		people := []store.Person{
-			{ID: "per_1", Name: "ada", Role: "owner", State: "active"}, {ID: "per_2", Name: "bob", Role: "auditor", State: "active"}, {ID: "per_3", Name: "cy", Role: "owner", State: "disabled"},
+			{ID: "per_1", Name: "ada", Grants: []store.Grant{{Role: "owner"}}, State: "active"}, {ID: "per_2", Name: "bob", Grants: []store.Grant{{Role: "auditor"}}, State: "active"}, {ID: "per_3", Name: "cy", Grants: []store.Grant{{Role: "owner"}}, State: "disabled"},
 		}
 		for n, p := range people {
 			if got := get(t, d, func(ctx context.Context, tx *store.Tx) (int64, error) { return tx.CountOwners(ctx) }); got != int64(min(n, 1)) {
 				t.Errorf("%d owners before the person %d", got, n)
 			}
-			d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.CreatePerson(ctx, p) })
+			d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.CreatePerson(ctx, p, "test") })
 			for _, ref := range []string{p.ID, p.Name} {
 				got := get(t, d, func(ctx context.Context, tx *store.Tx) (store.Person, error) { return tx.GetPerson(ctx, ref) })
 				if diff := cmp.Diff(p, got); diff != "" {
@@ -29,7 +29,7 @@ func TestPeople(t *testing.T) {
 			}
 		}
 		d.fails(t, store.ErrExists, func(ctx context.Context, tx *store.Tx) error {
-			return tx.CreatePerson(ctx, store.Person{ID: "per_9", Name: "ada"})
+			return tx.CreatePerson(ctx, store.Person{ID: "per_9", Name: "ada"}, "test")
 		})
 		d.fails(t, store.ErrNotFound, func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetPerson(ctx, "dan"); return err })
 	})
@@ -123,7 +123,7 @@ func TestLinkIsUsedByOne(t *testing.T) {
 func TestTokens(t *testing.T) {
 	each(t, func(t *testing.T, d *db) {
 		token := func(id, name string) store.Token {
-			k := store.Token{ID: id, Name: name, Hash: []byte(id), Role: "owner", CreatedBy: "per_1", Expires: d.time().Truncate(time.Microsecond).Add(time.Hour)}
+			k := store.Token{ID: id, Name: name, Hash: []byte(id), Grants: []store.Grant{{Role: "owner"}}, CreatedBy: "per_1", Expires: d.time().Truncate(time.Microsecond).Add(time.Hour)}
 			d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.CreateToken(ctx, k) })
 			k.IssuedAt = d.time().Truncate(time.Microsecond)
 			return k

@@ -235,6 +235,8 @@ type Page struct {
 	Limit int
 	// Search keeps names that contain it, without regard to case.
 	Search string
+	// Bounds are what the list may show; nil is everything.
+	Bounds *Bounds
 }
 
 // pattern returns the LIKE pattern, with \ as its escape, that finds s inside.

@@ -9,8 +9,10 @@ import (
 // transaction ends, and everything that their JWTs are built from.
 type Resigning struct {
 	Accounts []Account
-	// Keys and Revocations are by account, Templates by identity.
+	// Keys, Revocations, Exports and Imports are by account, Templates by identity.
 	Keys        map[string][]Key
+	Exports     map[string][]Export
+	Imports     map[string][]Import
 	Templates   map[string]Template
 	Revocations map[string]map[string]int64
 	// Last is the identity up to which accounts were looked at; "" when none is left.
@@ -28,7 +30,10 @@ type owed struct {
 // their JWTs. Accounts that somebody else has locked are left out: what they are
 // locked for signs them anyway, or else they still owe it the next time.
 func (t *Tx) ResigningOwed(ctx context.Context, operatorID, afterID string, limit int, maxBytes int64) (Resigning, error) {
-	out := Resigning{Keys: map[string][]Key{}, Templates: map[string]Template{}, Revocations: map[string]map[string]int64{}}
+	out := Resigning{
+		Keys: map[string][]Key{}, Templates: map[string]Template{}, Revocations: map[string]map[string]int64{},
+		Exports: map[string][]Export{}, Imports: map[string][]Import{},
+	}
 	list, err := many(ctx, t, func(r row) (owed, error) {
 		var o owed
 		err := r.Scan(&o.id, &o.bytes)
@@ -54,7 +59,7 @@ const inBatch = `a.operator_id = $1 AND a.resign_us <> 0 AND a.id > $2 AND a.id 
 
 func (t *Tx) fill(ctx context.Context, out *Resigning, mine map[string]bool, operatorID, afterID string) error {
 	accounts, err := many(ctx, t, scanAccount, `SELECT id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, '',
-		signer, resign_us, last_user_iat, verbatim, unknown, created_us, updated_us FROM accounts a WHERE `+inBatch+` ORDER BY id`, operatorID, afterID, out.Last)
+		signer, resign_us, last_user_iat, verbatim, unknown, created_us, updated_us, guardrails FROM accounts a WHERE `+inBatch+` ORDER BY id`, operatorID, afterID, out.Last)
 	if err != nil {
 		return err
 	}
@@ -94,6 +99,26 @@ func (t *Tx) fill(ctx context.Context, out *Resigning, mine map[string]bool, ope
 			out.Revocations[e.account] = map[string]int64{}
 		}
 		out.Revocations[e.account][e.subject] = e.before
+	}
+	if err != nil {
+		return err
+	}
+	return t.fillSharing(ctx, out, operatorID, afterID)
+}
+
+func (t *Tx) fillSharing(ctx context.Context, out *Resigning, operatorID, afterID string) error {
+	exports, err := many(ctx, t, scanExport, `SELECT `+exportColumns+` FROM exports WHERE deleted_us = 0
+		AND account_id IN (SELECT a.id FROM accounts a WHERE `+inBatch+`) ORDER BY id`, operatorID, afterID, out.Last)
+	if err != nil {
+		return err
+	}
+	for _, e := range exports {
+		out.Exports[e.AccountID] = append(out.Exports[e.AccountID], e)
+	}
+	imports, err := many(ctx, t, scanImport, `SELECT `+importColumns+` FROM imports
+		WHERE account_id IN (SELECT a.id FROM accounts a WHERE `+inBatch+`) ORDER BY id`, operatorID, afterID, out.Last)
+	for _, m := range imports {
+		out.Imports[m.AccountID] = append(out.Imports[m.AccountID], m)
 	}
 	return err
 }
@@ -159,7 +184,7 @@ func (t *Tx) serveNewest(ctx context.Context, ids []string) error {
 	}
 	_, err = t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us)
 		SELECT id, operator_id, jwt_version, 0, CAST($2 AS BIGINT) FROM `+values+` CROSS JOIN accounts WHERE id = e.value
-		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0`, all, micros(t.now))
+		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0, after_until_us = 0`, all, micros(t.now))
 	return err
 }
 
@@ -175,17 +200,4 @@ func (t *Tx) dropOldBodies(ctx context.Context, ids []string) error {
 	_, err = t.exec(ctx, `UPDATE jwts SET jwt = '' FROM `+values+` CROSS JOIN accounts a
 		WHERE a.id = e.value AND jwts.subject = e.value AND jwts.jwt_version <= a.jwt_version - $2 AND jwts.jwt <> ''`, all, int64(KeptBodies))
 	return err
-}
-
-// AppendAudits inserts entries that differ in their target alone, unnumbered.
-func (t *Tx) AppendAudits(ctx context.Context, e AuditEntry, targets []string) error {
-	rows := make([][]any, len(targets))
-	for n, target := range targets {
-		id, err := t.NewID("aud_")
-		if err != nil {
-			return err
-		}
-		rows[n] = []any{id, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, target, e.Outcome, e.RequestID, e.Reason, e.Detail}
-	}
-	return t.insertAll(ctx, "audit", auditInserted, rows)
 }

@@ -103,9 +103,10 @@ func (t *Tx) LockTemplate(ctx context.Context, id string) (Template, error) {
 // ListTemplates returns a page of the templates that the account may use, its own
 // and shared ones, by name.
 func (t *Tx) ListTemplates(ctx context.Context, accountID string, p Page) ([]Template, error) {
+	within, args := p.Bounds.clause("", "", "id", []any{accountID, p.AfterName, p.AfterID, p.pattern(), p.Limit})
 	return many(ctx, t, scanTemplate, `SELECT `+templateColumns+` FROM templates
-		WHERE `+usable+` AND (name, id) > ($2, $3) AND lower(name) LIKE lower($4) ESCAPE '\'
-		ORDER BY name, id LIMIT $5`, accountID, p.AfterName, p.AfterID, p.pattern(), p.Limit)
+		WHERE `+usable+` AND (name, id) > ($2, $3) AND lower(name) LIKE lower($4) ESCAPE '\'`+within+`
+		ORDER BY name, id LIMIT $5`, args...)
 }
 
 // ListSharedTemplates returns a page of the templates that the operator shares, by name.
@@ -118,9 +119,10 @@ func (t *Tx) ListSharedTemplates(ctx context.Context, operatorID string, p Page)
 // ListAllTemplates returns a page of all templates, of every account and operator, by
 // name.
 func (t *Tx) ListAllTemplates(ctx context.Context, p Page) ([]Template, error) {
+	within, args := p.Bounds.clause("operator_id", "account_id", "id", []any{p.AfterName, p.AfterID, p.pattern(), p.Limit})
 	return many(ctx, t, scanTemplate, `SELECT `+templateColumns+` FROM templates
-		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\' AND deleted_us = 0
-		ORDER BY name, id LIMIT $4`, p.AfterName, p.AfterID, p.pattern(), p.Limit)
+		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\' AND deleted_us = 0`+within+`
+		ORDER BY name, id LIMIT $4`, args...)
 }
 
 // CountTemplatesNamed returns how many templates of the operator's accounts are

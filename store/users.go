@@ -170,6 +170,8 @@ func (t *Tx) FindUsers(ctx context.Context, f UserFilter, p Page) ([]ListedUser,
 	if f.Bearer {
 		where += live + ` AND c.bearer)`
 	}
+	within, args := p.Bounds.clause("a.operator_id", "u.account_id", "u.template_id", args)
+	where += within
 	return many(ctx, t, scanListedUser, `SELECT `+userColumns+`, account_name,
 			(SELECT count(*) FROM credentials c WHERE c.user_id = x.id AND (c.expires_s = 0 OR c.expires_s >= $5)),
 			coalesce((SELECT CASE WHEN min(c.expires_s) = 0 THEN 0 ELSE max(c.expires_s) END FROM credentials c WHERE c.user_id = x.id AND (c.expires_s = 0 OR c.expires_s >= $5)), 0)
@@ -201,7 +203,8 @@ func (t *Tx) ListUsersOfTemplate(ctx context.Context, templateID, accountID, aft
 
 // ListUsers returns a page of the account's users by name.
 func (t *Tx) ListUsers(ctx context.Context, accountID string, p Page) ([]User, error) {
+	within, args := p.Bounds.clause("", "", "template_id", []any{accountID, p.AfterName, p.AfterID, p.pattern(), p.Limit})
 	return many(ctx, t, scanUser, `SELECT `+userColumns+` FROM users
-		WHERE account_id = $1 AND (name, id) > ($2, $3) AND lower(name) LIKE lower($4) ESCAPE '\' AND deleted_us = 0
-		ORDER BY name, id LIMIT $5`, accountID, p.AfterName, p.AfterID, p.pattern(), p.Limit)
+		WHERE account_id = $1 AND (name, id) > ($2, $3) AND lower(name) LIKE lower($4) ESCAPE '\' AND deleted_us = 0`+within+`
+		ORDER BY name, id LIMIT $5`, args...)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
@@ -51,7 +52,7 @@ func TestEditOperator(t *testing.T) {
 		before := h.readOperator("acme")
 		b.follow(b.submit(plan)).want(200).has("Operator acme was changed", "nats://n1:4222", "In the last 33 %")
 		o := h.readOperator("acme")
-		if want := (issuer.Policy{DefaultTTL: 30 * 86400, MaxTTL: 90 * 86400, Renewal: 33}); o.Policy != want || o.JWT == before.JWT || o.Version != before.Version+1 {
+		if want := (issuer.Policy{Guardrails: claims.Guardrails{MaxTTL: 90 * 86400}, DefaultTTL: 30 * 86400, Renewal: 33}); !cmp.Equal(o.Policy, want) || o.JWT == before.JWT || o.Version != before.Version+1 {
 			t.Errorf("%+v", o)
 		}
 		// A plan that somebody overtook is shown again.

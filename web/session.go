@@ -63,7 +63,7 @@ func (v *visit) signedIn() bool { return v != nil && v.caller.ID != "" }
 
 // may tells whether the caller's role has the permission; pages leave out what
 // would be refused.
-func (v *visit) may(p issuer.Permission) bool { return v.caller.Role.Allows(p) }
+func (v *visit) may(p issuer.Permission) bool { return v.caller.May(p) }
 
 // op returns the circumstances of a change that this request asks for.
 func (v *visit) op(reason string) issuer.Op {
@@ -100,6 +100,7 @@ func (c *Console) open(w http.ResponseWriter, r *http.Request) (*http.Request, *
 		v.caller = issuer.Caller{}
 		return r, v, c.destroy(ctx, v)
 	}
+	v.caller.RequestID = v.requestID
 	if seen := time.Unix(c.sessions.GetInt64(ctx, keySeen), 0); c.now().Sub(seen) >= sessionTouch {
 		c.put(ctx, v, keySeen, c.now().Unix())
 	}

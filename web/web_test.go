@@ -216,7 +216,7 @@ func (h *house) signedIn() *browser {
 func (h *house) auditor() *browser {
 	h.t.Helper()
 	must(h.t, h.store.Write(h.t.Context(), func(ctx context.Context, t *store.Tx) error {
-		return t.CreatePerson(ctx, store.Person{ID: "per_auditor", Name: "otto", Role: string(issuer.RoleAuditor), State: "active"})
+		return t.CreatePerson(ctx, store.Person{ID: "per_auditor", Name: "otto", Grants: issuer.Everything(issuer.RoleAuditor), State: "active"}, "test")
 	}))
 	b := h.visitor()
 	b.post(h.link("otto"), nil).want(http.StatusSeeOther)

@@ -90,6 +90,7 @@ func (a *app) open(ctx context.Context) (err error) {
 		Trusts: func(_ context.Context, operator, key string) ([]string, bool) {
 			return a.resolver.Untrusting(operator, key)
 		},
+		Sync: func(ctx context.Context, account string) (claims.Sync, error) { return a.resolver.Sync(ctx, account) },
 		Wake: func() { a.resolver.Wake() },
 	})
 	if err != nil {

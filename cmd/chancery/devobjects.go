@@ -181,7 +181,7 @@ func (o *devObjects) token(ctx context.Context) (string, error) {
 	if err := o.app.issuer.RevokeTokens(ctx, o.op(), devToken); err != nil {
 		return "", err
 	}
-	text, err := o.app.issuer.CreateToken(ctx, o.op(), issuer.TokenInput{Name: devToken, Role: issuer.RoleOwner, TTL: devTokenTTL})
+	text, err := o.app.issuer.CreateToken(ctx, o.op(), issuer.TokenInput{Name: devToken, Grants: issuer.Everything(issuer.RoleOwner), TTL: devTokenTTL})
 	if err != nil {
 		return "", err
 	}

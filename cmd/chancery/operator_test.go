@@ -57,7 +57,7 @@ func newLandlord(t *testing.T, dsn string) *landlord {
 		databaseURL: dsn, dataDir: t.TempDir(), kek: kek, publicURL: "http://" + l.Addr().String(), listener: l, now: time.Now, log: newLogger(p.log, slog.LevelDebug, false),
 	})
 	must(t, err)
-	secret, err := p.app.issuer.CreateToken(t.Context(), issuer.Op{Caller: issuer.System("test")}, issuer.TokenInput{Name: "test", Role: issuer.RoleOwner, TTL: time.Hour})
+	secret, err := p.app.issuer.CreateToken(t.Context(), issuer.Op{Caller: issuer.System("test")}, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 	must(t, err)
 	p.token = secret.Reveal()
 	must(t, p.app.start(t.Context()))

@@ -77,7 +77,7 @@ func newPlant(t *testing.T, dialect string) *plant {
 	out, err := p.app.issuer.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "acme"})
 	must(t, err)
 	p.operator = out.Value
-	secret, err := p.app.issuer.CreateToken(t.Context(), op, issuer.TokenInput{Name: "test", Role: issuer.RoleOwner, TTL: time.Hour})
+	secret, err := p.app.issuer.CreateToken(t.Context(), op, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 	must(t, err)
 	p.token = secret.Reveal()
 	must(t, p.app.start(t.Context()))

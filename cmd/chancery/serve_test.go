@@ -74,7 +74,7 @@ func ownerToken(t *testing.T, dsn string) string {
 	must(t, s.Migrate(t.Context()))
 	i, err := issuer.Open(t.Context(), issuer.Config{Store: s, Now: time.Now, Logger: newLogger(os.Stderr, 8, false)})
 	must(t, err)
-	secret, err := i.CreateToken(t.Context(), issuer.Op{Caller: issuer.System("test"), RequestID: "test"}, issuer.TokenInput{Name: "test", Role: issuer.RoleOwner, TTL: time.Hour})
+	secret, err := i.CreateToken(t.Context(), issuer.Op{Caller: issuer.System("test"), RequestID: "test"}, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 	must(t, err)
 	return secret.Reveal()
 }
@@ -135,7 +135,7 @@ func TestServeIsSetUpOnce(t *testing.T) {
 				t.Errorf("token: exit code %d: %v %s", code, err, errs)
 			}
 			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "king")...)
-			if code != exitFailure || !strings.Contains(errs, "The roles are owner and auditor.") {
+			if code != exitFailure || !strings.Contains(errs, "The roles are owner, operator_admin") {
 				t.Errorf("token of an unknown role: exit code %d: %s", code, errs)
 			}
 		})

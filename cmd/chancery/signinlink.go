@@ -80,7 +80,7 @@ type tokenCommand struct {
 
 func (c *tokenCommand) run(ctx context.Context, env environment) error {
 	return c.with(ctx, env, func(i *issuer.Issuer, _ config) error {
-		token, err := i.CreateToken(ctx, issuer.Op{Caller: issuer.System("token"), RequestID: "token"}, issuer.TokenInput{Name: c.Name, Role: issuer.Role(c.Role), TTL: c.TTL})
+		token, err := i.CreateToken(ctx, issuer.Op{Caller: issuer.System("token"), RequestID: "token"}, issuer.TokenInput{Name: c.Name, Grants: []issuer.Grant{{Role: c.Role}}, TTL: c.TTL})
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,8 @@ ALTER TABLE operators ADD COLUMN verbatim BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE operators ADD COLUMN unknown TEXT NOT NULL DEFAULT '';
 
 -- What an account exports and imports: body is the export or import of the JWT. The
--- exporter of an import may be an account nobody here knows.
+-- exporter of an import may be an account nobody here knows. A deleted export keeps
+-- what was revoked in it, for the day on which the same subject is exported again.
 CREATE TABLE exports (
   id         TEXT   NOT NULL PRIMARY KEY,
   account_id TEXT   NOT NULL REFERENCES accounts (id),
@@ -27,8 +28,10 @@ CREATE TABLE exports (
   version    BIGINT NOT NULL DEFAULT 1,
   created_us BIGINT NOT NULL,
   updated_us BIGINT NOT NULL,
-  UNIQUE (account_id, kind, subject)
+  deleted_us BIGINT NOT NULL DEFAULT 0
 );
+CREATE UNIQUE INDEX exports_subject ON exports (account_id, kind, subject) WHERE deleted_us = 0;
+CREATE INDEX exports_account ON exports (account_id, id);
 
 CREATE TABLE imports (
   id            TEXT   NOT NULL PRIMARY KEY,
@@ -65,6 +68,12 @@ CREATE TABLE activations (
 );
 CREATE INDEX activations_export ON activations (export_id, id);
 CREATE INDEX activations_importer ON activations (account_id, importer, iat);
+CREATE INDEX activations_signer ON activations (account_id, signer);
+
+-- What carries an import is pushed after the account that it imports from: not before
+-- that was tried, or until after_until_us.
+ALTER TABLE outbox ADD COLUMN after_account TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN after_until_us BIGINT NOT NULL DEFAULT 0;
 
 -- An imported credential keeps its JWT, to be written out again: sealed where it
 -- admits its bearer.
@@ -105,3 +114,26 @@ CREATE INDEX audit_actor ON audit (actor, seq);
 CREATE INDEX audit_target ON audit (target, seq);
 CREATE INDEX audit_request ON audit (request_id);
 CREATE INDEX jwts_request ON jwts (request_id);
+-- Who may do what: a role on everything, on an operator, on an account or on one
+-- template of it. holder is a person or a token.
+CREATE TABLE grants (
+  holder      TEXT   NOT NULL,
+  role        TEXT   NOT NULL,
+  operator_id TEXT   NOT NULL DEFAULT '',
+  account_id  TEXT   NOT NULL DEFAULT '',
+  template_id TEXT   NOT NULL DEFAULT '',
+  created_by  TEXT   NOT NULL,
+  created_us  BIGINT NOT NULL,
+  PRIMARY KEY (holder, role, operator_id, account_id, template_id)
+);
+INSERT INTO grants (holder, role, created_by, created_us) SELECT id, role, '', created_us FROM people;
+INSERT INTO grants (holder, role, created_by, created_us) SELECT id, role, created_by, created_us FROM tokens;
+ALTER TABLE people DROP COLUMN role;
+ALTER TABLE tokens DROP COLUMN role;
+ALTER TABLE tokens DROP COLUMN scopes;
+-- networks are the CIDRs a token may be used from; an empty list is everywhere.
+ALTER TABLE tokens ADD COLUMN networks TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE tokens ADD COLUMN last_used_from TEXT NOT NULL DEFAULT '';
+ALTER TABLE tokens ADD COLUMN revoked_by TEXT NOT NULL DEFAULT '';
+CREATE INDEX tokens_page ON tokens (created_us, id);
+

@@ -4,13 +4,6 @@ import (
 	"context"
 )
 
-// AccountsByID returns those of the accounts that there are, tombstones included.
-func (t *Tx) AccountsByID(ctx context.Context, ids []string) ([]Account, error) {
-	return among(ctx, t, scanAccount, func(table string) string {
-		return `SELECT ` + prefixed("a", accountColumns) + ` FROM ` + table + ` CROSS JOIN accounts a WHERE a.id = e.value`
-	}, ids)
-}
-
 // AccountsNamed returns those accounts of the operator, not deleted, that have one of
 // the names.
 func (t *Tx) AccountsNamed(ctx context.Context, operatorID string, names []string) ([]Account, error) {
@@ -70,7 +63,7 @@ func (t *Tx) AdoptOperator(ctx context.Context, o Operator) error {
 
 // AdoptAccount makes an account what its JWT from elsewhere says.
 func (t *Tx) AdoptAccount(ctx context.Context, a Account) error {
-	settings, err := toJSON(a.Settings)
+	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}

@@ -123,9 +123,8 @@ func (i *Issuer) importSome(ctx context.Context, id, owner string, src *source) 
 			return err
 		}
 		w := &work{
-			Tx:  t,
-			op:  Op{Caller: Caller{ID: job.Actor, Kind: CallerKind(job.ActorKind)}, RequestID: job.RequestID, Reason: job.Reason},
-			use: use{permission: WriteAdoption, action: job.Mode, protective: true},
+			desk: desk{Tx: t, use: use{permission: WriteAdoption, action: job.Mode, protective: true}},
+			op:   Op{Caller: Caller{ID: job.Actor, Kind: CallerKind(job.ActorKind)}, RequestID: job.RequestID, Reason: job.Reason},
 		}
 		d := &adopting{work: w, issuer: i, mode: ImportMode(job.Mode), targets: map[string][]string{}, silent: map[string]bool{}}
 		if d.sealing, err = i.toSeal(ctx, w); err != nil {

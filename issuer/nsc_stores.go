@@ -37,12 +37,12 @@ type NSCMissing struct {
 // imported; of other users only the holder has the JWT. It holds no seeds.
 func (i *Issuer) ExportNSC(ctx context.Context, caller Caller, operator string) (NSCStore, error) {
 	u := use{permission: ReadAdoption, action: "export", kind: "operator", target: operator}
-	return read(ctx, i, caller, u, func(ctx context.Context, t *store.Tx) (NSCStore, error) {
-		o, err := t.GetOperator(ctx, operator)
+	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) (NSCStore, error) {
+		o, err := findOperator(ctx, d, operator)
 		if err != nil {
-			return NSCStore{}, orMissing(err, "operator")
+			return NSCStore{}, err
 		}
-		x := exporting{work: &work{Tx: t}, issuer: i, operator: o, used: map[string]bool{}}
+		x := exporting{work: &work{desk: *d}, issuer: i, operator: o, used: map[string]bool{}}
 		return x.all(ctx)
 	})
 }
@@ -60,9 +60,9 @@ func (i *Issuer) ExportNSCWithSeeds(ctx context.Context, op Op, operator string)
 		if op.IdempotencyKey != "" {
 			return none, invalidField("", "not_applicable", "Seeds are never answered twice: send no idempotency key.")
 		}
-		o, err := w.GetOperator(ctx, operator)
+		o, err := findOperator(ctx, &w.desk, operator)
 		if err != nil {
-			return none, orMissing(err, "operator")
+			return none, err
 		}
 		if _, err := i.sealer(); err != nil {
 			return none, err

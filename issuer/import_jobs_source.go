@@ -322,6 +322,9 @@ func (r *sourceReader) accountFault(c *jwt.AccountClaims) ImportProblem {
 	case !plainText(c.ID):
 		return left("invalid_jti", "The jti of the JWT is no plain text.")
 	}
+	if !sound(c) {
+		return left("invalid_sharing", "The account has an empty export or import, or exports one subject twice; servers refuse it.")
+	}
 	for k := range c.SigningKeys {
 		if !claims.IsPublicKey(claims.KindAccount, k) {
 			return left("invalid_key", "One of the account's signing keys is none.")
@@ -337,6 +340,27 @@ func (r *sourceReader) accountFault(c *jwt.AccountClaims) ImportProblem {
 	}
 	return ImportProblem{}
 }
+
+// sound tells whether exports and imports can be rows.
+func sound(c *jwt.AccountClaims) bool {
+	type place struct {
+		kind    jwt.ExportType
+		subject jwt.Subject
+	}
+	seen := map[place]bool{}
+	for _, e := range c.Exports {
+		if e == nil || seen[place{e.Type, e.Subject}] || !storableText(string(e.Subject)) {
+			return false
+		}
+		seen[place{e.Type, e.Subject}] = true
+	}
+	return !slices.ContainsFunc(c.Imports, func(m *jwt.Import) bool {
+		return m == nil || !storableText(string(m.Subject)) || !claims.IsPublicKey(claims.KindAccount, m.Account)
+	})
+}
+
+// storableText tells whether a database keeps the text as it is.
+func storableText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 // farFuture bounds times that later ones have to follow.
 const farFuture = 10 * 365 * 24 * time.Hour

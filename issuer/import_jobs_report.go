@@ -156,7 +156,7 @@ func findPlaces(ctx context.Context, t *store.Tx, o *sourceOperator) (p places, 
 }
 
 func findPlacesOf(ctx context.Context, t *store.Tx, operatorID string, list []*sourceAccount) (p places, err error) {
-	p = places{accounts: map[string]Account{}, names: map[string]string{}, keys: map[string]store.Key{}}
+	p = places{names: map[string]string{}, keys: map[string]store.Key{}}
 	var ids, names, keys []string
 	for _, a := range list {
 		if a.State == ImportLeftOut {
@@ -165,14 +165,11 @@ func findPlacesOf(ctx context.Context, t *store.Tx, operatorID string, list []*s
 		ids, names = append(ids, a.ID), append(names, a.Name)
 		keys = append(append(keys, a.ID), slices.Sorted(maps.Keys(a.claims.SigningKeys))...)
 	}
-	accounts, err := t.AccountsByID(ctx, ids)
-	if err != nil {
+	if p.accounts, err = t.AccountsByID(ctx, ids); err != nil {
 		return p, err
 	}
-	for _, a := range accounts {
-		p.accounts[a.ID] = a
-	}
-	if accounts, err = t.AccountsNamed(ctx, operatorID, names); err != nil {
+	accounts, err := t.AccountsNamed(ctx, operatorID, names)
+	if err != nil {
 		return p, err
 	}
 	for _, a := range accounts {

@@ -303,6 +303,9 @@ func (d *adopting) fill(ctx context.Context, o *sourceOperator, a *sourceAccount
 	if err := d.accountKeys(ctx, o, a, parts); err != nil {
 		return err
 	}
+	if err := d.sharing(ctx, a.ID, parts.Settings); err != nil {
+		return err
+	}
 	want := a.revoked
 	if d.silent[o.ID] {
 		if want = a.claims.Revocations; len(force) > 0 {
