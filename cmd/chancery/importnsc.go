@@ -49,6 +49,7 @@ func (c *importNSCCommand) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
+	fmt.Fprintln(env.stderr, "Chancery checks it…")
 	job, err := c.upload(ctx, cl, packed)
 	if err != nil {
 		return err

@@ -182,7 +182,7 @@ func TestImportGeneratedStore(t *testing.T) {
 			alone(t)
 			home := t.TempDir()
 			g := newGenerator(t)
-			g.make(generated{accounts: 500, users: 5000})
+			g.make(grown)
 			g.writeTo(home)
 			m := newMoved(t, dialect, home)
 			started := time.Now()
@@ -193,10 +193,10 @@ func TestImportGeneratedStore(t *testing.T) {
 			}
 			var job api.ImportJob
 			must(t, json.Unmarshal([]byte(out), &job))
-			if job.State != "done" || job.Done != job.Total || len(job.Report.Operators) != 1 || len(job.Report.Operators[0].Accounts) != 500 {
+			if job.State != "done" || job.Done != job.Total || len(job.Report.Operators) != 1 || len(job.Report.Operators[0].Accounts) != grown.accounts {
 				t.Errorf("%s, %d of %d", job.State, job.Done, job.Total)
 			}
-			t.Logf("500 accounts and 5,000 users: %v from the command to done\n%s", took.Round(10*time.Millisecond), errs)
+			t.Logf("%d accounts and %d users: %v from the command to done\n%s", grown.accounts, grown.users, took.Round(10*time.Millisecond), errs)
 			if took > 30*time.Second {
 				t.Errorf("it took %v", took)
 			}
@@ -206,13 +206,13 @@ func TestImportGeneratedStore(t *testing.T) {
 	}
 }
 
-// sample connects with original creds of users of every twentieth account.
+// sample connects with original creds of users of every fiftieth account.
 func (m *moved) sample(g *generator) {
 	m.t.Helper()
 	m.serve("grown")
 	in, out := 0, 0
 	for n, a := range g.store.Accounts {
-		if n%20 != 0 {
+		if n%50 != 0 {
 			continue
 		}
 		for _, u := range a.Users {
@@ -235,7 +235,7 @@ func (m *moved) comesBackEqual(g *generator) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "out")
 	code, out, errs := m.chancery("", "export", "nsc", "--operator", "grown", "--dir", dir, "--json")
-	if code != exitOK {
+	if code != exitPartial { // Chancery's own user of the system account has its JWT for itself
 		t.Fatalf("export: exit code %d: %s%s", code, errs, lastLines(out, 30))
 	}
 	s := readHome(t, dir, "grown")
@@ -244,17 +244,21 @@ func (m *moved) comesBackEqual(g *generator) {
 		t.Errorf("what was written out is not what came: %s", lastLines(diff, 40))
 	}
 	equal := 0
-	for n, a := range s.Accounts {
-		if cmp.Equal(claimsOf(t, a.Token.Text), claimsOf(t, g.store.Accounts[n].Token.Text)) {
+	for _, a := range g.store.Accounts {
+		i := slices.IndexFunc(s.Accounts, func(x nsc.Account) bool { return x.Name == a.Name })
+		if i >= 0 && cmp.Equal(claimsOf(t, a.Token.Text), claimsOf(t, s.Accounts[i].Token.Text)) {
 			equal++
 		}
+	}
+	if equal != len(g.store.Accounts) {
+		t.Errorf("the claims of %d of %d accounts are equal", equal, len(g.store.Accounts))
 	}
 	t.Logf("%d of %d JWTs are the same bytes, the claims of %d of %d accounts equal", len(after), len(before), equal, len(s.Accounts))
 }
 
-func claimsOf(t *testing.T, text string) map[string]any {
+func claimsOf(t *testing.T, text string) *jwt.AccountClaims {
 	t.Helper()
-	c, err := jwt.DecodeGeneric(text)
+	c, err := jwt.DecodeAccountClaims(text)
 	must(t, err)
-	return c.Data
+	return c
 }
