@@ -203,7 +203,7 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{post, "/import-jobs", "no archive", 422},
 			{post, "/import-jobs?dry_run=true", someArchive(h.t), 200},
 			{get, "/import-jobs/{job}", "", 200},
-			{get, "/import-jobs/imp_none", "", 404},
+			{get, "/import-jobs/job_none", "", 404},
 			{put, "/import-jobs/{job}/run", `{"mode":"observe","plan_hash":"x"}`, 412},
 			{put, "/import-jobs/{job}/run", `{"mode":"take","plan_hash":"x"}`, 422},
 			{put, "/import-jobs/{job}/run?dry_run=true", `{"mode":"adopt","plan_hash":"x"}`, 200},

@@ -10,7 +10,7 @@ import (
 
 // ImportJob is an archive of nsc's files that was uploaded, and what becomes of it.
 type ImportJob struct {
-	ID     string       `json:"id" example:"imp_01JX2M6R0000000000000000000"`
+	ID     string       `json:"id" example:"job_06gvun56fgd508m4m3ac3q86fo"`
 	State  string       `json:"state" enum:"checked,running,done,failed" doc:"checked: nothing is taken in yet, the report says what would be."`
 	Mode   string       `json:"mode,omitempty" enum:"observe,adopt" doc:"Absent until it runs."`
 	Report ImportReport `json:"report"`

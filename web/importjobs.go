@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"chancery/issuer"
 )
@@ -42,7 +43,7 @@ type importRow struct {
 
 func (c *Console) importJobs(r *http.Request, v *visit) (answer, error) {
 	before := r.URL.Query().Get("before")
-	if !strings.HasPrefix(before, "imp_") || len(before) > 64 {
+	if !strings.HasPrefix(before, "job_") || len(before) > 64 || !utf8.ValidString(before) {
 		before = ""
 	}
 	list, err := c.issuer.ListImportJobs(r.Context(), v.caller, issuer.LedgerPage{Before: before, Limit: pageSize + 1})
@@ -122,7 +123,9 @@ type importJobView struct {
 	Operators                      []importedOperatorView
 	Problems                       []string
 	CanRun, CanDrop                bool
-	Pager                          pager
+	// LeftOut is how many accounts are not taken in.
+	LeftOut int
+	Pager   pager
 }
 
 type importedOperatorView struct {
@@ -200,6 +203,11 @@ func (c *Console) viewImport(r *http.Request, v *visit, j issuer.ImportJob) impo
 		}
 		view.CanRun = view.CanRun || view.Checked && view.CanDrop && o.State != issuer.ImportLeftOut
 		view.Operators = append(view.Operators, x)
+		for _, a := range o.Accounts {
+			if a.State == issuer.ImportLeftOut || a.State == issuer.ImportDiffers {
+				view.LeftOut++
+			}
+		}
 	}
 	return view
 }
@@ -309,10 +317,19 @@ func importedAccount(a issuer.ImportedAccount) importedAccountRow {
 	for _, n := range []struct {
 		n    int
 		what string
-	}{{a.Bearer, "bearer"}, {a.Expired, "expired"}, {a.Revoked, "revoked"}, {a.Revocations, "revocations kept"}, {a.AddedRevocations, "revocations to add, so signed anew"}, {len(a.Unknown), "unknown fields kept"}} {
+	}{{a.Bearer, "bearer"}, {a.Expired, "expired"}, {a.Revoked, "revoked"}} {
 		if n.n > 0 {
 			notes = append(notes, formatCount(int64(n.n))+" "+n.what)
 		}
+	}
+	if a.Revocations > 0 {
+		notes = append(notes, plural(a.Revocations, "revocation", "revocations")+" kept")
+	}
+	if a.AddedRevocations > 0 {
+		notes = append(notes, plural(a.AddedRevocations, "revocation", "revocations")+" to add, so it is signed anew")
+	}
+	if n := len(a.Unknown); n > 0 {
+		notes = append(notes, plural(n, "unknown field", "unknown fields")+" kept")
 	}
 	row.Notes = strings.Join(notes, "; ")
 	return row

@@ -149,10 +149,10 @@ var pages = []struct {
 	{"GET", "/import-jobs", "/import-jobs", false},
 	{"GET", "/import-jobs/new", "/import-jobs/new", false},
 	{"POST", "/import-jobs/new", "/import-jobs/new", false},
-	{"GET", "/import-jobs/{job}", "/import-jobs/imp_x", false},
-	{"POST", "/import-jobs/{job}/drop", "/import-jobs/imp_x/drop", false},
-	{"GET", "/import-jobs/{job}/{mode}", "/import-jobs/imp_x/adopt", false},
-	{"POST", "/import-jobs/{job}/{mode}", "/import-jobs/imp_x/adopt", false},
+	{"GET", "/import-jobs/{job}", "/import-jobs/job_x", false},
+	{"POST", "/import-jobs/{job}/drop", "/import-jobs/job_x/drop", false},
+	{"GET", "/import-jobs/{job}/{mode}", "/import-jobs/job_x/adopt", false},
+	{"POST", "/import-jobs/{job}/{mode}", "/import-jobs/job_x/adopt", false},
 	{"", "/", "/nowhere", true},
 }
 
