@@ -185,12 +185,13 @@ type importing struct {
 }
 
 // UploadStore reads an archive of nsc's directories stores and keys (nsc.Open), checks
-// all of it, and keeps it sealed for a day. Nothing is taken in yet: the job's report
+// all of it, and keeps it sealed for a day. It is for those who may adopt everything:
+// nobody knows what is in an archive. Nothing is taken in yet: the job's report
 // says what would be.
 func (i *Issuer) UploadStore(ctx context.Context, op Op, archive []byte) (Outcome[ImportJob], error) {
 	u := use{permission: WriteAdoption, action: "upload", kind: "import"}
 	var src *source
-	if op.Caller.May(u.permission) { // else change refuses it, unread
+	if op.Caller.Allows(u.permission, Scope{}) { // else change refuses it, unread
 		var err error
 		if src, err = readSource(archive, i.now()); err != nil {
 			return Outcome[ImportJob]{}, err
@@ -198,6 +199,12 @@ func (i *Issuer) UploadStore(ctx context.Context, op Op, archive []byte) (Outcom
 	}
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[ImportJob], error) {
 		var none planned[ImportJob]
+		if err := w.whole(Scope{}); err != nil {
+			return none, err
+		}
+		if _, err := i.sealer(); err != nil {
+			return none, err
+		}
 		report, err := reportOf(ctx, w.Tx, src)
 		if err != nil {
 			return none, err
@@ -262,16 +269,20 @@ type RunImportInput struct {
 func (i *Issuer) RunImport(ctx context.Context, op Op, id string, in RunImportInput) (Outcome[ImportJob], error) {
 	u := use{permission: WriteAdoption, action: "run", kind: "import", target: id}
 	var src *source
-	if op.Caller.May(u.permission) {
-		var err error
-		if src, err = i.importSource(ctx, id); err != nil {
-			return Outcome[ImportJob]{}, err
-		}
+	var unread error
+	if op.Caller.Allows(u.permission, Scope{}) {
+		src, unread = i.importSource(ctx, id)
 	}
-	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[ImportJob], error) {
+	out, err := change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[ImportJob], error) {
 		var none planned[ImportJob]
+		if err := w.whole(Scope{}); err != nil {
+			return none, err
+		}
 		if in.Mode != ImportObserve && in.Mode != ImportAdopt {
 			return none, invalidField("/mode", "unknown", "The mode is observe or adopt.")
+		}
+		if unread != nil {
+			return none, unread
 		}
 		row, err := w.LockImportJob(ctx, id)
 		if err != nil {
@@ -322,12 +333,19 @@ func (i *Issuer) RunImport(ctx context.Context, op Op, id string, in RunImportIn
 			return jobOf(now)
 		}}, nil
 	})
+	if err != nil || op.DryRun { // else the upkeep goes on with what was read
+		i.imports.forget(id)
+	}
+	return out, err
 }
 
 // DropImportJob deletes a job and its archive. What it has taken in stays; one that
 // runs stops.
 func (i *Issuer) DropImportJob(ctx context.Context, op Op, id string) (Outcome[ImportJob], error) {
 	return change(ctx, i, op, use{permission: WriteAdoption, action: "drop", kind: "import", target: id}, func(ctx context.Context, w *work) (planned[ImportJob], error) {
+		if err := w.whole(Scope{}); err != nil {
+			return planned[ImportJob]{}, err
+		}
 		row, err := w.LockImportJob(ctx, id)
 		if err != nil {
 			return planned[ImportJob]{}, orMissing(err, "import")
@@ -346,6 +364,9 @@ func (i *Issuer) DropImportJob(ctx context.Context, op Op, id string) (Outcome[I
 // GetImportJob returns a job with its report.
 func (i *Issuer) GetImportJob(ctx context.Context, caller Caller, id string) (ImportJob, error) {
 	return read(ctx, i, caller, use{permission: ReadAdoption, action: "read", kind: "import", target: id}, func(ctx context.Context, d *desk) (ImportJob, error) {
+		if err := d.whole(Scope{}); err != nil {
+			return ImportJob{}, err
+		}
 		row, err := d.GetImportJob(ctx, id)
 		if err != nil {
 			return ImportJob{}, orMissing(err, "import")

@@ -57,9 +57,6 @@ func (i *Issuer) ExportNSCWithSeeds(ctx context.Context, op Op, operator string)
 		if blank(op.Reason) {
 			return none, invalidField("/reason", "required", "Say why the seeds leave: it goes on record.")
 		}
-		if op.IdempotencyKey != "" {
-			return none, invalidField("", "not_applicable", "Seeds are never answered twice: send no idempotency key.")
-		}
 		o, err := findOperator(ctx, &w.desk, operator)
 		if err != nil {
 			return none, err
