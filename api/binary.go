@@ -60,6 +60,11 @@ func (a *API) binary(rt route) func(huma.Context, func(huma.Context)) {
 			a.refuseProblem(hc, p)
 			return
 		}
+		if by, ok := hc.Context().Value(callKey{}).(call); ok && !by.caller.Allows(rt.permission, issuer.Scope{}) {
+			// What is refused in any case is not read; issuer refuses it and puts it on record.
+			next(&bodyContext{humaContext: hc, body: strings.NewReader("-")})
+			return
+		}
 		select {
 		case a.uploads <- struct{}{}:
 			defer func() { <-a.uploads }()

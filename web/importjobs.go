@@ -51,7 +51,7 @@ func (c *Console) importJobs(r *http.Request, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	list, more := cut(list, pageSize)
-	view := importsView{CanAdd: v.may(issuer.WriteAdoption)}
+	view := importsView{CanAdd: v.imports()}
 	known := map[string]string{}
 	for _, j := range list {
 		view.Rows = append(view.Rows, importRow{
@@ -180,7 +180,7 @@ func (c *Console) viewImport(r *http.Request, v *visit, j issuer.ImportJob) impo
 	view := importJobView{
 		Names: importNames(j), URL: importURL(j.ID), State: jobChip(j), Mode: string(j.Mode), Error: j.Error, Count: j.Done, Total: j.Total,
 		Checked: j.State == issuer.ImportChecked, Running: j.State == issuer.ImportRunning, Done: j.State == issuer.ImportDone, Failed: j.State == issuer.ImportFailed,
-		CanDrop: v.may(issuer.WriteAdoption), Uploaded: j.Created, Expires: j.Expires,
+		CanDrop: v.imports(), Uploaded: j.Created, Expires: j.Expires,
 	}
 	if j.Total > 0 {
 		view.Percent = 100 * j.Done / j.Total

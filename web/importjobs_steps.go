@@ -34,9 +34,16 @@ func uploadForm() *form {
 	}
 }
 
-func (c *Console) newImport(*http.Request, *visit) (answer, error) {
+func (c *Console) newImport(_ *http.Request, v *visit) (answer, error) {
+	if !v.imports() {
+		return answer{}, issuer.Forbidden(issuer.WriteAdoption)
+	}
 	return c.uploadPage(uploadForm()), nil
 }
+
+// imports tells whether the visitor may take stores in: an archive may hold any
+// operator, so the permission has to be on everything.
+func (v *visit) imports() bool { return v.caller.Allows(issuer.WriteAdoption, issuer.Scope{}) }
 
 func (c *Console) uploadPage(f *form) answer {
 	return answer{
@@ -51,8 +58,9 @@ func (c *Console) uploadPage(f *form) answer {
 // createImport reads the upload part by part: no part of it, which may hold seeds, is
 // written to a temporary file.
 func (c *Console) createImport(r *http.Request, v *visit) (answer, error) {
-	if !v.may(issuer.WriteAdoption) {
-		return answer{}, issuer.Forbidden(issuer.WriteAdoption)
+	if !v.imports() {
+		_, err := c.issuer.UploadStore(r.Context(), v.op(""), nil) // it refuses, and puts it on record
+		return answer{}, err
 	}
 	select {
 	case c.uploads <- struct{}{}:

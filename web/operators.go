@@ -31,7 +31,7 @@ func (c *Console) operators(r *http.Request, v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	view := operatorsView{CanCreate: v.may(issuer.WriteOperators), CanImport: v.may(issuer.WriteAdoption), SeesImports: v.may(issuer.ReadAdoption)}
+	view := operatorsView{CanCreate: v.may(issuer.WriteOperators), CanImport: v.imports(), SeesImports: v.caller.Allows(issuer.ReadAdoption, issuer.Scope{})}
 	for _, o := range list {
 		view.Rows = append(view.Rows, operatorRow{
 			Name: o.Name, URL: operatorURL(segment(o.Name, o.ID)), Key: o.ID, Custody: custodyWords(o.Custody), State: operatorChip(o), Servers: len(c.live.Servers(o.ID)),

@@ -49,7 +49,7 @@ func (c *Console) serve(rt route) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, most)
 		r, v, err := c.open(w, r)
 		var a answer
-		if err == nil && rt.pattern == uploadPath && r.Method == http.MethodPost && v.may(issuer.WriteAdoption) {
+		if err == nil && rt.pattern == uploadPath && r.Method == http.MethodPost && v.imports() {
 			control := http.NewResponseController(w)
 			_ = control.SetReadDeadline(c.now().Add(uploadTime))
 			_ = control.SetWriteDeadline(c.now().Add(uploadTime))
