@@ -184,7 +184,7 @@ func (c *importNSCCommand) take(ctx context.Context, env environment, cl *client
 	}
 	at := "/import-jobs/" + url.PathEscape(job.ID)
 	if err := cl.ask(ctx, apiCall{method: http.MethodPut, path: at + "/run", body: body, most: nsc.MaxArchive}, &job); err != nil {
-		return job, err
+		return job, errors.Join(err, cl.dropJob(context.WithoutCancel(ctx), job.ID))
 	}
 	progress := newProgress(env, "importing")
 	defer progress.end()

@@ -16,6 +16,7 @@ import (
 	"chancery/api"
 	"chancery/claims/nsc"
 	"chancery/issuer"
+	"chancery/store"
 	"chancery/store/storetest"
 )
 
@@ -261,4 +262,137 @@ func claimsOf(t *testing.T, text string) *jwt.AccountClaims {
 	c, err := jwt.DecodeAccountClaims(text)
 	must(t, err)
 	return c
+}
+
+// Each way to end has its exit code, and what went wrong is said in a sentence.
+func TestImportExitCodes(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, storetest.Dialects()[0])
+	m := &moved{p, nscHome(t)}
+	auditor, err := p.app.issuer.CreateToken(t.Context(), issuer.Op{Caller: issuer.System("test"), RequestID: "test"},
+		issuer.TokenInput{Name: "auditor", Grants: issuer.Everything(issuer.RoleAuditor), TTL: time.Hour})
+	must(t, err)
+	empty := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(empty, "x"), nil, 0o600))
+	for name, c := range map[string]struct {
+		args  []string
+		token string
+		code  int
+		says  string
+	}{
+		"several operators":        {[]string{"import", "nsc"}, "", exitUsage, "name one with --operator (acme, vault)"},
+		"no such operator":         {[]string{"import", "nsc", "--operator", "nobody"}, "", exitUsage, "no store of the operator nobody"},
+		"no such directory":        {[]string{"import", "nsc", "--dir", "/nowhere"}, "", exitUsage, "cannot be opened"},
+		"no store":                 {[]string{"import", "nsc", "--dir", empty}, "", exitUsage, "holds no store of nsc"},
+		"no such keystore":         {[]string{"import", "nsc", "--operator", "vault", "--keystore-dir", "/nowhere"}, "", exitUsage, "directory of keys cannot be opened"},
+		"not permitted":            {[]string{"import", "nsc", "--operator", "vault", "--yes"}, auditor.Reveal(), exitForbidden, "adoption:write"},
+		"a name that is taken":     {[]string{"import", "nsc", "--operator", "acme", "--dry-run"}, "", exitNo, ""},
+		"nothing to take in":       {[]string{"import", "nsc", "--operator", "acme", "--yes"}, "", exitConflict, "No operator of the archive can be taken in."},
+		"export of nobody":         {[]string{"export", "nsc", "--operator", "nobody", "--dir", filepath.Join(empty, "out")}, "", exitUsage, ""},
+		"export where files are":   {[]string{"export", "nsc", "--operator", "acme", "--dir", empty}, "", exitUsage, "is not empty"},
+		"export without a reason":  {[]string{"export", "nsc", "--operator", "acme", "--dir", filepath.Join(empty, "out"), "--keys"}, "", exitUsage, "--reason"},
+		"a reason without seeds":   {[]string{"export", "nsc", "--operator", "acme", "--dir", filepath.Join(empty, "out"), "--reason", "x"}, "", exitUsage, "--keys"},
+		"a dry run without a word": {[]string{"import", "nsc", "--operator", "vault", "--dry-run", "--no-seeds", "--json"}, "", exitOK, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &moved{p, m.home}
+			if c.token != "" {
+				m.plant = &plant{t: t, app: p.app, token: c.token}
+			}
+			m.plant.t = t
+			code, out, errs := m.chancery("", c.args...)
+			if code != c.code || !strings.Contains(errs, c.says) {
+				t.Errorf("exit code %d, want %d: %s%s", code, c.code, errs, lastLines(out, 12))
+			}
+		})
+	}
+	if code, _, errs := inProcessWith(t, environment{
+		args: []string{"import", "nsc", "--operator", "vault", "--yes", "--url", "http://127.0.0.1:1"}, stdin: strings.NewReader(""), now: time.Now,
+		getenv: func(name string) string { return map[string]string{"HOME": m.home, "CHANCERY_TOKEN": "x"}[name] },
+	}); code != exitUnreachable {
+		t.Errorf("nobody there: exit code %d: %s", code, errs)
+	}
+}
+
+// What is packed on this machine holds no seed and no creds of a user, and the command
+// prints none.
+func TestImportSendsNoUserSeeds(t *testing.T) {
+	t.Parallel()
+	home := nscHome(t)
+	files, err := openNSCFiles(atNoon(home), "", "")
+	must(t, err)
+	defer func() { must(t, files.close()) }()
+	packed, err := nsc.Pack(files.dirs(), nsc.Packing{Operator: "acme", Seeds: true})
+	must(t, err)
+	a, err := nsc.Open([]byte(packed.Archive.Reveal()))
+	must(t, err)
+	s, err := nsc.Read(a.Dirs, "acme")
+	must(t, err)
+	seeds := 0
+	for key := range s.Keys {
+		if key[0] != 'O' && key[0] != 'A' {
+			t.Errorf("the seed of %s is sent", key)
+		}
+		seeds++
+	}
+	for _, a := range s.Accounts {
+		for _, u := range a.Users {
+			if !u.Creds.Empty() {
+				t.Errorf("the creds of %s/%s are sent", a.Name, u.Name)
+			}
+		}
+	}
+	if seeds != packed.Seeds || seeds == 0 {
+		t.Errorf("%d seeds, want %d", seeds, packed.Seeds)
+	}
+}
+
+// Who leaves takes the seeds along: by the command on the server itself, with a reason,
+// on record; and nsc can sign with them.
+func TestExportWithSeeds(t *testing.T) {
+	for _, dialect := range storetest.Dialects() {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			dsn := storetest.URL(t, dialect)
+			args, _ := hostArgs(t, dsn)
+			onStore(t, dsn, func(_ *store.Store, i *issuer.Issuer) {
+				op := issuer.Op{Caller: issuer.System("test"), RequestID: "test"}
+				archive, err := os.ReadFile(filepath.Join("..", "..", "claims", "nsc", "testdata", "nsc-acme.tgz"))
+				must(t, err)
+				up, err := i.UploadStore(t.Context(), op, archive)
+				must(t, err)
+				_, err = i.RunImport(t.Context(), op, up.Value.ID, issuer.RunImportInput{Mode: issuer.ImportAdopt, PlanHash: up.Value.Report.PlanHash})
+				must(t, err)
+				for range 20 {
+					must(t, i.Upkeep(t.Context()))
+				}
+			})
+			dir := filepath.Join(t.TempDir(), "out")
+			code, out, errs := inProcess(t, append([]string{"export", "nsc", "--operator", "acme", "--dir", dir, "--keys", "--reason", "we leave"}, args...)...)
+			if code != exitOK && code != exitPartial {
+				t.Fatalf("exit code %d: %s%s", code, errs, out)
+			}
+			t.Log(out)
+			home := t.TempDir()
+			unpack(t, filepath.Join("..", "..", "claims", "nsc", "testdata", "nsc-acme.tgz"), home)
+			before, after := readHome(t, filepath.Join(home, ".local/share/nats/nsc"), "acme"), readHome(t, dir, "acme")
+			if diff := cmp.Diff(jwtsOfStore(before), jwtsOfStore(after)); diff != "" {
+				t.Error(diff)
+			}
+			for key, seed := range before.Keys {
+				if (key[0] == 'O' || key[0] == 'A') && after.Keys[key].Reveal() != seed.Reveal() {
+					t.Errorf("the seed of %s is not there", key)
+				}
+			}
+			if strings.Contains(out+errs, "SO") && strings.Contains(out+errs, before.Keys[before.Operator.Claims().Subject].Reveal()) {
+				t.Error("a seed was printed")
+			}
+			onStore(t, dsn, func(s *store.Store, _ *issuer.Issuer) {
+				dump := storetest.OpenRaw(t, dsn).Dump(t)
+				if !strings.Contains(dump, "export_seeds") || !strings.Contains(dump, "we leave") {
+					t.Error("it is not on record")
+				}
+			})
+		})
+	}
 }

@@ -221,7 +221,7 @@ func (h *held) askNATS(ctx context.Context, urls []string) {
 		}
 		return ctx.Err()
 	})
-	h.asked = append(h.asked, fmt.Sprintf("%d nats-servers at %s have %d of %d accounts", q.servers, nc.ConnectedUrlRedacted(), found, len(h.store.Accounts)))
+	h.asked = append(h.asked, fmt.Sprintf("%s at %s: %d of %d accounts", counted(q.servers, "nats-server"), nc.ConnectedUrlRedacted(), found, len(h.store.Accounts)))
 }
 
 // systemCreds returns the creds of the users of the system account.
