@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,6 +70,9 @@ type sourceUser struct {
 // readSource reads an archive and checks all that needs no database.
 func readSource(archive []byte, now time.Time) (*source, error) {
 	a, err := nsc.Open(archive)
+	if refused, ok := errors.AsType[*nsc.ArchiveError](err); ok {
+		return nil, invalidField("/archive", refused.Code, refused.Detail)
+	}
 	if err != nil {
 		return nil, invalidField("/archive", "invalid_archive", claims.Sentence(err))
 	}
@@ -85,6 +89,9 @@ func readSource(archive []byte, now time.Time) (*source, error) {
 		if err := r.operator(s); err != nil {
 			return nil, err
 		}
+	}
+	for _, p := range a.Problems[:min(len(a.Problems), importProblems)] {
+		r.source.problems = append(r.source.problems, ImportProblem{Path: p.Path, Code: p.Code, Detail: p.Detail, LeftOut: p.LeftOut})
 	}
 	if err := r.onServersOnly(); err != nil {
 		return nil, err
