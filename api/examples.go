@@ -23,6 +23,8 @@ const (
 // examples has a body for each operation that takes one, as it appears in the
 // contract. A test sends every one of them.
 var examples = map[string]string{
+	"verifyAudit": `{"checkpoints":[]}`,
+
 	"createOperator":        `{"name":"acme-eu","custody":"sealed","service_urls":["nats://n1.acme.example:4222"],"policy":{"credential_max_ttl_seconds":7776000,"no_bearer":true}}`,
 	"updateOperator":        `{"service_urls":["tls://n1.acme.example:4222","tls://n2.acme.example:4222"],"policy":{"renewal_percent":33}}`,
 	"uploadOperatorJWT":     `{"jwt":"` + exampleJWT + `"}`,
