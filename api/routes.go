@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"chancery/issuer"
@@ -31,11 +32,16 @@ const (
 	fast = 10 * time.Second
 	// waiting is for what may wait for servers, see Prefer: wait.
 	waiting = 45 * time.Second
+	// long is for what reads the whole audit log.
+	long = 10 * time.Minute
 )
 
 // anybody is the permission of operations that need none: what they are sent is the
 // proof.
 const anybody issuer.Permission = "none"
+
+// anyToken is the permission of operations that need no more than a valid token.
+const anyToken issuer.Permission = "token"
 
 // routes is the table of everything under Base. An operation that is not here does
 // not exist; the permission of each is what issuer will ask for.
@@ -122,8 +128,20 @@ func routes() []route {
 		{del, acct + "/revocations/{subject}", "unrevoke", "Take revocations back: old credentials are accepted again", issuer.WriteRevocations, 200, 0, waiting, handle((*API).unrevoke)},
 		{post, acct + "/revocations/compaction", "compactRevocations", "Drop revocations that revoke nothing any more", issuer.WriteRevocations, 200, 0, waiting, handle((*API).compactRevocations)},
 
+		{get, "/tokens", "listTokens", "List API tokens", issuer.ReadTokens, 200, 0, fast, handle((*API).listTokens)},
+		{post, "/tokens", "createToken", "Make an API token", issuer.WriteTokens, 201, small, fast, handle((*API).createToken)},
+		{get, "/tokens/{token}", "getToken", "Read an API token", issuer.ReadTokens, 200, 0, fast, handle((*API).getToken)},
+		{del, "/tokens/{token}", "revokeToken", "Revoke an API token, at once", issuer.WriteTokens, 200, 0, fast, handle((*API).revokeToken)},
+		{get, "/people", "listPeople", "List who may use the control plane", issuer.ReadPeople, 200, 0, fast, handle((*API).listPeople)},
+		{post, "/people", "createPerson", "Let a person use the control plane", issuer.WritePeople, 201, small, fast, handle((*API).createPerson)},
+		{get, "/people/{person}", "getPerson", "Read a person", issuer.ReadPeople, 200, 0, fast, handle((*API).getPerson)},
+		{patch, "/people/{person}", "updatePerson", "Change what a person may do, disable or enable them", issuer.WritePeople, 200, small, fast, handle((*API).updatePerson)},
+		{post, "/people/{person}/sign-in-links", "createSignInLink", "Make a one-time link with which a person signs in", issuer.WritePeople, 201, 0, fast, handle((*API).createSignInLink)},
+		{get, "/roles", "listRoles", "What each role allows", anyToken, 200, 0, fast, handle((*API).listRoles)},
+		{get, "/me", "getMe", "Who asks, and what they may do", anyToken, 200, 0, fast, handle((*API).getMe)},
+
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},
 		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
-	}, keyRoutes()...)
+	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes())...)
 }

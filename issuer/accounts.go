@@ -198,10 +198,12 @@ func editedAccount(w *work, a Account, edit func(*AccountEdit)) (after Account, 
 		return a, nil, err
 	}
 	edit(&e)
-	e.Tags = claims.NormalizeTags(e.Tags)
+	if !slices.Equal(a.Settings.Tags, e.Tags) { // those of a JWT from elsewhere stay until they are edited
+		e.Tags = claims.NormalizeTags(e.Tags)
+	}
 	after = a
 	after.Settings = e.Account
-	problems = append(e.Problems, claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: e.Account})...)
+	problems = append(e.Problems, claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: e.Account, Foreign: a.Foreign})...)
 	if e.AccountExpiry != (AccountExpiry{a.FixedEnd(), a.Lifetime}) {
 		problems = append(problems, claims.CheckAccountExpiry(e.Expires, e.Lifetime, w.Now())...)
 		e.onto(w, &after)
@@ -284,7 +286,7 @@ func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 	if edit != nil {
 		edit(&parts)
 	}
-	checked, problems := claims.BuildAccount(parts)
+	checked, problems := claims.BuildAccount(w.protect(parts))
 	if problems.Blocking() {
 		return checked, store.Key{}, invalid(problems)
 	}
@@ -292,8 +294,19 @@ func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 	if err != nil {
 		return checked, store.Key{}, err
 	}
-	signer, err := current(keys, "")
+	signer, err := accountSigner(ctx, w.Tx, a.OperatorID, keys)
 	return checked, signer, err
+}
+
+// protect lets unknown fields of a JWT from elsewhere go that a protective change has
+// no place for: nothing holds such a change up.
+func (w *work) protect(parts claims.Account) claims.Account {
+	if parts.Foreign != nil && w.use.protective {
+		f := *parts.Foreign
+		f.MayLose = true
+		parts.Foreign = &f
+	}
+	return parts
 }
 
 // rehearse finds what only shows when the account's claims are put together, such
@@ -348,7 +361,7 @@ type sharing struct {
 // assemble puts together what an account's JWT is built from: the account, its keys,
 // the templates of those by identity, what it shares, and what is revoked.
 func assemble(a Account, keys []store.Key, templates map[string]Template, shared sharing, revoked map[string]int64) claims.Account {
-	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked}
+	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked, Foreign: a.Foreign}
 	if a.State == accountDeleted {
 		keys, shared = nil, sharing{} // nobody is to sign users of a tombstone, nor to import from it
 	}
@@ -399,6 +412,9 @@ func findAccount(ctx context.Context, d *desk, ref string) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
+	if len(list) == 1 && list[0].ID == ref {
+		d.at = scopeOf(list[0]) // a denial is on record where the key belongs
+	}
 	list = slices.DeleteFunc(list, func(a Account) bool { return !d.caller.sees(scopeOf(a)) })
 	switch len(list) {
 	case 0:
@@ -406,6 +422,7 @@ func findAccount(ctx context.Context, d *desk, ref string) (Account, error) {
 	case 1:
 		return list[0], d.enter(scopeOf(list[0]), "account")
 	}
+	d.some() // the caller sees all that is named here
 	keys := ""
 	for _, a := range list {
 		keys += " " + a.ID + " (operator " + a.OperatorID + ")"
@@ -425,7 +442,8 @@ func accountsCalled(ctx context.Context, t *store.Tx, ref string) ([]Account, er
 }
 
 // lockAccount finds an account and locks it until the transaction ends: what is
-// planned from it, and from what belongs to it, still holds when it is applied.
+// planned from it, and from what belongs to it, still holds when it is applied. An
+// account of an observed operator is refused.
 func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 	a, err := findAccount(ctx, &w.desk, ref)
 	if err != nil {
@@ -434,7 +452,14 @@ func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 	if a, err = w.LockAccountForIssue(ctx, a.ID); err != nil {
 		return a, err
 	}
-	return a, notDeleted(a)
+	if err := notDeleted(a); err != nil {
+		return a, err
+	}
+	o, err := w.GetOperator(ctx, a.OperatorID)
+	if err != nil {
+		return a, orMissing(err, "account")
+	}
+	return a, writable(o)
 }
 
 // GetAccount returns an account by name or public key.
@@ -443,6 +468,14 @@ func (i *Issuer) GetAccount(ctx context.Context, caller Caller, account string) 
 		a, err := findAccount(ctx, d, account)
 		d.some() // who may issue in it may read it
 		return a, err
+	})
+}
+
+// GetWholeAccount is GetAccount for who may read all that is in it: what its clients do
+// tells of every template.
+func (i *Issuer) GetWholeAccount(ctx context.Context, caller Caller, account string) (Account, error) {
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "read", kind: "account", target: account}, func(ctx context.Context, d *desk) (Account, error) {
+		return findAccount(ctx, d, account)
 	})
 }
 

@@ -80,13 +80,13 @@ func (i *Issuer) resignSome(ctx context.Context, operatorID, after string, limit
 		if err != nil {
 			return err
 		}
-		key, err := current(keys, "")
+		key, err := accountSigner(ctx, t, operatorID, keys)
 		if err != nil {
 			return err
 		}
 		// Which operators' accounts are signed while their signing switch is off says
 		// OwingOperators.
-		w := &work{desk: desk{Tx: t, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}}, op: Op{Caller: System("upkeep")}}
+		w := &work{desk: desk{Tx: t, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}, at: Scope{Operator: operatorID}}, op: Op{Caller: System("upkeep")}}
 		signer, err := i.signerFor(ctx, w, key)
 		if err != nil {
 			return err
@@ -132,7 +132,7 @@ func signBatch(batch store.Resigning, sign func(Account) (store.JWT, error)) (si
 func signOwed(ctx context.Context, w *work, signer custody.Signer, key store.Key, batch store.Resigning, a Account) (store.JWT, error) {
 	issuedAt := claims.NextIssuedAt(w.Now(), a.IssuedAt)
 	a.Expires = a.ExpiryOf(issuedAt)
-	checked, problems := claims.BuildAccount(assemble(a, batch.Keys[a.ID], batch.Templates, sharing{batch.Exports[a.ID], batch.Imports[a.ID]}, batch.Revocations[a.ID]))
+	checked, problems := claims.BuildAccount(w.protect(assemble(a, batch.Keys[a.ID], batch.Templates, sharing{batch.Exports[a.ID], batch.Imports[a.ID]}, batch.Revocations[a.ID])))
 	if problems.Blocking() {
 		return store.JWT{}, invalid(problems)
 	}

@@ -30,8 +30,11 @@ func (h home) shared() bool { return h.account.ID == "" }
 
 func (at TemplateHome) find(ctx context.Context, d *desk) (h home, err error) {
 	if at.Account == "" {
-		h.operator, err = findOperator(ctx, d, at.Operator)
-		return h, err
+		if h.operator, err = findOperator(ctx, d, at.Operator); err != nil {
+			return h, err
+		}
+		// What all accounts share is seen from one of them at that account.
+		return h, d.whole(Scope{Operator: h.operator.ID})
 	}
 	if h.account, err = findAccount(ctx, d, at.Account); err != nil {
 		return h, err
@@ -50,7 +53,9 @@ func (at TemplateHome) lock(ctx context.Context, w *work) (h home, err error) {
 			err = writable(h.operator)
 		}
 	} else if h.account, err = w.LockAccountForIssue(ctx, h.account.ID); err == nil {
-		err = notDeleted(h.account)
+		if err = notDeleted(h.account); err == nil {
+			err = writable(h.operator)
+		}
 	}
 	return h, err
 }
