@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"chancery/issuer"
@@ -31,6 +32,8 @@ const (
 	fast = 10 * time.Second
 	// waiting is for what may wait for servers, see Prefer: wait.
 	waiting = 45 * time.Second
+	// long is for what reads the whole audit log.
+	long = 10 * time.Minute
 )
 
 // anybody is the permission of operations that need none: what they are sent is the
@@ -63,12 +66,14 @@ func routes() []route {
 		{get, op + "/servers", "listServers", "List the nats-servers that answer", issuer.ReadOperators, 200, 0, fast, handle((*API).listServers)},
 
 		{get, "/accounts", "listAccounts", "List accounts", issuer.ReadAccounts, 200, 0, fast, handle((*API).listAccounts)},
-		{post, "/accounts", "createAccount", "Create an account", issuer.WriteAccounts, 201, small, waiting, handle((*API).createAccount)},
+		{post, "/accounts", "createAccount", "Create an account", issuer.WriteLimits, 201, large, waiting, handle((*API).createAccount)},
 		{get, acct, "getAccount", "Read an account", issuer.ReadAccounts, 200, 0, fast, handle((*API).getAccount)},
-		{patch, acct, "updateAccount", "Change an account", issuer.WriteAccounts, 200, small, waiting, handle((*API).updateAccount)},
-		{del, acct, "deleteAccount", "Delete an account: a tombstone that admits nobody stays", issuer.WriteAccounts, 200, 0, waiting, handle((*API).deleteAccount)},
-		{put, acct + "/suspension", "suspendAccount", "Suspend an account: nobody is admitted", issuer.WriteAccounts, 200, small, waiting, handle((*API).suspendAccount)},
-		{del, acct + "/suspension", "resumeAccount", "End an account's suspension", issuer.WriteAccounts, 200, 0, waiting, handle((*API).resumeAccount)},
+		{patch, acct, "updateAccount", "Change an account", issuer.WriteAccounts, 200, large, waiting, handle((*API).updateAccount)},
+		{del, acct, "deleteAccount", "Delete an account: a tombstone that admits nobody stays", issuer.WriteLimits, 200, 0, waiting, handle((*API).deleteAccount)},
+		{put, acct + "/suspension", "suspendAccount", "Suspend an account: nobody is admitted", issuer.WriteLimits, 200, small, waiting, handle((*API).suspendAccount)},
+		{del, acct + "/suspension", "resumeAccount", "End an account's suspension", issuer.WriteLimits, 200, 0, waiting, handle((*API).resumeAccount)},
+		{post, acct + "/clone", "cloneAccount", "Copy an account with its settings and templates, without its users", issuer.WriteLimits, 201, small, waiting, handle((*API).cloneAccount)},
+		{get, "/account-presets", "listAccountPresets", "List the limits that accounts are often made with", issuer.ReadAccounts, 200, 0, fast, handle((*API).listAccountPresets)},
 		{get, acct + "/jwt", "getAccountJWT", "Read an account's signed JWT", issuer.ReadAccounts, 200, 0, fast, handle((*API).getAccountJWT)},
 		{get, acct + "/sync", "getSync", "How far the account's JWT got, by server", issuer.ReadAccounts, 200, 0, waiting, handle((*API).getSync)},
 		{get, acct + "/guardrails", "getAccountGuardrails", "Read an account's guardrails, with what holds", issuer.ReadAccounts, 200, 0, fast, handle((*API).getAccountGuardrails)},
@@ -123,5 +128,5 @@ func routes() []route {
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},
 		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
-	}, append(keyRoutes(), sharingRoutes()...)...)
+	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes())...)
 }

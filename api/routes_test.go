@@ -145,7 +145,7 @@ func ownerStatus(op *openapi3.Operation) int {
 func fill(path string) string {
 	path = strings.TrimPrefix(path, "/api/v1")
 	path = strings.Replace(path, "{operator}/templates/{template}", "{operator}/templates/service", 1)
-	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{other}", "service", "{user}", "d1", "{subject}", "*").Replace(path)
+	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{other}", "service", "{user}", "d1", "{subject}", "*", "{entry}", "1").Replace(path)
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {

@@ -245,8 +245,20 @@ func useCases() map[string]useCase {
 			_, err := h.CreateAccount(t.Context(), op, issuer.AccountInput{Operator: "acme", Name: "another", Settings: claims.NewAccountSettings()})
 			return err
 		}),
+		"CloneAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CloneAccount(t.Context(), op, "ORDERS", issuer.AccountCloneInput{Name: "a copy"})
+			return err
+		}),
+		"AccountPresets": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AccountPresets(t.Context(), c)
+			return err
+		}),
+		"RenewalsHeld": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.RenewalsHeld(t.Context(), c, "acme")
+			return err
+		}),
 		"UpdateAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn = 3 })
+			_, err := h.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = 3 })
 			return err
 		}),
 		"CreateTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -433,12 +445,65 @@ func useCases() map[string]useCase {
 			_, err := h.SignInLink(t.Context(), op, "cy")
 			return err
 		}),
+		"GetImportJob": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetImportJob(t.Context(), c, h.job(t, "to run").ID)
+			return err
+		}),
+		"ListImportJobs": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListImportJobs(t.Context(), c, ledger)
+			return err
+		}),
+		"ExportNSC": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ExportNSC(t.Context(), c, "acme")
+			return err
+		}),
+		"UploadStore": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UploadStore(t.Context(), op, archiveOf(t, vaultStore))
+			return err
+		}),
+		"RunImport": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			j := h.job(t, "to run")
+			_, err := h.RunImport(t.Context(), op, j.ID, issuer.RunImportInput{Mode: issuer.ImportAdopt, PlanHash: j.Report.PlanHash})
+			return err
+		}),
+		"DropImportJob": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DropImportJob(t.Context(), op, h.job(t, "to drop").ID)
+			return err
+		}),
+		"ExportNSCWithSeeds": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			op.Reason = "because"
+			_, err := h.ExportNSCWithSeeds(t.Context(), op, "acme")
+			return err
+		}),
 		"SetupLink": writes(func(t *testing.T, h *house, op issuer.Op) error { _, err := h.SetupLink(t.Context(), op); return err }),
+		"ListAudit": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListAudit(t.Context(), c, issuer.AuditQuery{Account: "ORDERS"}, issuer.AuditPage{Limit: 10})
+			return err
+		}),
+		"GetAuditEntry": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetAuditEntry(t.Context(), c, "1")
+			return err
+		}),
+		"ExportAudit": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			return h.ExportAudit(t.Context(), c, issuer.AuditQuery{Operator: "acme"}, func([]issuer.AuditEntry) error { return nil })
+		}),
+		"VerifyAudit": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.VerifyAudit(t.Context(), c, nil)
+			return err
+		}),
+		"AuditVerifier": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AuditVerifier(t.Context(), c)
+			return err
+		}),
+		"Checkpoint": {run: func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Checkpoint(t.Context(), op.Caller)
+			return err
+		}, reads: true, signs: true},
 	}
 }
 
 // notUseCases say who somebody is, or tell of the process: they need no permission.
-var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink"}
+var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink", "Anchor", "AnchorState", "AuditBroken"}
 
 // prepared is a furnished house in which every use case would do something.
 func prepared(t *testing.T, h *house) world {
@@ -469,14 +534,35 @@ func prepared(t *testing.T, h *house) world {
 		did(h.CreateUser(t.Context(), op(), "OURS", issuer.UserInput{Name: name, Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
 	}
 	did(h.DisableUser(t.Context(), op(), "OURS", "to enable")).well(t)
+	for _, reason := range []string{"to run", "to drop"} {
+		upload := op()
+		upload.Reason = reason
+		did(h.UploadStore(t.Context(), upload, archiveOf(t, vaultStore))).well(t)
+	}
 	for _, subject := range []string{"shared.>", "to_update.>", "to_delete.>"} {
 		did(h.Share(t.Context(), op(), issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: subject}}})).well(t)
 	}
+	h.anchor(t)
 	return w
 }
 
 // someAccount is an account of somebody else.
 const someAccount = "AD7YRUYKEZ2YJPSKF5ARJ6H4T2Q6NB4AAF2D5SHNXBRRMA6ODNX32YKT"
+
+// job returns the import that was uploaded for the reason.
+func (h *house) job(t testing.TB, reason string) issuer.ImportJob {
+	t.Helper()
+	list, err := h.ListImportJobs(t.Context(), owner, issuer.LedgerPage{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range list {
+		if j.Reason == reason || reason == "to run" && j.State == issuer.ImportRunning {
+			return j
+		}
+	}
+	return issuer.ImportJob{ID: "dropped"}
+}
 
 // export and imported return the identity of an export of ORDERS, and of its import by OURS.
 func (h *house) export(t testing.TB, subject string) string {

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/jwt/v2"
-
 	"chancery/issuer"
 	"chancery/store"
 )
@@ -33,14 +31,14 @@ func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
 // An edit is on record with what it changed from and to.
 func TestAuditTellsWhatChanged(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
-		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Limits.Conn, s.Description = 5, "x" })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn, s.Description = 5, "x" })).well(t)
 		entries := h.audited(t)
 		e := entries[slices.IndexFunc(entries, func(e store.AuditEntry) bool { return e.Action == "update" })]
 		var detail struct{ Changes []issuer.Change }
 		if err := json.Unmarshal([]byte(e.Detail), &detail); err != nil {
 			t.Fatal(err)
 		}
-		want := `[{"path":"/description","from":null,"to":"x"},{"path":"/limits/conn","from":-1,"to":5}]`
+		want := `[{"path":"/description","from":null,"to":"x","text":"Description: x"},{"path":"/limits/conn","from":-1,"to":5,"text":"Connections: unlimited → 5"}]`
 		if got, _ := json.Marshal(detail.Changes); string(got) != want || e.Target != w.account.ID || e.TargetKind != "account" {
 			t.Errorf("%s of %s, want %s", got, e.Target, want)
 		}

@@ -197,6 +197,11 @@ func (x *exportEdit) plan(ctx context.Context, i *Issuer, w *work, live []claims
 	if x.after != nil && problems.Blocking() {
 		return none, invalid(problems)
 	}
+	if x.after != nil {
+		if err := w.guardExport(ctx, x.account, string(x.after.Body.Subject), x.before == nil); err != nil {
+			return none, err
+		}
+	}
 	out := ExportChange{ExportWithUse: x.result()}
 	plan, err := x.say(problems)
 	if err != nil {

@@ -23,9 +23,12 @@ const (
 // maxErrors is how many errors of one kind are told of.
 const maxErrors = 10
 
-// resignOwed signs anew what owes it. An account that cannot be signed keeps its
-// debt and does not hold up the others.
+// resignOwed signs anew what owes it, what is due to be renewed included. An account
+// that cannot be signed keeps its debt and does not hold up the others.
 func (i *Issuer) resignOwed(ctx context.Context) error {
+	if err := i.oweRenewals(ctx); err != nil {
+		return err
+	}
 	var operators []string
 	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
 		operators, err = t.OwingOperators(ctx)
@@ -77,13 +80,13 @@ func (i *Issuer) resignSome(ctx context.Context, operatorID, after string, limit
 		if err != nil {
 			return err
 		}
-		key, err := current(keys, "")
+		key, err := accountSigner(ctx, t, operatorID, keys)
 		if err != nil {
 			return err
 		}
 		// Which operators' accounts are signed while their signing switch is off says
 		// OwingOperators.
-		w := &work{desk: desk{Tx: t, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}}, op: Op{Caller: System("upkeep")}}
+		w := &work{desk: desk{Tx: t, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}, at: Scope{Operator: operatorID}}, op: Op{Caller: System("upkeep")}}
 		signer, err := i.signerFor(ctx, w, key)
 		if err != nil {
 			return err
@@ -127,11 +130,13 @@ func signBatch(batch store.Resigning, sign func(Account) (store.JWT, error)) (si
 }
 
 func signOwed(ctx context.Context, w *work, signer custody.Signer, key store.Key, batch store.Resigning, a Account) (store.JWT, error) {
-	checked, problems := claims.BuildAccount(assemble(a, batch.Keys[a.ID], batch.Templates, sharing{batch.Exports[a.ID], batch.Imports[a.ID]}, batch.Revocations[a.ID]))
+	issuedAt := claims.NextIssuedAt(w.Now(), a.IssuedAt)
+	a.Expires = a.ExpiryOf(issuedAt)
+	checked, problems := claims.BuildAccount(w.protect(assemble(a, batch.Keys[a.ID], batch.Templates, sharing{batch.Exports[a.ID], batch.Imports[a.ID]}, batch.Revocations[a.ID])))
 	if problems.Blocking() {
 		return store.JWT{}, invalid(problems)
 	}
-	signed, err := signWith(ctx, signer, key, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
+	signed, err := signWith(ctx, signer, key, checked, issuedAt)
 	return store.JWT{
 		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion + 1, IssuedAt: signed.IssuedAt, JTI: signed.ID,
 		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token,

@@ -335,6 +335,9 @@ func (s *sharePlan) planned(ctx context.Context, i *Issuer, w *work) (planned[Sh
 	if err := s.check(ctx, w); err != nil {
 		return none, err
 	}
+	if err := s.guard(ctx, w); err != nil {
+		return none, err
+	}
 	plan := Plan{Warnings: s.warnings}
 	for n := range s.links {
 		if err := s.links[n].say(s, &plan); err != nil {
