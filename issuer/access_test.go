@@ -245,6 +245,10 @@ func useCases() map[string]useCase {
 			_, err := h.CreateAccount(t.Context(), op, issuer.AccountInput{Operator: "acme", Name: "another", Settings: claims.NewAccountSettings()})
 			return err
 		}),
+		"FindAccounts": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.FindAccounts(t.Context(), c, issuer.AccountFilter{Operator: "acme", State: "active", Tag: "a:b"}, page)
+			return err
+		}),
 		"CloneAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.CloneAccount(t.Context(), op, "ORDERS", issuer.AccountCloneInput{Name: "a copy"})
 			return err
