@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
-
 	"chancery/claims"
 	"chancery/issuer"
 )
