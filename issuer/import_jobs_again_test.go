@@ -56,7 +56,7 @@ func TestImportAgain(t *testing.T) {
 
 		was := h.refusals(t, "ORDERS")
 		did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: "d1"})).well(t)
-		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Description = "ours" })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Description = "ours" })).well(t)
 		now := h.account(t, "ORDERS")
 		if now.Verbatim {
 			t.Error("signed here, and still taken for foreign")
@@ -165,7 +165,7 @@ func TestObserveThenAdopt(t *testing.T) {
 			}
 		}
 		for what, err := range map[string]error{
-			"update": did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Description = "x" })).err,
+			"update": did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Description = "x" })).err,
 			"revoke": did(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: "d1"})).err,
 			"issue":  did(h.Issue(t.Context(), op(), "ORDERS", "svc", issuer.IssueInput{})).err,
 			"key":    did(h.AddKey(t.Context(), op(), issuer.KeyOwner{Account: "ORDERS"}, issuer.KeyInput{})).err,
@@ -217,7 +217,7 @@ func TestObserveThenAdopt(t *testing.T) {
 			t.Error("adopting changed a JWT")
 		}
 		h.holds(t, "adopted")
-		did(h.UpdateAccount(t.Context(), op(), "BILLING", func(s *jwt.Account) { s.Description = "x" })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), "BILLING", func(s *issuer.AccountEdit) { s.Description = "x" })).well(t)
 		did(h.Issue(t.Context(), op(), "BILLING", "clerk", issuer.IssueInput{})).well(t) // by the account's identity key
 		did(h.Issue(t.Context(), op(), "ORDERS", "d1", issuer.IssueInput{})).well(t)
 		if _, err := h.SystemCredential(t.Context(), op(), "acme", "a test"); err != nil {

@@ -148,7 +148,7 @@ func TestOriginalCredsConnect(t *testing.T) {
 			}
 			adopted := serveJWTs(t, o.JWT, accounts)
 			for id := range own {
-				did(h.UpdateAccount(t.Context(), op(), id, func(s *jwt.Account) { s.Description = "edited" })).well(t)
+				did(h.UpdateAccount(t.Context(), op(), id, func(s *issuer.AccountEdit) { s.Description = "edited" })).well(t)
 			}
 			_, accounts = h.servedBy(t, operator)
 			edited := serveJWTs(t, o.JWT, accounts)

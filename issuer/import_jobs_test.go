@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/nats-io/jwt/v2"
-
 	"chancery/issuer"
 )
 
@@ -76,7 +74,7 @@ func TestAdoptStores(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, a := range list {
-				did(h.UpdateAccount(t.Context(), op(), a.ID, func(s *jwt.Account) { s.Description = "edited" })).well(t)
+				did(h.UpdateAccount(t.Context(), op(), a.ID, func(s *issuer.AccountEdit) { s.Description = "edited" })).well(t)
 			}
 			h.holds(t, name+" edited")
 		}

@@ -115,7 +115,7 @@ func TestNamesOf(t *testing.T) {
 		operator, account := d.tenant(t, "one")
 		d.user(t, account, "usr_1")
 		d.write(t, func(ctx context.Context, tx *store.Tx) error {
-			if err := tx.CreatePerson(ctx, store.Person{ID: "per_1", Name: "ada", State: "active"}); err != nil {
+			if err := tx.CreatePerson(ctx, store.Person{ID: "per_1", Name: "ada", State: "active"}, "test"); err != nil {
 				return err
 			}
 			return tx.DeleteUser(ctx, "usr_1")
