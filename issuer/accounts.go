@@ -407,6 +407,9 @@ func findAccount(ctx context.Context, d *desk, ref string) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
+	if len(list) == 1 && list[0].ID == ref {
+		d.at = scopeOf(list[0]) // a denial is on record where the key belongs
+	}
 	list = slices.DeleteFunc(list, func(a Account) bool { return !d.caller.sees(scopeOf(a)) })
 	switch len(list) {
 	case 0:

@@ -37,6 +37,7 @@ type accountView struct {
 	// Size is that of the account's JWT.
 	Size         issuer.JWTSize
 	SizeWarnings []string
+	Guardrails   guardrailsView
 
 	Suspended, Deleted, CanLimit, CanIssue bool
 }
@@ -70,7 +71,10 @@ func (c *Console) account(r *http.Request, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	view.SizeWarnings = sentences(view.Size.Warnings)
-	if !view.Deleted { // a tombstone has neither
+	if !view.Deleted { // a tombstone has none of these
+		if view.Guardrails, err = c.accountGuardrails(ctx, v, p); err != nil {
+			return answer{}, err
+		}
 		if err := c.listTemplates(ctx, v, &view, p); err != nil {
 			return answer{}, err
 		}

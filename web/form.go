@@ -36,6 +36,9 @@ type form struct {
 	Hidden []hidden
 	// Warnings do not hinder: sending the form again accepts them.
 	Warnings []string
+	// Rules are the guardrails that hold for what is asked, under RulesTitle.
+	Rules      []string
+	RulesTitle string
 	// Message and Hint say what is wrong with the whole.
 	Message, Hint string
 	// general are problems that no field has.
