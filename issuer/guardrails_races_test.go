@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 
 	"chancery/claims"
 	"chancery/issuer"
@@ -53,7 +52,7 @@ func TestQuotasUnderLoad(t *testing.T) {
 		} {
 			h := newHouse(t, h.store.Dialect()) // the functions get its issuers
 			h.furnish(t)
-			did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Limits.Conn = 10 })).well(t)
+			did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = 10 })).well(t)
 			h.guard(t, c.level, c.g)
 			local := []*issuer.Issuer{h.Issuer, h.Issuer}
 			if strings.HasPrefix(h.url, "postgres") {
