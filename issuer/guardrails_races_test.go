@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-
 	"chancery/claims"
 	"chancery/issuer"
 )

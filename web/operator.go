@@ -26,8 +26,10 @@ type operatorPage struct {
 	Created, Changed                        time.Time
 	IssuedAt                                int64
 
-	Policy  []limitRow
-	Switch  switchView
+	Policy []limitRow
+	Switch switchView
+	// Held are renewals that are due and not made.
+	Held    issuer.HeldRenewals
 	Pending *pendingView
 	Keys    []operatorKeyRow
 	Trust   trustView
@@ -93,6 +95,9 @@ func (c *Console) operator(r *http.Request, v *visit) (answer, error) {
 		CanWrite: v.may(issuer.WriteOperators), Guardrails: c.operatorGuardrails(v, o, url),
 	}
 	if view.Pending, err = c.pending(ctx, v, o, url); err != nil {
+		return answer{}, err
+	}
+	if view.Held, err = c.issuer.RenewalsHeld(ctx, v.caller, o.ID); err != nil {
 		return answer{}, err
 	}
 	if err := c.hangsOn(ctx, v, &view, o); err != nil {
