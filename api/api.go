@@ -102,5 +102,6 @@ func newAPI() *API {
 	}
 	a.describeBulk()
 	a.describeArchives("createImportJob")
+	a.describeExport()
 	return a
 }

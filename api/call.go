@@ -8,11 +8,13 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 
 	"chancery/claims"
@@ -30,6 +32,8 @@ type callKey struct{}
 // record is what the access log says of a request.
 type record struct {
 	requestID, operation, callerID string
+	// address is the client's.
+	address string
 	// fingerprint is a hash of all that was asked.
 	fingerprint [sha256.Size]byte
 }
@@ -88,6 +92,10 @@ func (a *API) begin(r route) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		rec, at := recordOf(hc.Context()), hc.URL()
 		rec.operation, rec.fingerprint = r.id, sha256.Sum256([]byte(r.method+" "+at.RequestURI()))
+		if r.deadline > waiting {
+			_, w := humachi.Unwrap(hc)
+			_ = http.NewResponseController(w).SetWriteDeadline(a.now().Add(r.deadline)) // else the server's own holds
+		}
 		ctx, cancel := context.WithTimeout(hc.Context(), r.deadline)
 		defer cancel()
 		next(huma.WithContext(hc, ctx))
@@ -110,14 +118,28 @@ func (a *API) authenticate(hc huma.Context, next func(huma.Context)) {
 		})
 		return
 	}
-	caller, err := a.issuer.Authenticate(ctx, claims.NewSecret(strings.TrimSpace(token)))
+	rec := recordOf(ctx)
+	from := address(hc.RemoteAddr())
+	caller, err := a.issuer.Authenticate(ctx, claims.NewSecret(strings.TrimSpace(token)), issuer.Origin{Address: from, RequestID: rec.requestID})
 	if err != nil {
 		a.refuse(hc, err)
 		return
 	}
-	rec := recordOf(ctx)
-	rec.callerID, caller.RequestID = caller.ID, rec.requestID
+	rec.callerID = caller.ID
+	if from.IsValid() {
+		rec.address = from.Unmap().String()
+	}
 	next(huma.WithValue(hc, callKey{}, call{caller, rec}))
+}
+
+// address returns the client's address of host and port; the zero value for none. Who
+// the client is behind a proxy is decided before a request comes here.
+func address(remote string) netip.Addr {
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr()
 }
 
 // refuse answers an error before huma reads the request.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -33,11 +34,14 @@ type house struct {
 	t       *testing.T
 	server  *httptest.Server
 	issuer  *issuer.Issuer
+	store   *store.Store
 	url     string
 	log     *lockedBuffer
 	metrics *prometheus.Registry
 	owner   string
 	auditor string
+	// spare is the identity of a token that nobody uses.
+	spare string
 }
 
 type lockedBuffer struct {
@@ -73,9 +77,12 @@ func newHouse(t *testing.T, url string) *house {
 	s, err := store.Open(t.Context(), store.Config{URL: url, Now: time.Now, Logger: log})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
+	h.store = s
 	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
 	must(t, err)
-	h.issuer, err = issuer.Open(t.Context(), issuer.Config{Store: s, Now: time.Now, Logger: log, KEK: kek})
+	checkpoints := issuer.NewFileLog(filepath.Join(t.TempDir(), "checkpoints"))
+	t.Cleanup(func() { must(t, checkpoints.Close()) })
+	h.issuer, err = issuer.Open(t.Context(), issuer.Config{Store: s, Now: time.Now, Logger: log, KEK: kek, Checkpoints: checkpoints})
 	must(t, err)
 	live, err := resolver.New(resolver.Config{
 		Store: s, Now: time.Now, Logger: log, Owner: "test", Identity: noIdentity, URLs: func(store.Operator) []string { return nil },
@@ -98,6 +105,17 @@ func newHouse(t *testing.T, url string) *house {
 	h.want(http.MethodPost, "/accounts/ORDERS/templates", `{"name":"device","permissions":{"publish":{"allow":["devices.{{tag(region)}}.{{name()}}.>"]}}}`, 201)
 	h.want(http.MethodPost, "/operators/acme/templates", `{"name":"service","permissions":{"publish":{"allow":["orders.>"]}}}`, 201)
 	h.want(http.MethodPost, "/accounts/ORDERS/users", `{"name":"d1","template":"device","tags":["region:eu"]}`, 201)
+	h.want(http.MethodPost, "/people", `{"name":"dora","grants":[{"role":"auditor"}]}`, 201)
+	var spare api.NewToken
+	h.want(http.MethodPost, "/tokens", `{"name":"spare","grants":[{"role":"auditor","operator":"acme"}],"ttl_seconds":60}`, 201).into(t, &spare)
+	h.spare = spare.ID
+	_, err = s.Sequence(t.Context())
+	must(t, err)
+	anchoring, end := context.WithCancel(t.Context())
+	end()
+	h.issuer.Anchor(anchoring) // writes one checkpoint
+	_, err = s.Sequence(t.Context())
+	must(t, err)
 	must(t, live.Start(t.Context()))
 	t.Cleanup(live.Stop)
 	return h
@@ -109,9 +127,9 @@ func noIdentity(context.Context, string, bool) (resolver.Identity, error) {
 
 func (h *house) token(op issuer.Op, name string, role issuer.Role) string {
 	h.t.Helper()
-	secret, err := h.issuer.CreateToken(h.t.Context(), op, issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: time.Hour})
+	made, err := h.issuer.CreateToken(h.t.Context(), op, issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: time.Hour})
 	must(h.t, err)
-	return secret.Reveal()
+	return made.Value.Text.Reveal()
 }
 
 func must(t testing.TB, err error) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"chancery/issuer"
@@ -35,11 +36,16 @@ const (
 	waiting = 45 * time.Second
 	// uploading is for an archive over a slow line.
 	uploading = 3 * time.Minute
+	// long is for what reads the whole audit log.
+	long = 10 * time.Minute
 )
 
 // anybody is the permission of operations that need none: what they are sent is the
 // proof.
 const anybody issuer.Permission = "none"
+
+// anyToken is the permission of operations that need no more than a valid token.
+const anyToken issuer.Permission = "token"
 
 // routes is the table of everything under Base. An operation that is not here does
 // not exist; the permission of each is what issuer will ask for.
@@ -133,8 +139,20 @@ func routes() []route {
 		{put, "/import-jobs/{job}/run", "runImportJob", "Take an uploaded store in", issuer.WriteAdoption, 202, small, waiting, handle((*API).runImportJob)},
 		{del, "/import-jobs/{job}", "dropImportJob", "Delete an uploaded store; what was taken in stays", issuer.WriteAdoption, 200, 0, fast, handle((*API).dropImportJob)},
 
+		{get, "/tokens", "listTokens", "List API tokens", issuer.ReadTokens, 200, 0, fast, handle((*API).listTokens)},
+		{post, "/tokens", "createToken", "Make an API token", issuer.WriteTokens, 201, small, fast, handle((*API).createToken)},
+		{get, "/tokens/{token}", "getToken", "Read an API token", issuer.ReadTokens, 200, 0, fast, handle((*API).getToken)},
+		{del, "/tokens/{token}", "revokeToken", "Revoke an API token, at once", issuer.WriteTokens, 200, 0, fast, handle((*API).revokeToken)},
+		{get, "/people", "listPeople", "List who may use the control plane", issuer.ReadPeople, 200, 0, fast, handle((*API).listPeople)},
+		{post, "/people", "createPerson", "Let a person use the control plane", issuer.WritePeople, 201, small, fast, handle((*API).createPerson)},
+		{get, "/people/{person}", "getPerson", "Read a person", issuer.ReadPeople, 200, 0, fast, handle((*API).getPerson)},
+		{patch, "/people/{person}", "updatePerson", "Change what a person may do, disable or enable them", issuer.WritePeople, 200, small, fast, handle((*API).updatePerson)},
+		{post, "/people/{person}/sign-in-links", "createSignInLink", "Make a one-time link with which a person signs in", issuer.WritePeople, 201, 0, fast, handle((*API).createSignInLink)},
+		{get, "/roles", "listRoles", "What each role allows", anyToken, 200, 0, fast, handle((*API).listRoles)},
+		{get, "/me", "getMe", "Who asks, and what they may do", anyToken, 200, 0, fast, handle((*API).getMe)},
+
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},
 		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
-	}, keyRoutes()...)
+	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes())...)
 }

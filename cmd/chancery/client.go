@@ -32,6 +32,8 @@ type client struct {
 	token claims.Secret
 	// instead is what may help when nobody answers, or "".
 	instead string
+	// timeout bounds one call; 0 is the usual one.
+	timeout time.Duration
 }
 
 func (f clientFlags) client(env environment) (*client, error) {
@@ -72,7 +74,8 @@ func (f clientFlags) client(env environment) (*client, error) {
 // clientTimeout bounds one call.
 const clientTimeout = 30 * time.Second
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer bounds an answer that is read as a whole, in bytes, unless the call says
+// otherwise.
 const maxAnswer = 4 << 20
 
 // apiCall is one call of an operation; what is left out is that of a short one with
@@ -113,9 +116,29 @@ func (c *client) ask(ctx context.Context, a apiCall, answer any) error {
 	return nil
 }
 
+// call returns the whole answer of an operation that succeeded.
 func (c *client) call(ctx context.Context, a apiCall) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.timeout, clientTimeout))
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.timeout, c.timeout, clientTimeout))
 	defer cancel()
+	resp, err := c.send(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	most := cmp.Or(a.most, maxAnswer)
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	if err != nil {
+		return nil, &exitError{err, exitUnreachable}
+	}
+	if int64(len(raw)) > most {
+		return nil, errors.New("the answer of the control plane is longer than expected")
+	}
+	return raw, nil
+}
+
+// send returns the answer of an operation that succeeded, to be read and closed. Only
+// ctx bounds it.
+func (c *client) send(ctx context.Context, a apiCall) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, a.method, c.url+api.Base+a.path, bytes.NewReader(a.body))
 	if err != nil {
 		return nil, usage(errors.New("the control plane's address is no URL"))
@@ -131,19 +154,15 @@ func (c *client) call(ctx context.Context, a apiCall) ([]byte, error) {
 	if err != nil {
 		return nil, &exitError{fmt.Errorf("the control plane at %s cannot be reached: %w%s", c.url, cause(err), c.instead), exitUnreachable}
 	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
 	defer resp.Body.Close()
-	most := cmp.Or(a.most, maxAnswer)
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return nil, &exitError{err, exitUnreachable}
 	}
-	if resp.StatusCode/100 != 2 {
-		return nil, refusal(resp, raw)
-	}
-	if int64(len(raw)) > most {
-		return nil, errors.New("the answer of the control plane is longer than expected")
-	}
-	return raw, nil
+	return nil, refusal(resp, raw)
 }
 
 // cause leaves out the request that an error of net/http repeats.

@@ -86,9 +86,9 @@ func newPlantOf(t *testing.T, dialect string, furnish func(p *plant, op issuer.O
 	must(t, err)
 	op := issuer.Op{Caller: issuer.System("test"), RequestID: "test"}
 	furnish(p, op)
-	secret, err := p.app.issuer.CreateToken(t.Context(), op, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
+	made, err := p.app.issuer.CreateToken(t.Context(), op, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 	must(t, err)
-	p.token = secret.Reveal()
+	p.token = made.Value.Text.Reveal()
 	must(t, p.app.start(t.Context()))
 	t.Cleanup(func() {
 		for _, s := range p.running() {
