@@ -5,31 +5,30 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
-
 	"chancery/claims"
 	"chancery/issuer"
 )
 
 // Account is a tenant.
 type Account struct {
-	ID          string    `json:"id" doc:"The identity key A…"`
-	Name        string    `json:"name" example:"ORDERS"`
-	Operator    string    `json:"operator" doc:"The operator's identity key."`
-	State       string    `json:"state" enum:"active,suspended,deleted"`
-	System      bool      `json:"system" doc:"Whether it is the operator's system account."`
-	Description string    `json:"description"`
-	Tags        []string  `json:"tags"`
-	Limits      Limits    `json:"limits"`
-	JetStream   JetStream `json:"jetstream"`
-	Revision    int64     `json:"revision" doc:"Counts signed JWTs."`
-	JTI         string    `json:"jti"`
-	IssuedAt    time.Time `json:"issued_at"`
-	CreatedAt   time.Time `json:"created_at"`
-	UpdatedAt   time.Time `json:"updated_at"`
-	Size        *JWTSize  `json:"size,omitempty" doc:"How large the JWT is; in the answer to reading one account."`
-	Sync        *Sync     `json:"sync,omitempty"`
-	Plan        *Plan     `json:"plan,omitempty"`
+	ID       string `json:"id" doc:"The identity key A…"`
+	Name     string `json:"name" example:"ORDERS"`
+	Operator string `json:"operator" doc:"The operator's identity key."`
+	State    string `json:"state" enum:"active,suspended,deleted"`
+	System   bool   `json:"system" doc:"Whether it is the operator's system account."`
+	AccountSettings
+	ExpiresAt       *time.Time `json:"expires_at" doc:"The day that was set; null is never."`
+	LifetimeSeconds int64      `json:"lifetime_seconds" doc:"How long after its signing each JWT ends; 0 is no such end."`
+	ValidUntil      *time.Time `json:"valid_until" doc:"When the current JWT ends, by expires_at or lifetime_seconds."`
+	RenewAt         *time.Time `json:"renew_at" doc:"With a lifetime: when half of it is over and the JWT is signed anew. A time in the past means that something holds it up, such as the operator's signing switch."`
+	Revision        int64      `json:"revision" doc:"Counts signed JWTs."`
+	JTI             string     `json:"jti"`
+	IssuedAt        time.Time  `json:"issued_at"`
+	CreatedAt       time.Time  `json:"created_at"`
+	UpdatedAt       time.Time  `json:"updated_at"`
+	Size            *JWTSize   `json:"size,omitempty" doc:"How large the JWT is; in the answer to reading one account."`
+	Sync            *Sync      `json:"sync,omitempty"`
+	Plan            *Plan      `json:"plan,omitempty"`
 }
 
 // JWTSize is how much of what a nats-server takes an account's JWT uses.
@@ -42,113 +41,46 @@ type JWTSize struct {
 	Warnings        []FieldError `json:"warnings,omitempty" doc:"From half of the limit on."`
 }
 
-// Limits of an account; -1 is unlimited.
-type Limits struct {
-	Connections     int64 `json:"connections"`
-	LeafConnections int64 `json:"leaf_connections"`
-	Subscriptions   int64 `json:"subscriptions"`
-	DataBytes       int64 `json:"data_bytes"`
-	PayloadBytes    int64 `json:"payload_bytes"`
-	Imports         int64 `json:"imports"`
-	Exports         int64 `json:"exports"`
-	WildcardExports bool  `json:"wildcard_exports"`
-	DisallowBearer  bool  `json:"disallow_bearer"`
-}
-
-// JetStream limits of an account; -1 is unlimited.
-type JetStream struct {
-	Enabled     bool  `json:"enabled"`
-	MemoryBytes int64 `json:"memory_bytes"`
-	DiskBytes   int64 `json:"disk_bytes"`
-	Streams     int64 `json:"streams"`
-	Consumers   int64 `json:"consumers"`
-}
-
 func viewAccount(x issuer.Account) Account {
-	l := x.Settings.Limits
-	return Account{
-		ID: x.ID, Name: x.Name, Operator: x.OperatorID, State: x.State, System: x.System, Description: x.Settings.Description, Tags: filled(x.Settings.Tags),
-		Limits: Limits{
-			Connections: l.Conn, LeafConnections: l.LeafNodeConn, Subscriptions: l.Subs, DataBytes: l.Data, PayloadBytes: l.Payload,
-			Imports: l.Imports, Exports: l.Exports, WildcardExports: l.WildcardExports, DisallowBearer: l.DisallowBearer,
-		},
-		JetStream: JetStream{Enabled: l.IsJSEnabled(), MemoryBytes: l.MemoryStorage, DiskBytes: l.DiskStorage, Streams: l.Streams, Consumers: l.Consumer},
-		Revision:  x.JWTVersion, JTI: x.JTI, IssuedAt: time.Unix(x.IssuedAt, 0).UTC(), CreatedAt: x.Created, UpdatedAt: x.Updated,
+	v := Account{
+		ID: x.ID, Name: x.Name, Operator: x.OperatorID, State: x.State, System: x.System, AccountSettings: viewSettings(x.Settings),
+		LifetimeSeconds: int64(x.Lifetime / time.Second), ExpiresAt: unixTime(x.FixedEnd()), ValidUntil: unixTime(x.Expires),
+		Revision: x.JWTVersion, JTI: x.JTI, IssuedAt: time.Unix(x.IssuedAt, 0).UTC(), CreatedAt: x.Created, UpdatedAt: x.Updated,
 	}
-}
-
-// LimitsInput sets limits; null puts one back to unlimited.
-type LimitsInput struct {
-	Connections     Omit[int64] `json:"connections,omitempty"`
-	LeafConnections Omit[int64] `json:"leaf_connections,omitempty"`
-	Subscriptions   Omit[int64] `json:"subscriptions,omitempty"`
-	DataBytes       Omit[int64] `json:"data_bytes,omitempty"`
-	PayloadBytes    Omit[int64] `json:"payload_bytes,omitempty"`
-	Imports         Omit[int64] `json:"imports,omitempty"`
-	Exports         Omit[int64] `json:"exports,omitempty"`
-	WildcardExports Omit[bool]  `json:"wildcard_exports,omitempty"`
-	DisallowBearer  Omit[bool]  `json:"disallow_bearer,omitempty"`
-}
-
-func (in *LimitsInput) onto(l *jwt.OperatorLimits) {
-	if in == nil {
-		return
+	if !x.Renewal.IsZero() {
+		v.RenewAt = &x.Renewal
 	}
-	in.Connections.onto(&l.Conn, jwt.NoLimit)
-	in.LeafConnections.onto(&l.LeafNodeConn, jwt.NoLimit)
-	in.Subscriptions.onto(&l.Subs, jwt.NoLimit)
-	in.DataBytes.onto(&l.Data, jwt.NoLimit)
-	in.PayloadBytes.onto(&l.Payload, jwt.NoLimit)
-	in.Imports.onto(&l.Imports, jwt.NoLimit)
-	in.Exports.onto(&l.Exports, jwt.NoLimit)
-	in.WildcardExports.onto(&l.WildcardExports, true)
-	in.DisallowBearer.onto(&l.DisallowBearer, false)
-}
-
-// JetStreamInput switches JetStream and sets its limits.
-type JetStreamInput struct {
-	Enabled     Omit[bool]  `json:"enabled,omitempty" doc:"A nats-server has no such switch: there, zero storage means off."`
-	MemoryBytes Omit[int64] `json:"memory_bytes,omitempty"`
-	DiskBytes   Omit[int64] `json:"disk_bytes,omitempty"`
-	Streams     Omit[int64] `json:"streams,omitempty"`
-	Consumers   Omit[int64] `json:"consumers,omitempty"`
-}
-
-func (in *JetStreamInput) onto(l *jwt.OperatorLimits) {
-	if in == nil {
-		return
-	}
-	on := l.IsJSEnabled()
-	in.Enabled.onto(&on, false)
-	if !on {
-		l.JetStreamLimits = jwt.JetStreamLimits{}
-		if in.Enabled.Set {
-			return
-		}
-	} else if !l.IsJSEnabled() {
-		l.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit}
-	}
-	in.MemoryBytes.onto(&l.MemoryStorage, jwt.NoLimit)
-	in.DiskBytes.onto(&l.DiskStorage, jwt.NoLimit)
-	in.Streams.onto(&l.Streams, jwt.NoLimit)
-	in.Consumers.onto(&l.Consumer, jwt.NoLimit)
+	return v
 }
 
 // AccountPatch changes an account.
 type AccountPatch struct {
-	Description Omit[string]    `json:"description,omitempty" maxLength:"8192"`
-	Tags        Omit[[]string]  `json:"tags,omitempty" maxItems:"64" example:"[\"team:orders\"]"`
-	Limits      *LimitsInput    `json:"limits,omitempty"`
-	JetStream   *JetStreamInput `json:"jetstream,omitempty"`
+	Preset Omit[string] `json:"preset,omitempty" maxLength:"64" doc:"Sets all limits and JetStream to those of a preset; other fields of the request override it." example:"team"`
+	AccountSettingsInput
+	ExpiresAt       Omit[time.Time] `json:"expires_at,omitempty" doc:"From then on nats-servers close the account's connections and admit nobody; null is never. Excludes lifetime_seconds."`
+	LifetimeSeconds Omit[int64]     `json:"lifetime_seconds,omitempty" minimum:"0" maximum:"316224000" doc:"Each JWT ends that long after its signing and is renewed at half of it; at least 3600, 0 or null is none. Excludes expires_at."`
 }
 
-func (p *AccountPatch) onto(s *jwt.Account) {
-	p.Description.onto(&s.Description, "")
-	tags := []string(s.Tags)
-	p.Tags.onto(&tags, nil)
-	s.Tags = tags
-	p.Limits.onto(&s.Limits)
-	p.JetStream.onto(&s.Limits)
+// onto makes the account what the patch says.
+func (p *AccountPatch) onto(e *issuer.AccountEdit) {
+	if p.Preset.Set && !p.Preset.Null {
+		preset, ok := claims.AccountPreset(p.Preset.Value)
+		if !ok {
+			e.Problems = append(e.Problems, claims.Problem{Pointer: "/preset", Code: "unknown_value", Detail: "There is no preset of this name; GET /account-presets lists them.", Blocking: true})
+		} else {
+			e.Limits = preset.Limits
+		}
+	}
+	e.Problems = append(e.Problems, p.AccountSettingsInput.onto(&e.Account)...)
+	if p.ExpiresAt.Set {
+		e.Expires = 0
+		if !p.ExpiresAt.Null {
+			e.Expires = p.ExpiresAt.Value.Unix()
+		}
+	}
+	seconds := int64(e.Lifetime / time.Second)
+	p.LifetimeSeconds.onto(&seconds, 0)
+	e.Lifetime = time.Duration(seconds) * time.Second
 }
 
 // AccountInput asks for a new account.
@@ -188,16 +120,23 @@ func (a *API) createAccount(ctx context.Context, by call, in *createAccountInput
 	if err != nil {
 		return nil, err
 	}
-	settings := claims.NewAccountSettings()
-	in.Body.onto(&settings)
-	out, err := a.issuer.CreateAccount(ctx, op, issuer.AccountInput{Operator: in.Body.Operator, Name: in.Body.Name, Settings: settings})
+	e := issuer.AccountEdit{Account: claims.NewAccountSettings()}
+	in.Body.onto(&e)
+	out, err := a.issuer.CreateAccount(ctx, op, issuer.AccountInput{
+		Operator: in.Body.Operator, Name: in.Body.Name, Settings: e.Account, AccountExpiry: e.AccountExpiry, Problems: e.Problems,
+	})
 	if err != nil {
-		return nil, err
+		return nil, in.Body.pointed(err)
 	}
+	return a.createdAccount(ctx, in.Change, out), nil
+}
+
+// createdAccount is the answer of what makes an account.
+func (a *API) createdAccount(ctx context.Context, c Change, out issuer.Outcome[issuer.Account]) *created[Account] {
 	body := viewAccount(out.Value)
-	body.Plan = in.plan(out.Plan)
-	body.Sync = a.syncAfter(ctx, in.Change, out.Value.ID, out.Value.JWTVersion)
-	return &created[Account]{Status: in.status(), ETag: etag(out.Value.Version), Location: Base + "/accounts/" + out.Value.ID, Body: body}, nil
+	body.Plan = c.plan(out.Plan)
+	body.Sync = a.syncAfter(ctx, c, out.Value.ID, out.Value.JWTVersion)
+	return &created[Account]{Status: c.status(), ETag: etag(out.Value.Version), Location: Base + "/accounts/" + out.Value.ID, Body: body}
 }
 
 func (a *API) getAccount(ctx context.Context, by call, in *AccountPath) (*saved[Account], error) {
@@ -230,7 +169,7 @@ func (a *API) updateAccount(ctx context.Context, by call, in *updateAccountInput
 	}
 	out, err := a.issuer.UpdateAccount(ctx, op, in.Account, in.Body.onto)
 	if err != nil {
-		return nil, err
+		return nil, in.Body.pointed(err)
 	}
 	body := viewAccount(out.Value)
 	body.Plan = in.plan(out.Plan)

@@ -116,6 +116,11 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{del, accounts + "/BILLING/suspension", "", 200},
 			{del, accounts + "/BILLING", "", 428},
 			{del, accounts + "/BILLING?dry_run=true", "", 200},
+			{get, "/account-presets", "", 200},
+			{post, orders + "/clone", `{"name":"ORDERS-2"}`, 201},
+			{post, orders + "/clone", `{"name":"ORDERS-2"}`, 409},
+			{get, accounts + "/ORDERS-2", "", 200},
+			{patch, accounts + "/ORDERS-2", `{"preset":"prod-streams","trace":{"destination":"trace.x"},"lifetime_seconds":86400}`, 200},
 			{get, orders + "/sync", "", 200},
 			{get, orders + "/connections", "", 503}, // no server is connected here
 			{get, templates, "", 200},

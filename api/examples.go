@@ -33,8 +33,9 @@ var examples = map[string]string{
 	"setOperatorKey":        `{"state":"disabled","reason":"It was prepared by mistake."}`,
 	"compromiseOperatorKey": `{"reason":"The seed was in a backup that got lost."}`,
 
-	"createAccount":        `{"name":"BILLING","operator":"acme","tags":["team:billing"],"limits":{"connections":500},"jetstream":{"enabled":true,"disk_bytes":1073741824}}`,
-	"updateAccount":        `{"limits":{"connections":1000},"tags":["team:orders","env:prod"]}`,
+	"createAccount":        `{"name":"BILLING","operator":"acme","preset":"team","tags":["team:billing"],"limits":{"connections":500},"jetstream":{"enabled":true,"tiers":{"R3":{"disk_bytes":107374182400,"memory_bytes":0,"streams":50}}}}`,
+	"updateAccount":        `{"limits":{"connections":1000},"tags":["team:orders","env:prod"],"default_permissions":{"publish":{"deny":["admin.>"]}},"mappings":[{"source":"orders.*","destinations":[{"subject":"orders.v2.$1","weight":10}]}],"lifetime_seconds":2592000}`,
+	"cloneAccount":         `{"name":"ORDERS-STAGING"}`,
 	"setAccountGuardrails": `{"credential_max_ttl_seconds":604800,"required_user_tags":["team"],"subject_prefixes":["orders.","inboxes"],"quotas":{"users_per_account":100}}`,
 	"suspendAccount":       `{"reason":"The contract has ended."}`,
 	"addAccountKey":        `{"retire_previous_after_seconds":1209600}`,

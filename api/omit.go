@@ -27,7 +27,7 @@ func (o *Omit[T]) UnmarshalJSON(b []byte) error {
 
 // Schema implements huma.SchemaProvider.
 func (o Omit[T]) Schema(r huma.Registry) *huma.Schema {
-	s := *r.Schema(reflect.TypeFor[T](), true, "")
+	s := *r.Schema(reflect.TypeFor[T](), false, "") // a reference could not be null
 	s.Nullable = true
 	return &s
 }

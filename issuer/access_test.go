@@ -245,8 +245,20 @@ func useCases() map[string]useCase {
 			_, err := h.CreateAccount(t.Context(), op, issuer.AccountInput{Operator: "acme", Name: "another", Settings: claims.NewAccountSettings()})
 			return err
 		}),
+		"CloneAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.CloneAccount(t.Context(), op, "ORDERS", issuer.AccountCloneInput{Name: "a copy"})
+			return err
+		}),
+		"AccountPresets": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AccountPresets(t.Context(), c)
+			return err
+		}),
+		"RenewalsHeld": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.RenewalsHeld(t.Context(), c, "acme")
+			return err
+		}),
 		"UpdateAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
-			_, err := h.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn = 3 })
+			_, err := h.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = 3 })
 			return err
 		}),
 		"CreateTemplate": signs(func(t *testing.T, h *house, op issuer.Op) error {

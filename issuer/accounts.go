@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -17,6 +18,9 @@ type AccountInput struct {
 	Name     string
 	// Settings is the body of the JWT; start from claims.NewAccountSettings.
 	Settings jwt.Account
+	AccountExpiry
+	// Problems are what is wrong with the request and not to be seen in Settings.
+	Problems claims.Problems
 }
 
 // accountIdentity describes the identity key of a new account. Its seed is not
@@ -32,66 +36,105 @@ func accountSigning(operatorID, accountID, templateID string) store.Key {
 // CreateAccount makes an account with a signing key for users of their own
 // permissions.
 func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Outcome[Account], error) {
-	return change(ctx, i, op, use{permission: WriteAccounts, action: "create", kind: "account", target: in.Name}, func(ctx context.Context, w *work) (planned[Account], error) {
+	return change(ctx, i, op, use{permission: WriteLimits, action: "create", kind: "account", target: in.Name}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
-		in.Settings.Tags = claims.NormalizeTags(in.Settings.Tags)
-		if problems := claims.CheckAccount(claims.Account{Name: in.Name, Settings: in.Settings}); problems.Blocking() {
-			return none, invalid(problems)
-		}
 		o, err := onlyOperator(ctx, &w.desk, in.Operator)
 		if err != nil {
 			return none, err
 		}
-		// A key of the operator that is dropped meanwhile must not have signed the account.
-		if o, err = w.holdForAccount(ctx, o); err != nil {
-			return none, orMissing(err, "operator")
-		}
-		if err := writable(o); err != nil {
-			return none, err
-		}
-		taken, err := w.FindAccounts(ctx, o.ID, in.Name)
+		n, err := i.newAccount(ctx, w, o, in)
 		if err != nil {
 			return none, err
 		}
-		if len(taken) > 0 {
-			return none, orTaken(store.ErrExists, "account")
-		}
-		if err := w.guardAccount(ctx, o, Account{}, Account{OperatorID: o.ID, Settings: in.Settings}); err != nil {
+		if _, err := rehearse(ctx, w, n.account, nil); err != nil {
 			return none, err
 		}
-		idKey, err := i.newKey(ctx, w, accountIdentity(o.ID))
-		if err != nil {
-			return none, err
-		}
-		signing, err := i.newKey(ctx, w, accountSigning(o.ID, idKey.ID, ""))
-		if err != nil {
-			return none, err
-		}
-		a := Account{ID: idKey.ID, OperatorID: o.ID, Name: in.Name, State: "active", Settings: in.Settings, Version: 1, Created: w.Now(), Updated: w.Now()}
-		changes, err := diff(nil, a.Settings)
-		if err != nil {
-			return none, err
-		}
-		if _, err := rehearse(ctx, w, a, nil); err != nil {
-			return none, err
-		}
-		summary := claims.DiffAccounts(nil, settingsOf(a.Settings))
-		return planned[Account]{preview: a, target: a.ID, plan: Plan{Changes: narrate(changes, summary), Summary: summary}, apply: func(ctx context.Context) (Account, error) {
-			if err := w.CreateAccount(ctx, a); err != nil {
-				return a, orTaken(err, "account")
+		return planned[Account]{preview: n.account, target: n.account.ID, plan: n.plan, apply: func(ctx context.Context) (Account, error) {
+			if err := n.create(ctx, w); err != nil {
+				return n.account, err
 			}
-			for _, k := range []store.Key{idKey, signing} {
-				if err := w.CreateKey(ctx, k); err != nil {
-					return a, err
-				}
-			}
-			return i.resign(ctx, w, a.ID)
+			return i.resign(ctx, w, n.account.ID)
 		}}, nil
 	})
 }
 
-// UpdateAccount changes an account's settings as edit says.
-func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit func(settings *jwt.Account)) (Outcome[Account], error) {
+// newcomer is an account that is to be created, with its keys.
+type newcomer struct {
+	account Account
+	keys    []store.Key
+	plan    Plan
+}
+
+// newAccount plans an account of the operator, which it holds until the transaction
+// ends: a key of it that is dropped meanwhile must not have signed the account.
+func (i *Issuer) newAccount(ctx context.Context, w *work, o Operator, in AccountInput) (n newcomer, err error) {
+	in.Settings.Tags = claims.NormalizeTags(in.Settings.Tags)
+	problems := append(in.Problems, claims.CheckAccount(claims.Account{Name: in.Name, Settings: in.Settings})...)
+	problems = append(problems, claims.CheckAccountExpiry(in.Expires, in.Lifetime, w.Now())...)
+	if problems.Blocking() {
+		return n, invalid(problems)
+	}
+	if o, err = w.holdForAccount(ctx, o); err != nil {
+		return n, orMissing(err, "operator")
+	}
+	if err := writable(o); err != nil {
+		return n, err
+	}
+	taken, err := w.FindAccounts(ctx, o.ID, in.Name)
+	if err != nil {
+		return n, err
+	}
+	if len(taken) > 0 {
+		return n, orTaken(store.ErrExists, "account")
+	}
+	if err := w.guardAccount(ctx, o, Account{}, Account{OperatorID: o.ID, Settings: in.Settings}); err != nil {
+		return n, err
+	}
+	identity, err := i.newKey(ctx, w, accountIdentity(o.ID))
+	if err != nil {
+		return n, err
+	}
+	signing, err := i.newKey(ctx, w, accountSigning(o.ID, identity.ID, ""))
+	if err != nil {
+		return n, err
+	}
+	n.keys = []store.Key{identity, signing}
+	n.account = Account{ID: identity.ID, OperatorID: o.ID, Name: in.Name, State: accountActive, Settings: in.Settings, Version: 1, Created: w.Now(), Updated: w.Now()}
+	in.onto(w, &n.account)
+	n.plan.Warnings = problems
+	if n.plan.Changes, err = diff(nil, n.account.Settings); err != nil {
+		return n, err
+	}
+	n.plan.Changes = append(n.plan.Changes, diffExpiry(Account{}, n.account)...)
+	n.plan.Summary = append(claims.DiffAccounts(nil, intentOf(n.account)), claims.DiffLifetime(0, n.account.Lifetime)...)
+	n.plan.Changes = narrate(n.plan.Changes, n.plan.Summary)
+	return n, nil
+}
+
+func (n newcomer) create(ctx context.Context, w *work) error {
+	if err := w.CreateAccount(ctx, n.account); err != nil {
+		return orTaken(err, "account")
+	}
+	for _, k := range n.keys {
+		if err := w.CreateKey(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AccountEdit is what can be changed of an account: its settings and its end.
+type AccountEdit struct {
+	jwt.Account
+	AccountExpiry
+	// Problems are what is wrong with the request and not to be seen in the rest.
+	Problems claims.Problems
+}
+
+// UpdateAccount changes an account's settings and end as edit says. What belongs to
+// the operator in it, see belongsToOperator, needs WriteLimits besides. Exports and
+// imports have use cases of their own.
+func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit func(*AccountEdit)) (Outcome[Account], error) {
 	live := i.liveConnections(ctx, op, WriteAccounts, account)
 	return change(ctx, i, op, use{permission: WriteAccounts, action: "update", kind: "account", target: account}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
@@ -102,17 +145,19 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 		if err := w.expect(a.Version); err != nil {
 			return none, err
 		}
-		after := a
-		if after.Settings, err = copyOf(a.Settings); err != nil {
-			return none, err
-		}
-		edit(&after.Settings)
-		after.Settings.Tags = claims.NormalizeTags(after.Settings.Tags)
-		changes, err := diff(a.Settings, after.Settings)
+		after, problems, err := editedAccount(w, a, edit)
 		if err != nil {
 			return none, err
 		}
-		problems := claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: after.Settings})
+		plan, err := accountPlan(a, after)
+		if err != nil {
+			return none, err
+		}
+		if belongsToOperator(plan.Changes) {
+			if err := w.alsoNeeds(WriteLimits); err != nil {
+				return none, err
+			}
+		}
 		if problems.Blocking() {
 			return none, invalid(problems)
 		}
@@ -125,13 +170,12 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 		if err := w.guardSettings(ctx, a, after); err != nil {
 			return none, err
 		}
-		summary := claims.DiffAccounts(settingsOf(a.Settings), settingsOf(after.Settings))
-		plan := Plan{Changes: narrate(changes, summary), Summary: summary, Warnings: problems}
+		plan.Warnings = problems
 		if err := foresee(ctx, w, after, nil, live, &plan); err != nil {
 			return none, err
 		}
 		return planned[Account]{preview: after, target: a.ID, plan: plan, apply: func(ctx context.Context) (Account, error) {
-			if len(changes) == 0 {
+			if len(plan.Changes) == 0 {
 				return a, nil
 			}
 			if err := w.UpdateAccount(ctx, after); err != nil {
@@ -139,6 +183,45 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 			}
 			return i.resign(ctx, w, a.ID)
 		}}, nil
+	})
+}
+
+// editedAccount returns the account as edit makes it, and what is wrong with that.
+func editedAccount(w *work, a Account, edit func(*AccountEdit)) (after Account, problems claims.Problems, err error) {
+	e := AccountEdit{AccountExpiry: AccountExpiry{a.FixedEnd(), a.Lifetime}}
+	if e.Account, err = copyOf(a.Settings); err != nil {
+		return a, nil, err
+	}
+	edit(&e)
+	e.Tags = claims.NormalizeTags(e.Tags)
+	after = a
+	after.Settings = e.Account
+	problems = append(e.Problems, claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: e.Account})...)
+	if e.AccountExpiry != (AccountExpiry{a.FixedEnd(), a.Lifetime}) {
+		problems = append(problems, claims.CheckAccountExpiry(e.Expires, e.Lifetime, w.Now())...)
+		e.onto(w, &after)
+	}
+	return after, problems, nil
+}
+
+// accountPlan says what an edit changes.
+func accountPlan(a, after Account) (Plan, error) {
+	changes, err := diff(a.Settings, after.Settings)
+	if err != nil {
+		return Plan{}, err
+	}
+	before, will := settingsOf(a.Settings), settingsOf(after.Settings)
+	before.Expires, will.Expires = a.FixedEnd(), after.FixedEnd()
+	summary := append(claims.DiffAccounts(before, will), claims.DiffLifetime(a.Lifetime, after.Lifetime)...)
+	return Plan{Changes: narrate(append(changes, diffExpiry(a, after)...), summary), Summary: summary}, nil
+}
+
+// belongsToOperator tells whether any of the changes is of what an operator grants an
+// account: its limits with JetStream, whose connections carry its cluster traffic, its
+// end.
+func belongsToOperator(changes []Change) bool {
+	return slices.ContainsFunc(changes, func(c Change) bool {
+		return strings.HasPrefix(c.Path, "/limits/") || c.Path == "/cluster_traffic" || c.Path == "/exp" || c.Path == "/lifetime_seconds"
 	})
 }
 
@@ -188,6 +271,7 @@ func (i *Issuer) resignAfter(ctx context.Context, w *work, accountID, exporter s
 // compile builds the account's claims from its rows as edit, which may be nil,
 // changes them, and finds the key to sign them.
 func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)) (claims.Checked, store.Key, error) {
+	a.Expires = a.ExpiryOf(claims.NextIssuedAt(w.Now(), a.IssuedAt))
 	parts, err := accountParts(ctx, w.Tx, a)
 	if err != nil {
 		return claims.Checked{}, store.Key{}, err

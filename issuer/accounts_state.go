@@ -36,13 +36,13 @@ func inForce(a Account) jwt.Account {
 // connections and leaf nodes, and close those there are. Its limits are kept for
 // ResumeAccount. It is never held back: no version need be named.
 func (i *Issuer) SuspendAccount(ctx context.Context, op Op, account string) (Outcome[Account], error) {
-	return i.setAccountState(ctx, op, use{permission: WriteAccounts, action: "suspend", kind: "account", target: account, protective: true}, accountSuspended)
+	return i.setAccountState(ctx, op, use{permission: WriteLimits, action: "suspend", kind: "account", target: account, protective: true}, accountSuspended)
 }
 
 // ResumeAccount ends a suspension: the account has the limits it had, and those that
 // were set meanwhile.
 func (i *Issuer) ResumeAccount(ctx context.Context, op Op, account string) (Outcome[Account], error) {
-	return i.setAccountState(ctx, op, use{permission: WriteAccounts, action: "resume", kind: "account", target: account}, accountActive)
+	return i.setAccountState(ctx, op, use{permission: WriteLimits, action: "resume", kind: "account", target: account}, accountActive)
 }
 
 func (i *Issuer) setAccountState(ctx context.Context, op Op, u use, state string) (Outcome[Account], error) {
@@ -95,7 +95,8 @@ func statePlan(before, after Account) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	summary := claims.DiffAccounts(settingsOf(a), settingsOf(b))
+	summary := append(claims.DiffAccounts(intentOf(before), intentOf(after)), claims.DiffLifetime(before.Lifetime, after.Lifetime)...)
+	changes = append(changes, diffExpiry(before, after)...)
 	changes = append([]Change{{Path: "/state", From: before.State, To: after.State}}, narrate(changes, summary)...)
 	return Plan{Changes: changes, Summary: summary}, nil
 }
@@ -103,12 +104,12 @@ func statePlan(before, after Account) (Plan, error) {
 // DeleteAccount leaves a tombstone of the account: a JWT without connections, signing
 // keys, imports and exports, with everything revoked that was issued up to now. It is
 // served and pushed for ever, since a server that was away may still hold an older
-// one. The name is free again; the account's users are gone from all lists, and its
+// one: it does not expire. The name is free again; the account's users are gone from all lists, and its
 // ledger stays. The version must be named. A system account is never deleted: there
 // would be no way back.
 func (i *Issuer) DeleteAccount(ctx context.Context, op Op, account string) (Outcome[Account], error) {
-	live := i.liveConnections(ctx, op, WriteAccounts, account)
-	return change(ctx, i, op, use{permission: WriteAccounts, action: "delete", kind: "account", target: account, protective: true}, func(ctx context.Context, w *work) (planned[Account], error) {
+	live := i.liveConnections(ctx, op, WriteLimits, account)
+	return change(ctx, i, op, use{permission: WriteLimits, action: "delete", kind: "account", target: account, protective: true}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
 		a, err := lockAccount(ctx, w, account)
 		if err != nil {
@@ -129,6 +130,7 @@ func (i *Issuer) DeleteAccount(ctx context.Context, op Op, account string) (Outc
 		}
 		after := a
 		after.State = accountDeleted
+		AccountExpiry{}.onto(w, &after) // what is served for ever has no end
 		plan, err := statePlan(a, after)
 		if err != nil {
 			return none, err
@@ -174,6 +176,11 @@ const (
 // again from here.
 func (w *work) guardSettings(ctx context.Context, before, after Account) error {
 	if l := after.Settings.Limits; after.System && (under(l.Conn, systemConnections) || under(l.Subs, systemSubscriptions) || under(l.Payload, systemPayload)) {
+		if err := w.guard(GuardSystemAccount); err != nil {
+			return err
+		}
+	}
+	if after.System && (after.FixedEnd() != 0 || after.Lifetime != 0) && (after.FixedEnd() != before.FixedEnd() || after.Lifetime != before.Lifetime) {
 		if err := w.guard(GuardSystemAccount); err != nil {
 			return err
 		}

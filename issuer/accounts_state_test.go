@@ -46,7 +46,7 @@ func (h *house) live(t *testing.T) (w world, s *server.Server, admin *nats.Conn)
 func TestSuspensionOnServer(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, _ world) {
 		w, s, admin := h.live(t)
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(a *jwt.Account) { a.Limits.Conn, a.Limits.LeafNodeConn = 7, 3 })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(a *issuer.AccountEdit) { a.Limits.Conn, a.Limits.LeafNodeConn = 7, 3 })).well(t)
 		h.push(t, admin, w.account.ID)
 		before := decode[*jwt.AccountClaims](t, h.account(t, w.account.ID).JWT)
 		closed := make(chan struct{})
@@ -71,7 +71,7 @@ func TestSuspensionOnServer(t *testing.T) {
 		if e := wants(t, second(h.Issue(t.Context(), op(), w.account.ID, "d1", issuer.IssueInput{})), issuer.KindConflict); e.Code != "not_active" {
 			t.Errorf("%+v", e)
 		}
-		a = did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(a *jwt.Account) { a.Limits.Subs = 99 })).well(t)
+		a = did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(a *issuer.AccountEdit) { a.Limits.Subs = 99 })).well(t)
 		if l := decode[*jwt.AccountClaims](t, a.JWT).Limits; l.Conn != 0 || l.Subs != 99 {
 			t.Errorf("edited while suspended: %+v", l)
 		}
@@ -134,7 +134,9 @@ func TestTombstoneOnServer(t *testing.T) {
 		}
 		refused := 0
 		edits := map[string]func() error{
-			"update":  func() error { return second(h.UpdateAccount(t.Context(), op(), w.account.ID, func(*jwt.Account) {})) },
+			"update": func() error {
+				return second(h.UpdateAccount(t.Context(), op(), w.account.ID, func(*issuer.AccountEdit) {}))
+			},
 			"suspend": func() error { return second(h.SuspendAccount(t.Context(), op(), w.account.ID)) },
 			"resume":  func() error { return second(h.ResumeAccount(t.Context(), op(), w.account.ID)) },
 			"delete":  func() error { return second(h.DeleteAccount(t.Context(), named, w.account.ID)) },
@@ -180,7 +182,7 @@ func TestSigningSwitchOnServer(t *testing.T) {
 				return second(h.CreateAccount(t.Context(), o, issuer.AccountInput{Operator: "live", Name: "NEW", Settings: claims.NewAccountSettings()}))
 			},
 			"limits": func(o issuer.Op) error {
-				return second(h.UpdateAccount(t.Context(), o, w.account.ID, func(a *jwt.Account) { a.Limits.Conn = 9 }))
+				return second(h.UpdateAccount(t.Context(), o, w.account.ID, func(a *issuer.AccountEdit) { a.Limits.Conn = 9 }))
 			},
 			"a template": func(o issuer.Op) error {
 				return second(h.UpdateTemplate(t.Context(), o, w.account.ID, "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Pub.Allow.Add("more") }))
@@ -260,8 +262,8 @@ func TestGuardsOfAccounts(t *testing.T) {
 			o.ExpectedVersion = h.account(t, id).Version
 			return o
 		}
-		callout := func(keys ...string) func(*jwt.Account) {
-			return func(a *jwt.Account) { a.Authorization = jwt.ExternalAuthorization{AuthUsers: keys} }
+		callout := func(keys ...string) func(*issuer.AccountEdit) {
+			return func(a *issuer.AccountEdit) { a.Authorization = jwt.ExternalAuthorization{AuthUsers: keys} }
 		}
 		cases := []struct {
 			name  string
@@ -269,16 +271,16 @@ func TestGuardsOfAccounts(t *testing.T) {
 			run   func(o issuer.Op) error
 		}{
 			{"no connections", issuer.GuardSystemAccount, func(o issuer.Op) error {
-				return second(h.UpdateAccount(t.Context(), o, system, func(a *jwt.Account) { a.Limits.Conn = 0 }))
+				return second(h.UpdateAccount(t.Context(), o, system, func(a *issuer.AccountEdit) { a.Limits.Conn = 0 }))
 			}},
 			{"one connection", issuer.GuardSystemAccount, func(o issuer.Op) error {
-				return second(h.UpdateAccount(t.Context(), o, system, func(a *jwt.Account) { a.Limits.Conn = 1 }))
+				return second(h.UpdateAccount(t.Context(), o, system, func(a *issuer.AccountEdit) { a.Limits.Conn = 1 }))
 			}},
 			{"few subscriptions", issuer.GuardSystemAccount, func(o issuer.Op) error {
-				return second(h.UpdateAccount(t.Context(), o, system, func(a *jwt.Account) { a.Limits.Conn, a.Limits.Subs = -1, 2 }))
+				return second(h.UpdateAccount(t.Context(), o, system, func(a *issuer.AccountEdit) { a.Limits.Conn, a.Limits.Subs = -1, 2 }))
 			}},
 			{"small messages", issuer.GuardSystemAccount, func(o issuer.Op) error {
-				return second(h.UpdateAccount(t.Context(), o, system, func(a *jwt.Account) { a.Limits.Subs, a.Limits.Payload = -1, 100 }))
+				return second(h.UpdateAccount(t.Context(), o, system, func(a *issuer.AccountEdit) { a.Limits.Subs, a.Limits.Payload = -1, 100 }))
 			}},
 			{"suspension", issuer.GuardSystemAccount, func(o issuer.Op) error { return second(h.SuspendAccount(t.Context(), o, system)) }},
 			{"a callout by a stranger", issuer.GuardCalloutUnanswered, func(o issuer.Op) error {

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/jwt/v2"
-
 	"chancery/issuer"
 	"chancery/store"
 )
@@ -33,7 +31,7 @@ func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
 // An edit is on record with what it changed from and to.
 func TestAuditTellsWhatChanged(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
-		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Limits.Conn, s.Description = 5, "x" })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn, s.Description = 5, "x" })).well(t)
 		entries := h.audited(t)
 		e := entries[slices.IndexFunc(entries, func(e store.AuditEntry) bool { return e.Action == "update" })]
 		var detail struct{ Changes []issuer.Change }

@@ -135,7 +135,7 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 }
 
 // attempts is how often a change is tried that gets into deadlocks.
-const attempts = 5
+const attempts = 10
 
 // errDryRun rolls the transaction of a dry run back.
 var errDryRun = errors.New("dry run")

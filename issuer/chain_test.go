@@ -184,7 +184,7 @@ func TestFirstDays(t *testing.T) {
 		}
 
 		h.advance(time.Hour)
-		updated := did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Limits.Conn, s.Tags = 7, jwt.TagList{"Env:Prod"} })).well(t)
+		updated := did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn, s.Tags = 7, jwt.TagList{"Env:Prod"} })).well(t)
 		if updated.Version != 2 || updated.JWTVersion != 3 || updated.Settings.Limits.Conn != 7 || updated.Settings.Tags[0] != "env:prod" || updated.IssuedAt <= w.account.IssuedAt {
 			t.Errorf("after an edit: %+v", updated)
 		}

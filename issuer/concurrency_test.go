@@ -26,7 +26,7 @@ func TestConcurrentEdits(t *testing.T) {
 			wg.Go(func() {
 				for n := range edits {
 					h.advance(time.Second) // so that nobody is asked to slow down
-					out, err := h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) {
+					out, err := h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) {
 						s.Limits.Conn++
 						s.Tags.Add(fmt.Sprintf("e:%d-%d", e, n))
 					})
@@ -58,7 +58,7 @@ func TestConcurrentEditsOfOneVersion(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
 		edits := map[string]func(op issuer.Op, n int) error{
 			"account": func(op issuer.Op, n int) error {
-				return second(h.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn = int64(n) }))
+				return second(h.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = int64(n) }))
 			},
 			"template": func(op issuer.Op, n int) error {
 				return second(h.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs = int64(n) + 1 }))
@@ -103,7 +103,7 @@ func TestConcurrentEverything(t *testing.T) {
 			})
 		}
 		start(func(int) error {
-			return second(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Limits.Conn++ }))
+			return second(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn++ }))
 		})
 		start(func(int) error {
 			return second(h.UpdateTemplate(t.Context(), op(), "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs += 2 }))
@@ -285,7 +285,7 @@ func TestSlowDown(t *testing.T) {
 			in := deviceTemplate()
 			in.Body.Name = "one more"
 			return map[string]error{
-				"edit":     second(h.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn++ })),
+				"edit":     second(h.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn++ })),
 				"template": second(h.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs += 2 })),
 				"another":  second(h.CreateTemplate(t.Context(), op, "ORDERS", in)),
 			}

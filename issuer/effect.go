@@ -79,3 +79,11 @@ func foresee(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 
 // settingsOf is account claims of nothing but settings, to compare them.
 func settingsOf(s jwt.Account) *jwt.AccountClaims { return &jwt.AccountClaims{Account: s} }
+
+// intentOf is settingsOf what servers are to hold in the account's state, with its
+// fixed end. That of a lifetime moves with every signing and is no intent.
+func intentOf(a Account) *jwt.AccountClaims {
+	c := settingsOf(inForce(a))
+	c.Expires = a.FixedEnd()
+	return c
+}

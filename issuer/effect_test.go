@@ -104,7 +104,7 @@ func (s *stage) leave(t *testing.T, clients map[uint64]*client) {
 	}
 }
 
-func (s *stage) account(t *testing.T, edit func(*jwt.Account)) func(issuer.Op) (issuer.Plan, error) {
+func (s *stage) account(t *testing.T, edit func(*issuer.AccountEdit)) func(issuer.Op) (issuer.Plan, error) {
 	return func(op issuer.Op) (issuer.Plan, error) {
 		out, err := s.issuer.UpdateAccount(t.Context(), op, s.world.account.ID, edit)
 		return out.Plan, err
@@ -133,15 +133,15 @@ func TestPlanComesTrue(t *testing.T) {
 			name   string
 			change func(issuer.Op) (issuer.Plan, error)
 			// back undoes it for the next step.
-			back func(*jwt.Account)
+			back func(*issuer.AccountEdit)
 			// closed and refused are how many of four clients, or of those that are left.
 			closed, refused int
 			path, text      string
 		}{
 			{"an edit of a template", s.template(t, func(p *jwt.UserPermissionLimits) { p.Pub.Allow.Add("x") }), nil, 2, 0, "/permissions/pub/allow/1", "Template device: may now publish x"},
-			{"fewer connections", s.account(t, func(a *jwt.Account) { a.Limits.Conn = 1 }), func(a *jwt.Account) { a.Limits.Conn = -1 }, 3, 3, "/limits/conn", "Connections: unlimited → 1"},
-			{"no bearers", s.account(t, func(a *jwt.Account) { a.Limits.DisallowBearer = true }), func(a *jwt.Account) { a.Limits.DisallowBearer = false }, 1, 1, "/limits/disallow_bearer", "Bearer tokens refused: off → on"},
-			{"a description", s.account(t, func(a *jwt.Account) { a.Description = "x" }), nil, 0, 0, "/description", "Description: x"},
+			{"fewer connections", s.account(t, func(a *issuer.AccountEdit) { a.Limits.Conn = 1 }), func(a *issuer.AccountEdit) { a.Limits.Conn = -1 }, 3, 3, "/limits/conn", "Connections: unlimited → 1"},
+			{"no bearers", s.account(t, func(a *issuer.AccountEdit) { a.Limits.DisallowBearer = true }), func(a *issuer.AccountEdit) { a.Limits.DisallowBearer = false }, 1, 1, "/limits/disallow_bearer", "Bearer tokens refused: off → on"},
+			{"a description", s.account(t, func(a *issuer.AccountEdit) { a.Description = "x" }), nil, 0, 0, "/description", "Description: x"},
 			{"a revocation", s.revoke(t, "d1"), nil, 2, 2, "/revocations/" + s.world.device.Issued.PublicKey, ""},
 			{"a revocation of everybody", s.revoke(t, issuer.Everybody), nil, 2, 2, "/revocations/*", ""},
 		} {

@@ -78,8 +78,8 @@ func TestExternalCustody(t *testing.T) {
 		h.Issuer = h.withSigner(t, custodytest.Remote(t, keys...))
 		// The operator's new key comes into its JWT, the accounts' keys into theirs, signed by it.
 		w.operator = did(h.UpdateOperator(t.Context(), op(), "live", setURLs([]string{"nats://127.0.0.1:4223"}))).well(t)
-		w.account = did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) { s.Limits.Conn = 9 })).well(t)
-		did(h.UpdateAccount(t.Context(), op(), w.operator.Settings.SystemAccount, func(s *jwt.Account) { s.Limits.Conn = 9 })).well(t)
+		w.account = did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) { s.Limits.Conn = 9 })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), w.operator.Settings.SystemAccount, func(s *issuer.AccountEdit) { s.Limits.Conn = 9 })).well(t)
 		if by := decode[*jwt.AccountClaims](t, w.account.JWT).Issuer; by != keys[0].Public() {
 			t.Errorf("the account is signed by %s", by)
 		}
@@ -158,7 +158,7 @@ func TestWrongSigner(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				i := h.withSigner(t, c.signer)
 				h.unchanged(t, func() {
-					_, err := i.UpdateAccount(c.ctx, op(), w.account.ID, func(s *jwt.Account) { s.Limits.Conn = 7 })
+					_, err := i.UpdateAccount(c.ctx, op(), w.account.ID, func(s *issuer.AccountEdit) { s.Limits.Conn = 7 })
 					if e := wants(t, err, c.kind); e.Code != c.code || e.Message == "" || e.Hint == "" {
 						t.Errorf("%+v", e)
 					}
@@ -166,6 +166,6 @@ func TestWrongSigner(t *testing.T) {
 			})
 		}
 		h.Issuer = h.withSigner(t, good)
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) { s.Limits.Conn = 7 })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) { s.Limits.Conn = 7 })).well(t)
 	})
 }

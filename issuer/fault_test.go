@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/jwt/v2"
 
 	"chancery/issuer"
 	"chancery/store/storetest"
@@ -121,7 +120,7 @@ func faulty(t *testing.T, h *house, w world, name string, c useCase, key string)
 	}
 	another := func(when string) {
 		f.set(0, false)
-		did(h.UpdateAccount(t.Context(), issuer.Op{Caller: owner, RequestID: fmt.Sprint("req_another_", n)}, w.operator.Settings.SystemAccount, func(s *jwt.Account) {
+		did(h.UpdateAccount(t.Context(), issuer.Op{Caller: owner, RequestID: fmt.Sprint("req_another_", n)}, w.operator.Settings.SystemAccount, func(s *issuer.AccountEdit) {
 			s.Description = fmt.Sprint("after ", when, n)
 		})).well(t)
 	}

@@ -216,7 +216,7 @@ func rules() []rule {
 	}
 	update := func(f func(s *jwt.Account)) func(t *testing.T, x *outsider, op issuer.Op) error {
 		return func(t *testing.T, x *outsider, op issuer.Op) error {
-			return second(x.UpdateAccount(t.Context(), op, "ORDERS", f))
+			return second(x.UpdateAccount(t.Context(), op, "ORDERS", func(e *issuer.AccountEdit) { f(&e.Account) }))
 		}
 	}
 	defaults := func(s *jwt.Account) { s.DefaultPermissions.Pub.Allow = jwt.StringList{"billing.>"} }

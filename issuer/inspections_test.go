@@ -81,7 +81,7 @@ func TestExplainCountsConnections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Limits.Conn, s.Limits.LeafNodeConn = 2, 1 })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn, s.Limits.LeafNodeConn = 2, 1 })).well(t)
 		client, leaf := claims.Connection{Type: "nats"}, claims.Connection{Type: claims.TypeLeaf}
 		for name, c := range map[string]struct {
 			live   []claims.Connection

@@ -37,7 +37,7 @@ func attempts(t *testing.T, w world) map[string]attempt {
 			return second(h.CreateAccount(ctx, op, in))
 		}
 	}
-	update := func(ref string, edit func(*jwt.Account)) func(*house, issuer.Op) error {
+	update := func(ref string, edit func(*issuer.AccountEdit)) func(*house, issuer.Op) error {
 		return func(h *house, op issuer.Op) error { return second(h.UpdateAccount(ctx, op, ref, edit)) }
 	}
 	template := func(edit func(*issuer.TemplateInput)) func(*house, issuer.Op) error {
@@ -105,13 +105,13 @@ func attempts(t *testing.T, w world) map[string]attempt {
 		"account's description":   {"/description", account(func(in *issuer.AccountInput) { in.Settings.Description = "the key is " + aSeed })},
 		"account's permissions":   {"/default_permissions/subscribe/allow/0", account(func(in *issuer.AccountInput) { in.Settings.DefaultPermissions.Sub.Allow = jwt.StringList{"a..b"} })},
 		"account's traffic":       {"/cluster_traffic", account(func(in *issuer.AccountInput) { in.Settings.ClusterTraffic = "x" })},
-		"edit of a limit":         {"/limits/payload_bytes", update("ORDERS", func(s *jwt.Account) { s.Limits.Payload = -9 })},
-		"edit of the trace":       {"/trace/destination", update("ORDERS", func(s *jwt.Account) { s.Trace = &jwt.MsgTrace{Destination: "a.*"} })},
-		"edit of both kinds of limit": {"/jetstream/tiers", update("ORDERS", func(s *jwt.Account) {
+		"edit of a limit":         {"/limits/payload_bytes", update("ORDERS", func(s *issuer.AccountEdit) { s.Limits.Payload = -9 })},
+		"edit of the trace":       {"/trace/destination", update("ORDERS", func(s *issuer.AccountEdit) { s.Trace = &jwt.MsgTrace{Destination: "a.*"} })},
+		"edit of both kinds of limit": {"/jetstream/tiers", update("ORDERS", func(s *issuer.AccountEdit) {
 			s.Limits.DiskStorage = 1
 			s.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": {}}
 		})},
-		"streams of the system":    {"/jetstream/enabled", update(issuer.SystemAccountName, func(s *jwt.Account) { s.Limits.DiskStorage = -1 })},
+		"streams of the system":    {"/jetstream/enabled", update(issuer.SystemAccountName, func(s *issuer.AccountEdit) { s.Limits.DiskStorage = -1 })},
 		"export beyond 1 MiB":      {"", export(func(e *jwt.Export) { e.Name = strings.Repeat("x", 1<<20) })},
 		"export's subject":         {"/subject", export(func(e *jwt.Export) { e.Subject = "a..b" })},
 		"export's kind":            {"/kind", export(func(e *jwt.Export) { e.Type = jwt.Unknown })},
@@ -241,7 +241,7 @@ func TestNotFound(t *testing.T) {
 					"operator's URLs":      second(h.UpdateOperator(ctx, op(), ref, setURLs(nil))),
 					"system credential":    second(h.SystemCredential(ctx, op(), ref, "x")),
 					"account":              second(h.GetAccount(ctx, c, ref)),
-					"edit":                 second(h.UpdateAccount(ctx, op(), ref, func(*jwt.Account) {})),
+					"edit":                 second(h.UpdateAccount(ctx, op(), ref, func(*issuer.AccountEdit) {})),
 					"template":             second(h.GetTemplate(ctx, c, "ORDERS", ref)),
 					"template elsewhere":   second(h.GetTemplate(ctx, c, ref, "device")),
 					"templates":            second(h.ListTemplates(ctx, c, ref, page)),

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/nats-io/jwt/v2"
-
 	"chancery/claims"
 	"chancery/custody"
 	"chancery/issuer"
@@ -76,7 +74,7 @@ func (h *house) manyKeys(t testing.TB, n int) {
 func everyKeyWorks(t testing.TB, i *issuer.Issuer, w world, n int64) {
 	t.Helper()
 	did(i.UpdateOperator(t.Context(), op(), w.operator.ID, setURLs([]string{fmt.Sprint("nats://h", n)}))).well(t)
-	did(i.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) { s.Limits.Subs = n })).well(t)
+	did(i.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) { s.Limits.Subs = n })).well(t)
 	did(i.Issue(t.Context(), op(), w.account.ID, "d1", issuer.IssueInput{})).well(t)
 	did(i.Issue(t.Context(), op(), w.account.ID, "ada@example.com", issuer.IssueInput{})).well(t)
 	if _, err := i.SystemCredential(t.Context(), op(), w.operator.ID, "x"); err != nil {

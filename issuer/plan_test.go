@@ -39,7 +39,7 @@ func TestDryRunStoresNothing(t *testing.T) {
 // A dry run answers what would be: the object and the plan, but no secret.
 func TestDryRunPreviews(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
-		edit := func(s *jwt.Account) { s.Limits.Conn = 5 }
+		edit := func(s *issuer.AccountEdit) { s.Limits.Conn = 5 }
 		plan, err := h.UpdateAccount(t.Context(), dryRun(), "ORDERS", edit)
 		if err != nil || plan.Value.Settings.Limits.Conn != 5 || len(plan.Plan.Changes) != 1 || plan.Plan.Changes[0].Path != "/limits/conn" {
 			t.Errorf("%+v, %v", plan, err)
@@ -98,8 +98,8 @@ func TestPlanCountsConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 		counts := func(op issuer.Op) []int {
-			conn, err1 := i.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn = 3 })
-			more, err2 := i.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn = -1 })
+			conn, err1 := i.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = 3 })
+			more, err2 := i.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = -1 })
 			template, err3 := i.UpdateTemplate(t.Context(), op, "ORDERS", "device", func(in *issuer.TemplateInput) { in.Body.Permissions.Subs = 7 })
 			user, err4 := i.Revoke(t.Context(), op, "ORDERS", issuer.RevokeInput{Subject: "d1"})
 			all, err5 := i.Revoke(t.Context(), op, "ORDERS", issuer.RevokeInput{Subject: issuer.Everybody})
@@ -128,7 +128,7 @@ func TestExpectedVersion(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
 		edits := map[string]func(op issuer.Op, n int64) error{
 			"account": func(op issuer.Op, n int64) error {
-				_, err := h.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) { s.Limits.Conn = n })
+				_, err := h.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = n })
 				return err
 			},
 			"template": func(op issuer.Op, n int64) error {
@@ -175,7 +175,7 @@ func TestEmptyEdit(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
 		h.advance(time.Minute)
 		h.unchanged(t, func() {
-			did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(*jwt.Account) {})).well(t)
+			did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(*issuer.AccountEdit) {})).well(t)
 			did(h.UpdateTemplate(t.Context(), op(), "ORDERS", "device", func(*issuer.TemplateInput) {})).well(t)
 			did(h.UpdateOperator(t.Context(), op(), "acme", setURLs(w.operator.Settings.OperatorServiceURLs))).well(t)
 		}, "audit")
@@ -221,7 +221,7 @@ func TestOperatorsApart(t *testing.T) {
 			if e.Code != "ambiguous_name" {
 				t.Errorf("code %s", e.Code)
 			}
-			wants(t, second(h.UpdateAccount(t.Context(), op(), "ORDERS", func(*jwt.Account) {})), issuer.KindConflict)
+			wants(t, second(h.UpdateAccount(t.Context(), op(), "ORDERS", func(*issuer.AccountEdit) {})), issuer.KindConflict)
 			wants(t, second(h.Revoke(t.Context(), op(), "ORDERS", issuer.RevokeInput{Subject: "d1"})), issuer.KindConflict)
 			wants(t, second(h.Issue(t.Context(), op(), issuer.SystemAccountName, "d1", issuer.IssueInput{})), issuer.KindConflict)
 			e = wants(t, second(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Name: "NEW", Settings: claims.NewAccountSettings()})), issuer.KindInvalid)

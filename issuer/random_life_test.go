@@ -103,7 +103,7 @@ func (l *life) step(r *rapid.T, t testing.TB, n int) {
 		}
 		l.compactions += out.Value.Removed
 	case "edit":
-		_, err := i.UpdateAccount(ctx, op, l.w.account.ID, func(s *jwt.Account) { s.Description = fmt.Sprint(n) })
+		_, err := i.UpdateAccount(ctx, op, l.w.account.ID, func(s *issuer.AccountEdit) { s.Description = fmt.Sprint(n) })
 		if err != nil && issuer.AsError(err).Kind != issuer.KindTooFast {
 			r.Fatalf("editing: %v", err)
 		}
@@ -204,7 +204,7 @@ func TestReplayOfAnyPrefix(t *testing.T) {
 			case 1:
 				_, err = h.Revoke(t.Context(), op, w.account.ID, issuer.RevokeInput{Subject: "d1"})
 			case 2:
-				_, err = h.UpdateAccount(t.Context(), op, w.account.ID, func(s *jwt.Account) { s.Description = fmt.Sprint(n) })
+				_, err = h.UpdateAccount(t.Context(), op, w.account.ID, func(s *issuer.AccountEdit) { s.Description = fmt.Sprint(n) })
 			case 3:
 				_, err = h.Revoke(t.Context(), op, w.account.ID, issuer.RevokeInput{Subject: issuer.Everybody})
 			case 4:

@@ -23,9 +23,12 @@ const (
 // maxErrors is how many errors of one kind are told of.
 const maxErrors = 10
 
-// resignOwed signs anew what owes it. An account that cannot be signed keeps its
-// debt and does not hold up the others.
+// resignOwed signs anew what owes it, what is due to be renewed included. An account
+// that cannot be signed keeps its debt and does not hold up the others.
 func (i *Issuer) resignOwed(ctx context.Context) error {
+	if err := i.oweRenewals(ctx); err != nil {
+		return err
+	}
 	var operators []string
 	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
 		operators, err = t.OwingOperators(ctx)
@@ -127,11 +130,13 @@ func signBatch(batch store.Resigning, sign func(Account) (store.JWT, error)) (si
 }
 
 func signOwed(ctx context.Context, w *work, signer custody.Signer, key store.Key, batch store.Resigning, a Account) (store.JWT, error) {
+	issuedAt := claims.NextIssuedAt(w.Now(), a.IssuedAt)
+	a.Expires = a.ExpiryOf(issuedAt)
 	checked, problems := claims.BuildAccount(assemble(a, batch.Keys[a.ID], batch.Templates, sharing{batch.Exports[a.ID], batch.Imports[a.ID]}, batch.Revocations[a.ID]))
 	if problems.Blocking() {
 		return store.JWT{}, invalid(problems)
 	}
-	signed, err := signWith(ctx, signer, key, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
+	signed, err := signWith(ctx, signer, key, checked, issuedAt)
 	return store.JWT{
 		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion + 1, IssuedAt: signed.IssuedAt, JTI: signed.ID,
 		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token,

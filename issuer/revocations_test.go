@@ -331,7 +331,7 @@ func TestUnrevoke(t *testing.T) {
 func TestRevokeCallout(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
 		service := *w.ada.Issued
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) {
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) {
 			s.Authorization.AuthUsers = jwt.StringList{service.PublicKey}
 		})).well(t)
 		refused := func(subject string, guard issuer.Guard) {
@@ -351,7 +351,7 @@ func TestRevokeCallout(t *testing.T) {
 		h.advance(time.Minute)
 		did(h.Revoke(t.Context(), op(), w.account.ID, issuer.RevokeInput{Subject: issuer.Everybody, Before: time.Unix(service.IssuedAt-1, 0)})).well(t)
 		other := h.issue(t, w, "d1", issuer.IssueInput{})
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) {
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) {
 			s.Authorization.AuthUsers = jwt.StringList{service.PublicKey, other.PublicKey}
 		})).well(t)
 		h.revoke(t, w, service.PublicKey)

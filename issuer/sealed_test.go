@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
-
 	"chancery/claims"
 	"chancery/custody"
 	"chancery/issuer"
@@ -85,7 +83,7 @@ func TestSealedStillManages(t *testing.T) {
 		if c, err := h.Authenticate(t.Context(), token); err != nil || !c.Allows(issuer.ReadAudit, issuer.Scope{}) {
 			t.Errorf("%+v, %v", c, err)
 		}
-		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(*jwt.Account) {})).well(t) // changes nothing
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(*issuer.AccountEdit) {})).well(t) // changes nothing
 	})
 }
 
@@ -167,7 +165,7 @@ func TestNoSecretsAtRest(t *testing.T) {
 			_, _ = h.SignInLink(t.Context(), op(), ref)
 			_ = h.RevokeTokens(t.Context(), op(), ref)
 			_, _ = h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: "u", Permissions: ownPermissions(), Tags: []string{"k:" + ref}})
-			_, _ = h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Description = ref })
+			_, _ = h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Description = ref })
 		}
 		secrets = append(secrets, aSeed[2:40], aSeed)
 		h.sequence(t)
@@ -212,7 +210,7 @@ func TestSwappedSeeds(t *testing.T) {
 					case k.Kind == "operator":
 						uses[k.ID] = func() error {
 							n++
-							return second(h.UpdateAccount(t.Context(), op(), account, func(s *jwt.Account) { s.Limits.Conn = n }))
+							return second(h.UpdateAccount(t.Context(), op(), account, func(s *issuer.AccountEdit) { s.Limits.Conn = n }))
 						}
 					case k.Role == "identity": // its seed is not kept
 					case k.AccountID != account:

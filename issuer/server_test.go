@@ -16,11 +16,11 @@ import (
 	"chancery/issuer"
 )
 
-// run starts a real nats-server that trusts the operator alone and knows the accounts as they are now.
-func (h *house) run(t *testing.T, w world) *server.Server {
+// run starts a real nats-server that trusts the operator alone and knows the accounts, further ones too, as they are now.
+func (h *house) run(t *testing.T, w world, further ...string) *server.Server {
 	t.Helper()
 	resolver := new(server.MemAccResolver)
-	for _, id := range []string{w.account.ID, w.operator.Settings.SystemAccount} {
+	for _, id := range append(further, w.account.ID, w.operator.Settings.SystemAccount) {
 		if err := resolver.Store(id, h.account(t, id).JWT); err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestOnServer(t *testing.T) {
 		}
 
 		// An edit of the same second is taken too.
-		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *jwt.Account) { s.Limits.Conn = 0 })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), w.account.ID, func(s *issuer.AccountEdit) { s.Limits.Conn = 0 })).well(t)
 		h.push(t, admin, w.account.ID)
 		if _, err := connect(t, s, w.ada.Issued.Creds); err == nil {
 			t.Error("connected to an account that allows no connections")

@@ -17,6 +17,7 @@ var whileOff = map[string]string{
 	"SetSigning":       "the switch itself",
 	"CreateOperator":   "another operator: its own switch", "UploadOperatorJWT": "another operator, whose identity key signed elsewhere",
 	"RewrapKeyset": "seals, and signs nothing", "RotateDataKey": "seals, and signs nothing",
+	"SetAccountGuardrails": "they only refuse, and nothing is signed", "SetOperatorGuardrails": "they only refuse, and nothing is signed",
 	"CreateToken": "about this program's own callers", "RevokeTokens": "about this program's own callers",
 	"SignInLink": "about this program's own callers", "SetupLink": "about this program's own callers",
 }

@@ -272,7 +272,7 @@ func TestFailingTestsBlock(t *testing.T) {
 		// What passes in one account may fail in another: a copy is tested where it goes.
 		in := serviceTemplate("site", "sites.{{account-tag(site)}}.>")
 		in.Tests = []claims.TemplateTest{{As: claims.TestUser{Name: "x"}, CanPublish: []string{"sites.b1.x"}}}
-		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) { s.Tags.Add("site:b1") })).well(t)
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Tags.Add("site:b1") })).well(t)
 		did(h.CreateTemplate(t.Context(), op(), "ORDERS", in)).well(t)
 		h.newAccount(t, "acme", "OTHER")
 		orders := issuer.TemplateHome{Account: "ORDERS"}

@@ -52,7 +52,7 @@ func TestUserGuards(t *testing.T) {
 		}
 		two := h.issue(t, w, "ada@example.com", issuer.IssueInput{})
 		backup := did(h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: "backup", Permissions: ownPermissions(), Issue: &issuer.IssueInput{TTL: time.Hour}})).well(t)
-		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *jwt.Account) {
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) {
 			s.Authorization.AuthUsers = jwt.StringList{w.ada.Issued.PublicKey, two.PublicKey, backup.Issued.PublicKey}
 		})).well(t)
 		sys := w.operator.Settings.SystemAccount

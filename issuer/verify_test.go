@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
-
 	"chancery/issuer"
 	"chancery/store/storetest"
 )
@@ -44,7 +42,7 @@ func TestVerifyFinds(t *testing.T) {
 			prepared(t, ready)
 			ready.advance(time.Second)
 			for range 2 { // by one request in one microsecond
-				did(ready.UpdateAccount(t.Context(), op(), "OURS", func(s *jwt.Account) { s.Limits.Conn++ })).well(t)
+				did(ready.UpdateAccount(t.Context(), op(), "OURS", func(s *issuer.AccountEdit) { s.Limits.Conn++ })).well(t)
 			}
 			ready.holds(t, "before")
 			ready.leave(t)

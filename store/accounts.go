@@ -24,8 +24,12 @@ type Account struct {
 	// Settings is the body of the JWT without what has rows of its own: signing keys,
 	// revocations, exports and imports.
 	Settings jwt.Account
-	// Expires is Unix seconds, 0 for never.
+	// Expires is the end of the newest JWT in Unix seconds, 0 for never.
 	Expires int64
+	// Lifetime makes each JWT end that long after its signing, 0 does not. Renewal is
+	// when the newest one is due to be signed anew for it; zero without a lifetime.
+	Lifetime time.Duration
+	Renewal  time.Time
 	// Version counts intent and is the ETag; JWTVersion counts signings.
 	Version, JWTVersion int64
 	// IssuedAt is the last JWT's iat in Unix seconds.
@@ -43,16 +47,24 @@ type Account struct {
 	Guardrails claims.Guardrails
 }
 
-const accountColumns = `id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, jwt, signer, resign_us, last_user_iat, created_us, updated_us, guardrails`
+// accountColumns are what scanAccount reads; accountWithoutJWT are the same with an
+// empty JWT, where many are read at once.
+const (
+	accountColumns    = accountHead + `jwt` + accountTail
+	accountWithoutJWT = accountHead + `''` + accountTail
+	accountHead       = `id, operator_id, name, state, is_system, settings, expires_s, lifetime_s, renew_us, version, jwt_version, iat, jti, `
+	accountTail       = `, signer, resign_us, last_user_iat, created_us, updated_us, guardrails`
+)
 
 func scanAccount(r row) (Account, error) {
 	var a Account
 	var settings, guardrails string
-	var resign, created, updated int64
-	if err := r.Scan(&a.ID, &a.OperatorID, &a.Name, &a.State, &a.System, &settings, &a.Expires, &a.Version, &a.JWTVersion,
+	var lifetime, renewal, resign, created, updated int64
+	if err := r.Scan(&a.ID, &a.OperatorID, &a.Name, &a.State, &a.System, &settings, &a.Expires, &lifetime, &renewal, &a.Version, &a.JWTVersion,
 		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &created, &updated, &guardrails); err != nil {
 		return a, err
 	}
+	a.Lifetime, a.Renewal = time.Duration(lifetime)*time.Second, fromMicros(renewal)
 	a.ResignOwed, a.Created, a.Updated = fromMicros(resign), fromMicros(created), fromMicros(updated)
 	return a, errors.Join(json.Unmarshal([]byte(settings), &a.Settings), json.Unmarshal([]byte(guardrails), &a.Guardrails))
 }
@@ -68,10 +80,19 @@ func (t *Tx) CreateAccount(ctx context.Context, a Account) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO accounts (id, operator_id, name, state, is_system, settings, expires_s, created_us, updated_us)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)`,
-		a.ID, a.OperatorID, a.Name, a.State, a.System, settings, a.Expires, micros(t.now))
+	_, err = t.exec(ctx, `INSERT INTO accounts (id, operator_id, name, state, is_system, settings, expires_s, lifetime_s, created_us, updated_us)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)`,
+		a.ID, a.OperatorID, a.Name, a.State, a.System, settings, a.Expires, int64(a.Lifetime/time.Second), micros(t.now))
 	return err
+}
+
+// ExpiryOf returns the end, in Unix seconds, of a JWT of the account that is issued at
+// that second; 0 for never.
+func (a Account) ExpiryOf(issuedAt int64) int64 {
+	if a.Lifetime == 0 {
+		return a.Expires
+	}
+	return issuedAt + int64(a.Lifetime/time.Second)
 }
 
 // LockAccount locks the row until the transaction ends, by counting a signing,
@@ -93,14 +114,24 @@ func (t *Tx) SetLastUserIAT(ctx context.Context, id string, iat int64) error {
 	return err
 }
 
-// UpdateAccount stores settings and expiry and counts the intent.
+// FixedEnd returns the end that was set for the account, in Unix seconds; 0 for never or
+// where a lifetime moves it.
+func (a Account) FixedEnd() int64 {
+	if a.Lifetime != 0 {
+		return 0
+	}
+	return a.Expires
+}
+
+// UpdateAccount stores settings, expiry and lifetime and counts the intent. With a
+// lifetime the expiry is that of the next JWT.
 func (t *Tx) UpdateAccount(ctx context.Context, a Account) error {
 	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
-	return t.must(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, version = version + 1, updated_us = $4 WHERE id = $1`,
-		a.ID, settings, a.Expires, micros(t.now))
+	return t.must(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, lifetime_s = $4, version = version + 1, updated_us = $5 WHERE id = $1`,
+		a.ID, settings, a.Expires, int64(a.Lifetime/time.Second), micros(t.now))
 }
 
 // GetAccount returns the account with the public key id.

@@ -15,7 +15,7 @@ func (t *Tx) SetAccountState(ctx context.Context, id, state string) error {
 // ledger.
 func (t *Tx) DeleteAccount(ctx context.Context, id string) error {
 	now := micros(t.now)
-	err := t.must(ctx, `UPDATE accounts SET state = 'deleted', deleted_us = $2, version = version + 1, updated_us = $2 WHERE id = $1 AND deleted_us = 0`, id, now)
+	err := t.must(ctx, `UPDATE accounts SET state = 'deleted', deleted_us = $2, expires_s = 0, lifetime_s = 0, version = version + 1, updated_us = $2 WHERE id = $1 AND deleted_us = 0`, id, now)
 	if err != nil {
 		return err
 	}

@@ -55,10 +55,19 @@ func (t *Tx) PutJWT(ctx context.Context, j JWT) error {
 	return t.logChange(ctx, change)
 }
 
+// renewed sets when an account's new JWT ends and is to be renewed, as Account.ExpiryOf
+// says: the column or parameter holds when it was issued. Half of the lifetime is left
+// for what hinders a renewal.
+func renewed(issuedAt string) string {
+	return `expires_s = CASE WHEN lifetime_s > 0 THEN ` + issuedAt + ` + lifetime_s ELSE expires_s END,
+		renew_us = CASE WHEN lifetime_s > 0 THEN ` + issuedAt + ` * 1000000 + lifetime_s * 500000 ELSE 0 END`
+}
+
 // putAccountJWT makes j the account's current JWT, which pays what was owed of
 // signatures, and owes its push.
 func (t *Tx) putAccountJWT(ctx context.Context, j JWT) error {
-	err := t.must(ctx, `UPDATE accounts SET jwt = $2, iat = $3, jti = $4, updated_us = $5, signer = $7, resign_us = 0 WHERE id = $1 AND jwt_version = $6`,
+	err := t.must(ctx, `UPDATE accounts SET jwt = $2, iat = $3, jti = $4, updated_us = $5, signer = $7, resign_us = 0, `+renewed(`CAST($3 AS BIGINT)`)+`
+		WHERE id = $1 AND jwt_version = $6`,
 		j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version, j.Signer)
 	if err != nil {
 		return err

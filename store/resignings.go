@@ -58,8 +58,7 @@ func (t *Tx) ResigningOwed(ctx context.Context, operatorID, afterID string, limi
 const inBatch = `a.operator_id = $1 AND a.resign_us <> 0 AND a.id > $2 AND a.id <= $3`
 
 func (t *Tx) fill(ctx context.Context, out *Resigning, mine map[string]bool, operatorID, afterID string) error {
-	accounts, err := many(ctx, t, scanAccount, `SELECT id, operator_id, name, state, is_system, settings, expires_s, version, jwt_version, iat, jti, '',
-		signer, resign_us, last_user_iat, created_us, updated_us, guardrails FROM accounts a WHERE `+inBatch+` ORDER BY id`, operatorID, afterID, out.Last)
+	accounts, err := many(ctx, t, scanAccount, `SELECT `+accountWithoutJWT+` FROM accounts a WHERE `+inBatch+` ORDER BY id`, operatorID, afterID, out.Last)
 	if err != nil {
 		return err
 	}
@@ -174,8 +173,8 @@ func (t *Tx) serveNewest(ctx context.Context, ids []string) error {
 	if err != nil {
 		return err
 	}
-	n, err := t.exec(ctx, `UPDATE accounts SET jwt = j.jwt, iat = j.iat, jti = j.jti, signer = j.signer, jwt_version = j.jwt_version, updated_us = $2, resign_us = 0
-		FROM `+values+` CROSS JOIN jwts j WHERE accounts.id = e.value AND j.subject = e.value AND j.jwt_version = accounts.jwt_version + 1`, all, micros(t.now))
+	n, err := t.exec(ctx, `UPDATE accounts SET jwt = j.jwt, iat = j.iat, jti = j.jti, signer = j.signer, jwt_version = j.jwt_version, updated_us = $2, resign_us = 0,
+		`+renewed(`j.iat`)+` FROM `+values+` CROSS JOIN jwts j WHERE accounts.id = e.value AND j.subject = e.value AND j.jwt_version = accounts.jwt_version + 1`, all, micros(t.now))
 	if err != nil {
 		return err
 	}

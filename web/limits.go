@@ -112,15 +112,15 @@ func reasonField() *field {
 
 // edit returns the change that the form asks for. It fails the form where a value
 // cannot be read.
-func limitsEdit(f *form) func(*jwt.Account) {
+func limitsEdit(f *form) func(*issuer.AccountEdit) {
 	conn, leafs, subs, payload := f.count("connections"), f.count("leafs"), f.count("subscriptions"), f.size("payload")
 	var probe jwt.Account
 	setJetStream(f, &probe) // says what is wrong once, before anything is asked
-	return func(s *jwt.Account) {
+	return func(s *issuer.AccountEdit) {
 		l := &s.Limits
 		l.Conn, l.LeafNodeConn, l.Subs, l.Payload = conn, leafs, subs, payload
 		if f.ok() {
-			setJetStream(f, s)
+			setJetStream(f, &s.Account)
 		}
 	}
 }

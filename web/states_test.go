@@ -82,7 +82,7 @@ func TestLedger(t *testing.T) {
 func TestTiers(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, "sqlite", web.Config{})
-	_, err := h.issuer.UpdateAccount(t.Context(), op, "ORDERS", func(s *jwt.Account) {
+	_, err := h.issuer.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) {
 		s.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": {DiskStorage: 1 << 30}, "R3": {DiskStorage: 3 << 30}}
 	})
 	must(t, err)

@@ -60,7 +60,7 @@ func (c *callout) answeredBy(keys ...string) func([]issuer.Guard) error {
 	return func(override []issuer.Guard) error {
 		op := drillOp
 		op.Override = override
-		_, err := c.app.issuer.UpdateAccount(c.t.Context(), op, "CALL", func(s *jwt.Account) {
+		_, err := c.app.issuer.UpdateAccount(c.t.Context(), op, "CALL", func(s *issuer.AccountEdit) {
 			s.Authorization = jwt.ExternalAuthorization{AuthUsers: keys}
 		})
 		return err
