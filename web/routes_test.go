@@ -146,6 +146,10 @@ var pages = []struct {
 	{"GET", "/accounts/{acct}/templates/{tpl}/keys/{key}/{step}", "/accounts/ORDERS/templates/device/keys/OX/retire", false},
 	{"POST", "/accounts/{acct}/templates/{tpl}/keys/{key}/{step}", "/accounts/ORDERS/templates/device/keys/OX/retire", false},
 	{"POST", "/accounts/{acct}/templates/{tpl}/keys/{key}/{step}/apply", "/accounts/ORDERS/templates/device/keys/OX/retire/apply", false},
+	{"GET", "/audit", "/audit?account=ORDERS&from=2026-11-21", false},
+	{"GET", "/audit/export", "/audit/export?format=csv", false},
+	{"POST", "/audit/verify", "/audit/verify", false},
+	{"GET", "/audit/{entry}", "/audit/1", false},
 	{"", "/", "/nowhere", true},
 }
 

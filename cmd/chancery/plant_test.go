@@ -33,6 +33,8 @@ type plant struct {
 	token    string
 	operator issuer.Operator
 	log      *lockedBuffer
+	// databaseURL leads to its database past everything that a test may close.
+	databaseURL string
 	// stopDatabase makes every query fail from then on.
 	stopDatabase func()
 
@@ -51,6 +53,11 @@ func eachPlant(t *testing.T, f func(p *plant)) {
 
 func newPlant(t *testing.T, dialect string) *plant {
 	t.Helper()
+	return newPlantWith(t, dialect, func(*appConfig) {})
+}
+
+func newPlantWith(t *testing.T, dialect string, adjust func(*appConfig)) *plant {
+	t.Helper()
 	p := &plant{t: t, log: &lockedBuffer{}}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -58,6 +65,7 @@ func newPlant(t *testing.T, dialect string) *plant {
 		}
 	})
 	dsn := storetest.URL(t, dialect)
+	p.databaseURL = dsn
 	if dialect == "postgres" {
 		gate := newGate(t, dsn)
 		dsn, p.stopDatabase = gate.dsn, gate.close
@@ -68,10 +76,12 @@ func newPlant(t *testing.T, dialect string) *plant {
 	must(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	p.app, err = openApp(t.Context(), appConfig{
+	cfg := appConfig{
 		databaseURL: dsn, dataDir: t.TempDir(), kek: kek, publicURL: "http://" + l.Addr().String(), listener: l,
 		natsURLs: p.natsURLs, now: time.Now, log: newLogger(p.log, slog.LevelDebug, false),
-	})
+	}
+	adjust(&cfg)
+	p.app, err = openApp(t.Context(), cfg)
 	must(t, err)
 	op := issuer.Op{Caller: issuer.System("test"), RequestID: "test"}
 	out, err := p.app.issuer.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "acme"})
