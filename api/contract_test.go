@@ -77,6 +77,7 @@ func TestAnswersFollowTheContract(t *testing.T) {
 	eachHouse(t, func(h *house) {
 		seen := map[string]bool{}
 		keys := h.spareKeys()
+		const sharing = "/accounts/{account}"
 		ofOp, ofAcct, ofTpl := "/operators/{operator}/signing-keys", "/accounts/{account}/signing-keys", "/accounts/{account}/templates/{template}/keys"
 		for _, c := range []struct {
 			method, path, body string
@@ -178,6 +179,32 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{post, revocations + "/compaction", "", 200},
 			{del, revocations + "/*?reason=by+mistake", "", 200},
 			{del, revocations + "/*?reason=by+mistake", "", 404},
+			{get, sharing + "/exports", "", 200},
+			{post, sharing + "/exports", `{"kind":"service","subject":"ask.*.price","account_token_position":2,"response_threshold_ms":500,"latency_results":"lat","latency_sampling":50}`, 201},
+			{post, sharing + "/exports", `{"kind":"service","subject":"ask..price"}`, 422},
+			{post, sharing + "/exports", `{"kind":"stream","subject":"shared.more"}`, 422},
+			{get, sharing + "/exports/{export}", "", 200},
+			{get, sharing + "/exports/none", "", 404},
+			{patch, sharing + "/exports/{export}", `{"advertise":true,"latency_results":null}`, 200},
+			{get, sharing + "/exports/{export}/activations", "", 200},
+			{post, sharing + "/exports/{export}/activations", `{"target_account":"` + someAccountKey + `","ttl_seconds":3600}`, 201},
+			{post, sharing + "/exports/{export}/activations", `{"target_account":"x"}`, 422},
+			{get, sharing + "/exports/{export}/activations/{activation}", "", 200},
+			{del, sharing + "/exports/{export}/activations/" + someAccountKey, "", 200},
+			{get, sharing + "/imports", "", 200},
+			{post, sharing + "/imports", `{"exporter":"` + someAccountKey + `","kind":"stream","subject":"a.*","local_subject":"b.$1"}`, 201},
+			{post, sharing + "/imports", `{"exporter":"ORDERS","kind":"stream","subject":"a.*"}`, 422},
+			{get, sharing + "/imports/{import}", "", 200},
+			{patch, sharing + "/imports/{import}", `{"local_subject":"in.shared.>"}`, 200},
+			{post, sharing + "/imports/{import}/renewal", `{"ttl_seconds":60}`, 200},
+			{post, "/shares", `{"exporter":"ORDERS","importer":"BILLING","kind":"service","subject":"ask.me"}`, 201},
+			{post, "/shares", `{"exporter":"ORDERS","importer":"BILLING","recipe":{"kind":"kv","name":"settings","access":"read_write","domain":"orders"}}`, 201},
+			{post, "/shares", `{"exporter":"ORDERS","importer":"BILLING","recipe":{"kind":"kv","name":"a b","domain":"orders"}}`, 422},
+			{post, "/shares", `{"exporter":"ORDERS","importer":"ORDERS","kind":"service","subject":"ask.me"}`, 422},
+			{get, "/operators/acme/sharing-graph?limit=2", "", 200},
+			{get, sharing + "/sharing-graph", "", 200},
+			{del, sharing + "/imports/{import}", "", 200},
+			{del, sharing + "/exports/{export}?reason=over", "", 200},
 			{get, "/operators/acme/expirations", "", 200},
 			{get, ofOp, "", 200},
 			{post, ofOp, `{"custody":"shown_once"}`, 201},

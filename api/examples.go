@@ -9,8 +9,9 @@ import (
 
 // Keys of nobody, for the examples.
 const (
-	exampleUserKey = "UDVMBCBNO4VCEHPU7BTHAZGND2TMRMTMHINE34SPWCK7I7QENA22ZXV7"
-	exampleJWT     = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.eyJqdGkiOiI1RkJXRlgzRkpDRTRGSUJVVVhTVTVTNVpNUE1NVlJXTlRYV1pOQUVaR1RNM0c1SlRBQkFRIiwiaWF0IjoxNzk1MjI2NjI4LCJpc3MiOiJBQ0NPRjJNVENVMzdCNUVLQjJURE5MNjRURkQ1UzJIQjdSWkROS1pBRkJNWVVMSkRYQVI0V0tVWiIsIm5hbWUiOiJkMSIsInN1YiI6IlVBQkI0VFpZUkJISUFYTkNRWjJFS1VRQ1pZQkJKWDJHMlVSTEpaN00yQUZaVEZZS1ZCTEpHTDRYIiwibmF0cyI6eyJwdWIiOnt9LCJzdWIiOnt9LCJpc3N1ZXJfYWNjb3VudCI6IkFBTzc3S0NLNzJaSlhaTVlMUjY1TUNHWE1QWUJNVkRGUUlETkpCWTJJSkkzWk5YRFVLMllNUU5KIiwidGFncyI6WyJyZWdpb246ZXUiXSwidHlwZSI6InVzZXIiLCJ2ZXJzaW9uIjoyfX0.hFqgChW0w33WUHTg-m7CJiBPWMSMnMP9BZnklrJ0NM0jOkW_b7I9i99a388MVKDUOOIHoJf-ecs3BzxxXQZnCw"
+	exampleAccountKey = "AD7YRUYKEZ2YJPSKF5ARJ6H4T2Q6NB4AAF2D5SHNXBRRMA6ODNX32YKT"
+	exampleUserKey    = "UDVMBCBNO4VCEHPU7BTHAZGND2TMRMTMHINE34SPWCK7I7QENA22ZXV7"
+	exampleJWT        = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.eyJqdGkiOiI1RkJXRlgzRkpDRTRGSUJVVVhTVTVTNVpNUE1NVlJXTlRYV1pOQUVaR1RNM0c1SlRBQkFRIiwiaWF0IjoxNzk1MjI2NjI4LCJpc3MiOiJBQ0NPRjJNVENVMzdCNUVLQjJURE5MNjRURkQ1UzJIQjdSWkROS1pBRkJNWVVMSkRYQVI0V0tVWiIsIm5hbWUiOiJkMSIsInN1YiI6IlVBQkI0VFpZUkJISUFYTkNRWjJFS1VRQ1pZQkJKWDJHMlVSTEpaN00yQUZaVEZZS1ZCTEpHTDRYIiwibmF0cyI6eyJwdWIiOnt9LCJzdWIiOnt9LCJpc3N1ZXJfYWNjb3VudCI6IkFBTzc3S0NLNzJaSlhaTVlMUjY1TUNHWE1QWUJNVkRGUUlETkpCWTJJSkkzWk5YRFVLMllNUU5KIiwidGFncyI6WyJyZWdpb246ZXUiXSwidHlwZSI6InVzZXIiLCJ2ZXJzaW9uIjoyfX0.hFqgChW0w33WUHTg-m7CJiBPWMSMnMP9BZnklrJ0NM0jOkW_b7I9i99a388MVKDUOOIHoJf-ecs3BzxxXQZnCw"
 
 	exampleTemplate = `{"name":"sensor","description":"Devices in the field",
 		"permissions":{"publish":{"allow":["devices.{{tag(region)}}.{{name()}}.>"]},"subscribe":{"allow":["commands.{{name()}}","_INBOX.>"]}},
@@ -67,6 +68,14 @@ var examples = map[string]string{
 	"renewByHolder":     `{"jwt":"` + exampleJWT + `","nonce":"AAAAAGkgWQ…","signature":"3q2-7w…"}`,
 	"useCredentialLink": `{"link":"chy_cred_…"}`,
 	"revoke":            `{"before":"now","reason":"laptop lost"}`,
+
+	"createExport":    `{"name":"paid","kind":"stream","subject":"orders.paid.>","access":"activation"}`,
+	"updateExport":    `{"description":"Every order that was paid."}`,
+	"issueActivation": `{"target_account":"` + exampleAccountKey + `","ttl_seconds":31536000}`,
+	"createImport":    `{"exporter":"` + exampleAccountKey + `","kind":"stream","subject":"invoices.>","local_subject":"in.invoices.>"}`,
+	"updateImport":    `{"local_subject":"in.shared.>"}`,
+	"renewImport":     `{"ttl_seconds":31536000}`,
+	"share":           `{"exporter":"ORDERS","importer":"SHIPPING","kind":"stream","subject":"orders.shipped.>","local_subject":"in.orders.shipped.>","access":"activation","ttl_seconds":31536000}`,
 
 	"inspect":          `{"jwt":"` + exampleJWT + `"}`,
 	"explain":          `{"jwt":"` + exampleJWT + `","host":"10.2.3.4","type":"STANDARD"}`,

@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"cmp"
 	"maps"
 	"net/url"
 	"regexp"
@@ -38,6 +39,9 @@ type Account struct {
 	Audience string
 	// Expires is Unix seconds, 0 for never; NotBefore likewise, 0 for at once.
 	Expires, NotBefore int64
+	// Foreign is what a JWT from elsewhere, which this takes the place of, held besides;
+	// nil where there was none.
+	Foreign *Foreign
 }
 
 // NewAccountSettings returns the settings of a new account: everything unlimited,
@@ -62,7 +66,11 @@ func BuildAccount(a Account) (Checked, Problems) {
 	c.Name = a.Name
 	c.Audience, c.Expires, c.NotBefore = a.Audience, a.Expires, a.NotBefore
 	c.Account = a.Settings
-	c.Account.Tags = NormalizeTags(a.Settings.Tags)
+	if f := a.Foreign; f == nil {
+		c.Account.Tags = NormalizeTags(a.Settings.Tags)
+	} else {
+		c.Name, c.Audience, c.NotBefore = cmp.Or(f.Name, a.Name), f.Audience, f.NotBefore
+	}
 	if a.Settings.Trace != nil {
 		trace := *a.Settings.Trace // the library's check touches it
 		c.Trace = &trace
@@ -77,11 +85,14 @@ func BuildAccount(a Account) (Checked, Problems) {
 	}
 	c.Revocations = make(jwt.RevocationList, len(a.Revocations))
 	maps.Copy(c.Revocations, a.Revocations)
-	return finish(c, problems)
+	return a.Foreign.carry(finish(c, problems))
 }
 
-// CheckAccount returns every problem of what an account JWT would be built from.
-func CheckAccount(a Account) Problems {
+// CheckAccount returns every problem of what an account JWT would be built from. What a
+// JWT from elsewhere came with does not block.
+func CheckAccount(a Account) Problems { return a.Foreign.Tolerate(checkAccount(a)) }
+
+func checkAccount(a Account) Problems {
 	problems := CheckName("/name", a.Name)
 	if a.ID != "" { // nobody has one before it is created
 		problems = append(problems, CheckPublicKey("/public_key", KindAccount, a.ID)...)

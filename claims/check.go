@@ -11,7 +11,11 @@ import (
 
 // Checked is claims that passed their check; only the Check functions make one,
 // and only checked claims can be encoded.
-type Checked struct{ claims jwt.Claims }
+type Checked struct {
+	claims jwt.Claims
+	// carried goes into the JWT beside the claims.
+	carried Carried
+}
 
 // libraryProblems runs nats-io/jwt's own validation, which a nats-server runs too,
 // and keeps what does not depend on the clock: the library reads the system's

@@ -76,8 +76,16 @@ func DiffTemplates(before, after Template) []FieldChange {
 	d.text("/name", "Name", before.Name, after.Name)
 	label := "Template " + cmp.Or(after.Name, before.Name) + ": "
 	d.part("", label, func(p *differ) { p.text("/description", "description", before.Description, after.Description) })
+	d.part("", label, func(p *differ) { p.text("/role", "role", deref(before.Role), deref(after.Role)) })
 	d.part("/permissions", label, func(p *differ) { p.template(before.Permissions, after.Permissions) })
 	return d.changes
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 func orNew[T any](v *T) *T {

@@ -18,8 +18,11 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// header is the JOSE header of every NATS JWT of version 2.
-var header = encoding.EncodeToString([]byte(`{"typ":"JWT","alg":"ed25519-nkey"}`))
+// joseHeader is the JOSE header of every NATS JWT of version 2, header the same as it
+// stands in one.
+const joseHeader = `{"typ":"JWT","alg":"ed25519-nkey"}`
+
+var header = encoding.EncodeToString([]byte(joseHeader))
 
 var encoding = base64.RawURLEncoding
 
@@ -61,11 +64,17 @@ func Encode(checked Checked, stamp Stamp) (Unsigned, error) {
 	if err != nil {
 		return Unsigned{}, fmt.Errorf("encoding claims: %w", err)
 	}
+	head := header
+	if len(checked.carried) > 0 {
+		if head, payload, _, err = checked.carried.merge(payload); err != nil {
+			return Unsigned{}, fmt.Errorf("encoding claims: %w", err)
+		}
+	}
 	sum := sha512.Sum512_256(payload)
 	data.ID = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
 	payload = withID(payload, data.ID)
 	return Unsigned{
-		input:   signingInput(payload),
+		input:   signingInput(head, payload),
 		subject: data.Subject, issuer: stamp.Issuer, id: data.ID, issuedAt: stamp.IssuedAt,
 	}, nil
 }
@@ -81,10 +90,10 @@ func withID(payload []byte, id string) []byte {
 	return slices.Concat(before, []byte(`"jti":"`+id+`",`+issuedAtField), after)
 }
 
-func signingInput(payload []byte) string {
+func signingInput(head string, payload []byte) string {
 	var b strings.Builder
-	b.Grow(len(header) + 1 + encoding.EncodedLen(len(payload)))
-	b.WriteString(header + ".")
+	b.Grow(len(head) + 1 + encoding.EncodedLen(len(payload)))
+	b.WriteString(head + ".")
 	w := base64.NewEncoder(encoding, &b)
 	_, _ = w.Write(payload) // a strings.Builder takes everything
 	_ = w.Close()

@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 
@@ -21,6 +22,9 @@ type Operator struct {
 	// Expires is Unix seconds, 0 for never; NotBefore likewise, 0 for at once. A
 	// nats-server heeds neither in an operator's JWT.
 	Expires, NotBefore int64
+	// Foreign is what a JWT from elsewhere, which this takes the place of, held besides;
+	// nil where there was none.
+	Foreign *Foreign
 }
 
 // BuildOperator builds and checks operator claims.
@@ -33,13 +37,20 @@ func BuildOperator(o Operator) (Checked, Problems) {
 	c.Name = o.Name
 	c.Audience, c.Expires, c.NotBefore = o.Audience, o.Expires, o.NotBefore
 	c.Operator = o.Settings
-	c.Operator.Tags = NormalizeTags(o.Settings.Tags)
+	if f := o.Foreign; f == nil {
+		c.Operator.Tags = NormalizeTags(o.Settings.Tags)
+	} else {
+		c.Name, c.Audience, c.Expires, c.NotBefore = cmp.Or(f.Name, o.Name), f.Audience, f.Expires, f.NotBefore
+	}
 	c.SigningKeys = append(jwt.StringList(nil), o.SigningKeys...)
-	return finish(c, problems)
+	return o.Foreign.carry(finish(c, problems))
 }
 
-// CheckOperator returns every problem of what an operator JWT would be built from.
-func CheckOperator(o Operator) Problems {
+// CheckOperator returns every problem of what an operator JWT would be built from. What
+// a JWT from elsewhere came with does not block.
+func CheckOperator(o Operator) Problems { return o.Foreign.Tolerate(checkOperator(o)) }
+
+func checkOperator(o Operator) Problems {
 	problems := CheckName("/name", o.Name)
 	if o.ID != "" { // nobody has one before it is created
 		problems = append(problems, CheckPublicKey("/public_key", KindOperator, o.ID)...)

@@ -58,7 +58,7 @@ func Read(text string) (Token, error) {
 	if err != nil {
 		return Token{}, undecodable(err)
 	}
-	unknown, err := unknownFields(head, payload, kind, version)
+	unknown, _, err := unknownFields(head, payload, kind, version)
 	if err != nil {
 		return Token{}, err
 	}

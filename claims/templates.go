@@ -12,7 +12,10 @@ const MaxSubjects = 500
 // Template is a permission set for many users, carried in an account JWT by
 // scoped signing keys.
 type Template struct {
-	Name        string                   `json:"name"`
+	Name string `json:"name"`
+	// Role is what its signing keys are called in the JWT where that is not Name: the
+	// role of a key from elsewhere may be no name, or another template's.
+	Role        *string                  `json:"role,omitempty"`
 	Description string                   `json:"description,omitempty"`
 	Permissions jwt.UserPermissionLimits `json:"permissions"`
 }
@@ -27,6 +30,9 @@ func NewPermissionLimits() jwt.UserPermissionLimits {
 func (t *Template) scope(key string) *jwt.UserScope {
 	s := jwt.NewUserScope()
 	s.Key, s.Role, s.Description, s.Template = key, t.Name, t.Description, t.Permissions
+	if t.Role != nil {
+		s.Role = *t.Role
+	}
 	return s
 }
 

@@ -101,17 +101,17 @@ func either[A, B any](first bool) reflect.Type {
 
 // unknownFields returns the pointers of what is lost when header and payload are
 // decoded into nats-io/jwt's types and written again.
-func unknownFields(head, payload []byte, kind jwt.ClaimType, version int) ([]string, error) {
-	h := walker{path: []any{"header"}}
+func unknownFields(head, payload []byte, kind jwt.ClaimType, version int) ([]string, []found, error) {
+	h := walker{path: []any{headerField}, way: []any{headerField}}
 	if err := h.document(head, reflect.TypeFor[jwt.Header]()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	w := walker{unknown: h.unknown}
+	w := walker{unknown: h.unknown, found: h.found}
 	if err := w.document(payload, payloadType(kind, version)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	slices.Sort(w.unknown)
-	return slices.Compact(w.unknown), nil
+	return slices.Compact(w.unknown), w.found, nil
 }
 
 // walker goes through JSON beside the type it is decoded into.
@@ -119,6 +119,10 @@ type walker struct {
 	dec     *json.Decoder
 	path    []any
 	unknown []string
+	// way is path with the names that nats-io/jwt writes, and signing keys by their key;
+	// found is what is unknown, with its values.
+	way   []any
+	found []found
 	// scope tells that the walk is within a scoped signing key, whose numbers
 	// nats-io/jwt reads as floating point first.
 	scope bool
@@ -131,18 +135,19 @@ func (w *walker) document(raw []byte, t reflect.Type) error {
 }
 
 // lost notes where the walk is. A field's name is the JWT's own and may be anything.
-func (w *walker) lost() {
+func (w *walker) lost(raw json.RawMessage) {
+	w.found = append(w.found, found{pointer: Redact(strings.ToValidUTF8(Point("", w.path...), "\ufffd")), way: slices.Clone(w.way), raw: raw})
 	w.unknown = append(w.unknown, Redact(strings.ToValidUTF8(Point("", w.path...), "\ufffd")))
 }
 
-// step reads one value one step further down.
-func (w *walker) step(name any, read func() error) error {
+// step reads one value one step further down; called is what nats-io/jwt calls it.
+func (w *walker) step(name, called any, read func() error) error {
 	if len(w.path) >= maxDepth {
 		return errTooDeep
 	}
-	w.path = append(w.path, name)
+	w.path, w.way = append(w.path, name), append(w.way, called)
 	err := read()
-	w.path = w.path[:len(w.path)-1]
+	w.path, w.way = w.path[:len(w.path)-1], w.way[:len(w.way)-1]
 	return err
 }
 
@@ -163,7 +168,7 @@ func (w *walker) value(t reflect.Type) error {
 		return w.array(t)
 	case json.Number:
 		if w.scope && !exact(v) {
-			w.lost()
+			w.lost(nil)
 		}
 	}
 	return nil
@@ -188,7 +193,7 @@ func (w *walker) array(t reflect.Type) error {
 	}
 	seen := map[string]bool{}
 	for i := 0; w.dec.More(); i++ {
-		err := w.step(i, func() error {
+		err := w.step(i, i, func() error {
 			if keys {
 				return w.signingKey(seen)
 			}
@@ -216,18 +221,18 @@ func (w *walker) signingKey(seen map[string]bool) error {
 	case '"':
 		_ = json.Unmarshal(raw, &scope.Key) // it is JSON: the decoder read it
 	case '{':
-		inner := walker{path: w.path, scope: true}
+		_ = json.Unmarshal(raw, &scope) // likewise, and nats-io/jwt has read the key
+		inner := walker{path: w.path, way: append(slices.Clone(w.way[:len(w.way)-1]), element(scope.Key)), scope: true}
 		if err := inner.document(raw, reflect.TypeFor[jwt.UserScope]()); err != nil {
 			return err
 		}
-		w.unknown = append(w.unknown, inner.unknown...)
-		_ = json.Unmarshal(raw, &scope) // likewise, and nats-io/jwt has read the key
+		w.unknown, w.found = append(w.unknown, inner.unknown...), append(w.found, inner.found...)
 	default:
-		w.lost()
+		w.lost(nil)
 		return nil
 	}
 	if seen[scope.Key] {
-		w.lost()
+		w.lost(nil)
 	}
 	seen[scope.Key] = true
 	return nil
@@ -254,11 +259,11 @@ func (w *walker) object(t reflect.Type) error {
 			return errRepeated
 		}
 		seen[key] = true
-		err = w.step(name, func() error {
-			if t != nil && !known {
-				w.lost()
+		err = w.step(name, key, func() error {
+			if t == nil || known {
+				return w.value(next)
 			}
-			return w.value(next)
+			return w.keep()
 		})
 		if err != nil {
 			return err
@@ -266,6 +271,20 @@ func (w *walker) object(t reflect.Type) error {
 	}
 	_, err := w.dec.Token()
 	return notJSON(err)
+}
+
+// keep takes note of a value that nobody knows, and looks for what must not be in one.
+func (w *walker) keep() error {
+	var raw json.RawMessage
+	if err := w.dec.Decode(&raw); err != nil {
+		return errNotJSON
+	}
+	w.lost(raw)
+	inner := walker{path: w.path, way: w.way, scope: w.scope}
+	err := inner.document(raw, nil)
+	// A number in a scope that loses digits goes with the value that it is in.
+	w.unknown = append(w.unknown, inner.unknown...)
+	return err
 }
 
 func notJSON(err error) error {

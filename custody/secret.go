@@ -29,3 +29,13 @@ func (s *Keyset) OpenSecret(sealed []byte, name string) ([]byte, error) {
 	}
 	return secret, nil
 }
+
+// ResealSecret seals the secret of a name anew with the primary data key.
+func (s *Keyset) ResealSecret(sealed []byte, name string) ([]byte, error) {
+	secret, err := s.OpenSecret(sealed, name)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(secret)
+	return s.SealSecret(secret, name)
+}

@@ -245,6 +245,10 @@ func useCases() map[string]useCase {
 			_, err := h.CreateAccount(t.Context(), op, issuer.AccountInput{Operator: "acme", Name: "another", Settings: claims.NewAccountSettings()})
 			return err
 		}),
+		"FindAccounts": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.FindAccounts(t.Context(), c, issuer.AccountFilter{Operator: "acme", State: "active", Tag: "a:b"}, page)
+			return err
+		}),
 		"CloneAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.CloneAccount(t.Context(), op, "ORDERS", issuer.AccountCloneInput{Name: "a copy"})
 			return err
@@ -445,6 +449,36 @@ func useCases() map[string]useCase {
 			_, err := h.SignInLink(t.Context(), op, "cy")
 			return err
 		}),
+		"GetImportJob": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetImportJob(t.Context(), c, h.job(t, "to run").ID)
+			return err
+		}),
+		"ListImportJobs": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListImportJobs(t.Context(), c, ledger)
+			return err
+		}),
+		"ExportNSC": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ExportNSC(t.Context(), c, "acme")
+			return err
+		}),
+		"UploadStore": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.UploadStore(t.Context(), op, archiveOf(t, vaultStore))
+			return err
+		}),
+		"RunImport": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			j := h.job(t, "to run")
+			_, err := h.RunImport(t.Context(), op, j.ID, issuer.RunImportInput{Mode: issuer.ImportAdopt, PlanHash: j.Report.PlanHash})
+			return err
+		}),
+		"DropImportJob": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DropImportJob(t.Context(), op, h.job(t, "to drop").ID)
+			return err
+		}),
+		"ExportNSCWithSeeds": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			op.Reason = "because"
+			_, err := h.ExportNSCWithSeeds(t.Context(), op, "acme")
+			return err
+		}),
 		"SetupLink": writes(func(t *testing.T, h *house, op issuer.Op) error { _, err := h.SetupLink(t.Context(), op); return err }),
 		"ListAudit": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.ListAudit(t.Context(), c, issuer.AuditQuery{Account: "ORDERS"}, issuer.AuditPage{Limit: 10})
@@ -504,6 +538,11 @@ func prepared(t *testing.T, h *house) world {
 		did(h.CreateUser(t.Context(), op(), "OURS", issuer.UserInput{Name: name, Permissions: ownPermissions(), Issue: &issuer.IssueInput{}})).well(t)
 	}
 	did(h.DisableUser(t.Context(), op(), "OURS", "to enable")).well(t)
+	for _, reason := range []string{"to run", "to drop"} {
+		upload := op()
+		upload.Reason = reason
+		did(h.UploadStore(t.Context(), upload, archiveOf(t, vaultStore))).well(t)
+	}
 	for _, subject := range []string{"shared.>", "to_update.>", "to_delete.>"} {
 		did(h.Share(t.Context(), op(), issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: subject}}})).well(t)
 	}
@@ -513,6 +552,21 @@ func prepared(t *testing.T, h *house) world {
 
 // someAccount is an account of somebody else.
 const someAccount = "AD7YRUYKEZ2YJPSKF5ARJ6H4T2Q6NB4AAF2D5SHNXBRRMA6ODNX32YKT"
+
+// job returns the import that was uploaded for the reason.
+func (h *house) job(t testing.TB, reason string) issuer.ImportJob {
+	t.Helper()
+	list, err := h.ListImportJobs(t.Context(), owner, issuer.LedgerPage{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range list {
+		if j.Reason == reason || reason == "to run" && j.State == issuer.ImportRunning {
+			return j
+		}
+	}
+	return issuer.ImportJob{ID: "dropped"}
+}
 
 // export and imported return the identity of an export of ORDERS, and of its import by OURS.
 func (h *house) export(t testing.TB, subject string) string {

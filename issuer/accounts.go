@@ -21,6 +21,8 @@ type AccountInput struct {
 	AccountExpiry
 	// Problems are what is wrong with the request and not to be seen in Settings.
 	Problems claims.Problems
+	// guardrails are those of the account that this one is a copy of.
+	guardrails claims.Guardrails
 }
 
 // accountIdentity describes the identity key of a new account. Its seed is not
@@ -87,7 +89,7 @@ func (i *Issuer) newAccount(ctx context.Context, w *work, o Operator, in Account
 	if len(taken) > 0 {
 		return n, orTaken(store.ErrExists, "account")
 	}
-	if err := w.guardAccount(ctx, o, Account{}, Account{OperatorID: o.ID, Settings: in.Settings}); err != nil {
+	if err := w.guardAccount(ctx, o, Account{}, Account{OperatorID: o.ID, Settings: in.Settings, Guardrails: in.guardrails}); err != nil {
 		return n, err
 	}
 	identity, err := i.newKey(ctx, w, accountIdentity(o.ID))
@@ -99,7 +101,7 @@ func (i *Issuer) newAccount(ctx context.Context, w *work, o Operator, in Account
 		return n, err
 	}
 	n.keys = []store.Key{identity, signing}
-	n.account = Account{ID: identity.ID, OperatorID: o.ID, Name: in.Name, State: accountActive, Settings: in.Settings, Version: 1, Created: w.Now(), Updated: w.Now()}
+	n.account = Account{ID: identity.ID, OperatorID: o.ID, Name: in.Name, State: accountActive, Settings: in.Settings, Guardrails: in.guardrails, Version: 1, Created: w.Now(), Updated: w.Now()}
 	in.onto(w, &n.account)
 	n.plan.Warnings = problems
 	if n.plan.Changes, err = diff(nil, n.account.Settings); err != nil {
@@ -120,7 +122,10 @@ func (n newcomer) create(ctx context.Context, w *work) error {
 			return err
 		}
 	}
-	return nil
+	if n.account.Guardrails.IsZero() {
+		return nil
+	}
+	return w.SetGuardrails(ctx, n.account.ID, n.account.Guardrails)
 }
 
 // AccountEdit is what can be changed of an account: its settings and its end.
@@ -193,10 +198,12 @@ func editedAccount(w *work, a Account, edit func(*AccountEdit)) (after Account, 
 		return a, nil, err
 	}
 	edit(&e)
-	e.Tags = claims.NormalizeTags(e.Tags)
+	if !slices.Equal(a.Settings.Tags, e.Tags) { // those of a JWT from elsewhere stay until they are edited
+		e.Tags = claims.NormalizeTags(e.Tags)
+	}
 	after = a
 	after.Settings = e.Account
-	problems = append(e.Problems, claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: e.Account})...)
+	problems = append(e.Problems, claims.CheckAccount(claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: e.Account, Foreign: a.Foreign})...)
 	if e.AccountExpiry != (AccountExpiry{a.FixedEnd(), a.Lifetime}) {
 		problems = append(problems, claims.CheckAccountExpiry(e.Expires, e.Lifetime, w.Now())...)
 		e.onto(w, &after)
@@ -279,7 +286,7 @@ func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 	if edit != nil {
 		edit(&parts)
 	}
-	checked, problems := claims.BuildAccount(parts)
+	checked, problems := claims.BuildAccount(w.protect(parts))
 	if problems.Blocking() {
 		return checked, store.Key{}, invalid(problems)
 	}
@@ -287,8 +294,19 @@ func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 	if err != nil {
 		return checked, store.Key{}, err
 	}
-	signer, err := current(keys, "")
+	signer, err := accountSigner(ctx, w.Tx, a.OperatorID, keys)
 	return checked, signer, err
+}
+
+// protect lets unknown fields of a JWT from elsewhere go that a protective change has
+// no place for: nothing holds such a change up.
+func (w *work) protect(parts claims.Account) claims.Account {
+	if parts.Foreign != nil && w.use.protective {
+		f := *parts.Foreign
+		f.MayLose = true
+		parts.Foreign = &f
+	}
+	return parts
 }
 
 // rehearse finds what only shows when the account's claims are put together, such
@@ -343,7 +361,7 @@ type sharing struct {
 // assemble puts together what an account's JWT is built from: the account, its keys,
 // the templates of those by identity, what it shares, and what is revoked.
 func assemble(a Account, keys []store.Key, templates map[string]Template, shared sharing, revoked map[string]int64) claims.Account {
-	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked}
+	parts := claims.Account{ID: a.ID, Name: a.Name, System: a.System, Settings: inForce(a), Expires: a.Expires, Revocations: revoked, Foreign: a.Foreign}
 	if a.State == accountDeleted {
 		keys, shared = nil, sharing{} // nobody is to sign users of a tombstone, nor to import from it
 	}
@@ -423,7 +441,8 @@ func accountsCalled(ctx context.Context, t *store.Tx, ref string) ([]Account, er
 }
 
 // lockAccount finds an account and locks it until the transaction ends: what is
-// planned from it, and from what belongs to it, still holds when it is applied.
+// planned from it, and from what belongs to it, still holds when it is applied. An
+// account of an observed operator is refused.
 func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 	a, err := findAccount(ctx, &w.desk, ref)
 	if err != nil {
@@ -432,7 +451,14 @@ func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
 	if a, err = w.LockAccountForIssue(ctx, a.ID); err != nil {
 		return a, err
 	}
-	return a, notDeleted(a)
+	if err := notDeleted(a); err != nil {
+		return a, err
+	}
+	o, err := w.GetOperator(ctx, a.OperatorID)
+	if err != nil {
+		return a, orMissing(err, "account")
+	}
+	return a, writable(o)
 }
 
 // GetAccount returns an account by name or public key.

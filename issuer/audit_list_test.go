@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
@@ -31,9 +30,9 @@ func (h *house) list(t testing.TB, c issuer.Caller, q issuer.AuditQuery) []issue
 func TestListAudit(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
 		h.advance(time.Second)
-		did(h.UpdateAccount(t.Context(), because(), "ORDERS", func(e *issuer.AccountEdit) { e.Limits.Conn = 500 })).well(t)
+		did(h.UpdateAccount(t.Context(), because(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = 500 })).well(t)
 		h.advance(time.Second)
-		did(h.UpdateAccount(t.Context(), because(), "ORDERS", func(e *issuer.AccountEdit) { e.Limits.Conn = 12 })).well(t)
+		did(h.UpdateAccount(t.Context(), because(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = 12 })).well(t)
 		e := h.list(t, auditor, issuer.AuditQuery{})[0]
 		if e.Action != "update" || e.AccountName != "ORDERS" || e.OperatorName != "acme" || e.TargetName != "ORDERS" || e.Reason != "a ticket" ||
 			len(e.Changes) != 1 || e.Changes[0].Text != "Connections: 500 → 12" || e.AccountID != w.account.ID || e.OperatorID != w.operator.ID {
@@ -149,7 +148,7 @@ func TestNoSecretsOnRecord(t *testing.T) {
 		}
 		// A seed where a text belongs, and where a name of something is asked for.
 		for _, text := range []string{string(seed), strayUser, "chy_pat_" + strings.Repeat("0", 49)} {
-			_, _ = h.UpdateAccount(t.Context(), op(), "ORDERS", func(e *issuer.AccountEdit) { e.Description = text })
+			_, _ = h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Description = text })
 			_, _ = h.GetAccount(t.Context(), issuer.Caller{}, text)
 			_, _ = h.Revoke(t.Context(), issuer.Op{Caller: owner, Reason: text}, "ORDERS", issuer.RevokeInput{Subject: "ada@example.com"})
 			_, _ = h.CreateAccount(t.Context(), issuer.Op{Caller: owner, IdempotencyKey: text, Fingerprint: []byte("x")}, issuer.AccountInput{Operator: "acme", Name: "X", Settings: claims.NewAccountSettings()})
@@ -213,7 +212,7 @@ func TestDeliveriesThatFollowed(t *testing.T) {
 			o := op()
 			o.RequestID = request
 			h.advance(time.Second)
-			did(h.UpdateAccount(t.Context(), o, "ORDERS", func(e *issuer.AccountEdit) { e.Description = request })).well(t)
+			did(h.UpdateAccount(t.Context(), o, "ORDERS", func(s *issuer.AccountEdit) { s.Description = request })).well(t)
 		}
 		change("req_first")
 		version := h.account(t, "ORDERS").JWTVersion

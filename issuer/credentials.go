@@ -305,7 +305,7 @@ func (s *issuance) complete(ctx context.Context, w *work, c *credential, in Issu
 	if problems.Blocking() {
 		return invalid(problems)
 	}
-	c.signer, err = current(s.keys, u.TemplateID)
+	c.signer, err = orIdentity(ctx, w.Tx, s.account.OperatorID, s.keys, u.TemplateID)
 	return err
 }
 

@@ -101,6 +101,7 @@ type Issuer struct {
 	verified   atomic.Pointer[AuditVerification]
 	challenges challengeKey
 	renewals   pace
+	imports    importing
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:

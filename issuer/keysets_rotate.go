@@ -240,12 +240,50 @@ func (r *resealing) all(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("sealing seeds anew: %w", err)
 		case last == "":
-			return nil
+			return errors.Join(r.secrets(ctx, store.CredentialJWT, resealBatch), r.secrets(ctx, store.ImportArchive, 1))
 		}
 		after, busy = last, 0
 		if r.progress != nil {
 			r.progress(r.done, max(r.done, r.total))
 		}
+	}
+}
+
+// secrets takes what is sealed and is no seed, some in one transaction.
+func (r *resealing) secrets(ctx context.Context, place store.SecretPlace, some int) error {
+	for after := ""; ; {
+		var list []store.SealedSecret
+		err := r.issuer.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+			keys, err := r.issuer.toSeal(ctx, &work{desk: desk{Tx: t, use: r.use}, op: r.op})
+			if err != nil {
+				return err
+			}
+			if list, err = t.SecretsToReseal(ctx, place, custody.Mark(keys.Info().Primary), after, some); err != nil {
+				return err
+			}
+			for _, s := range list {
+				name := jwtSecret(s.ID)
+				if place == store.ImportArchive {
+					name = archiveSecret(s.ID)
+				}
+				was := s.Sealed
+				if s.Sealed, err = keys.ResealSecret(was, name); err != nil {
+					r.unreadable = append(r.unreadable, s.ID)
+					continue
+				}
+				if _, err := t.SetSealedSecret(ctx, s, was); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("sealing secrets anew: %w", err)
+		}
+		if len(list) == 0 {
+			return nil
+		}
+		after = list[len(list)-1].ID
 	}
 }
 

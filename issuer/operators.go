@@ -214,7 +214,7 @@ func operatorIntent(ctx context.Context, t *store.Tx, o Operator) (claims.Checke
 	if err != nil {
 		return claims.Checked{}, err
 	}
-	checked, problems := claims.BuildOperator(claims.Operator{ID: o.ID, Name: o.Name, Settings: o.Settings, SigningKeys: trusted(keys)})
+	checked, problems := claims.BuildOperator(claims.Operator{ID: o.ID, Name: o.Name, Settings: o.Settings, SigningKeys: trusted(keys), Foreign: o.Foreign})
 	if problems.Blocking() {
 		return checked, invalid(problems)
 	}

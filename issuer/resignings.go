@@ -80,7 +80,7 @@ func (i *Issuer) resignSome(ctx context.Context, operatorID, after string, limit
 		if err != nil {
 			return err
 		}
-		key, err := current(keys, "")
+		key, err := accountSigner(ctx, t, operatorID, keys)
 		if err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func signBatch(batch store.Resigning, sign func(Account) (store.JWT, error)) (si
 func signOwed(ctx context.Context, w *work, signer custody.Signer, key store.Key, batch store.Resigning, a Account) (store.JWT, error) {
 	issuedAt := claims.NextIssuedAt(w.Now(), a.IssuedAt)
 	a.Expires = a.ExpiryOf(issuedAt)
-	checked, problems := claims.BuildAccount(assemble(a, batch.Keys[a.ID], batch.Templates, sharing{batch.Exports[a.ID], batch.Imports[a.ID]}, batch.Revocations[a.ID]))
+	checked, problems := claims.BuildAccount(w.protect(assemble(a, batch.Keys[a.ID], batch.Templates, sharing{batch.Exports[a.ID], batch.Imports[a.ID]}, batch.Revocations[a.ID])))
 	if problems.Blocking() {
 		return store.JWT{}, invalid(problems)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"chancery/claims"
@@ -188,14 +189,50 @@ func encode(key store.Key, checked claims.Checked, issuedAt int64) (claims.Unsig
 	return unsigned, nil
 }
 
-// current returns the newest current signing key among keys: of a template, or
-// the plain one with an empty templateID.
+// current returns the newest current signing key among keys that can sign, or else the
+// newest current one: of a template, or the plain one with an empty templateID.
 func current(keys []store.Key, templateID string) (store.Key, error) {
-	for n := len(keys) - 1; n >= 0; n-- {
-		k := keys[n]
-		if k.Role == "signing" && k.State == "current" && k.TemplateID == templateID {
+	var out store.Key
+	for _, k := range slices.Backward(keys) {
+		if k.Role != "signing" || k.State != KeyCurrent || k.TemplateID != templateID {
+			continue
+		}
+		if k.Custody == CustodyExternal || held(k) {
 			return k, nil
 		}
+		if out.ID == "" {
+			out = k
+		}
+	}
+	if out.ID != "" {
+		return out, nil
 	}
 	return store.Key{}, &Error{Kind: KindConflict, Code: "no_signing_key", Message: "There is no current signing key that could sign this."}
+}
+
+// accountSigner returns the operator's key that signs accounts: a current signing key
+// or, where it has none that can sign and servers accept that, its identity key.
+func accountSigner(ctx context.Context, t *store.Tx, operatorID string, keys []store.Key) (store.Key, error) {
+	return orIdentity(ctx, t, operatorID, keys, "")
+}
+
+// orIdentity is current; an identity key that is held here takes the place of a plain
+// key that cannot sign, unless the operator is strict.
+func orIdentity(ctx context.Context, t *store.Tx, operatorID string, keys []store.Key, templateID string) (store.Key, error) {
+	k, err := current(keys, templateID)
+	if templateID != "" || err == nil && (k.Custody == CustodyExternal || held(k)) {
+		return k, err
+	}
+	n := slices.IndexFunc(keys, func(k store.Key) bool { return k.Role == "identity" && k.State == KeyCurrent && held(k) })
+	if n < 0 {
+		return k, err
+	}
+	o, errOperator := t.GetOperator(ctx, operatorID)
+	switch {
+	case errOperator != nil:
+		return k, errOperator
+	case o.Settings.StrictSigningKeyUsage:
+		return k, err
+	}
+	return keys[n], nil
 }

@@ -219,6 +219,10 @@ func (h home) edited(ctx context.Context, w *work, x Template, edit func(*Templa
 	if hurt.Blocking() {
 		return x, nil, nil, invalid(hurt)
 	}
+	// The role of a key from elsewhere stays until somebody gives the template a name.
+	if in.Body.Role = nil; in.Body.Name == x.Body.Name {
+		in.Body.Role = x.Body.Role
+	}
 	after = x
 	after.Body, after.MaxTTL, after.Tests = in.Body, in.MaxTTL, in.Tests
 	return after, results, append(warnings, hurt...), nil

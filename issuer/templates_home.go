@@ -50,7 +50,9 @@ func (at TemplateHome) lock(ctx context.Context, w *work) (h home, err error) {
 			err = writable(h.operator)
 		}
 	} else if h.account, err = w.LockAccountForIssue(ctx, h.account.ID); err == nil {
-		err = notDeleted(h.account)
+		if err = notDeleted(h.account); err == nil {
+			err = writable(h.operator)
+		}
 	}
 	return h, err
 }

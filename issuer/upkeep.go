@@ -48,7 +48,7 @@ func (i *Issuer) Upkeep(ctx context.Context) error {
 		return nil
 	}
 	var errs []error
-	for _, task := range []func(context.Context) error{i.resignOwed, i.dropReplays, i.retireKeys, i.rotateKeys, i.compactMoot, i.revokeDue} {
+	for _, task := range []func(context.Context) error{i.resignOwed, i.dropReplays, i.retireKeys, i.rotateKeys, i.compactMoot, i.revokeDue, i.runImports, i.dropImports} {
 		errs = append(errs, task(ctx))
 	}
 	return errors.Join(errs...)

@@ -28,7 +28,8 @@ type Rule string
 // The rules.
 const (
 	// RuleJWT: each current JWT decodes, is accepted by nats-io/jwt, chains to its
-	// operator, and is byte for byte what the rows say.
+	// operator, and is byte for byte what the rows say; one that was signed elsewhere
+	// says the same.
 	RuleJWT Rule = "jwt"
 	// RuleHistory: versions have no gaps, their issue time rises, no jti comes twice,
 	// and what is kept is what was signed.
@@ -113,7 +114,7 @@ func (v *verification) allOperators(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if !v.same(checked, c.Issuer, c.IssuedAt, o.JWT) {
+			if !v.same(checked, c.Issuer, c.IssuedAt, o.JWT, o.Verbatim) {
 				v.found(RuleJWT, o.ID, "The operator's JWT is not what its rows make.")
 			}
 		}
@@ -125,8 +126,12 @@ func (v *verification) allOperators(ctx context.Context) error {
 	}
 }
 
-// same tells whether the claims, stamped as the JWT is, are the JWT.
-func (v *verification) same(checked claims.Checked, by string, issuedAt int64, token string) bool {
+// same tells whether the claims, stamped as the JWT is, are the JWT; or say the same as
+// one that was signed elsewhere.
+func (v *verification) same(checked claims.Checked, by string, issuedAt int64, token string, verbatim bool) bool {
+	if verbatim {
+		return checked.SameClaims(token)
+	}
 	u, err := claims.Encode(checked, claims.Stamp{Issuer: by, IssuedAt: issuedAt})
 	return err == nil && bytes.HasPrefix([]byte(token), append(u.SigningInput(), '.'))
 }
@@ -161,7 +166,7 @@ func (v *verification) account(ctx context.Context, a Account) error {
 		return nil
 	}
 	vr := jwt.CreateValidationResults()
-	if c.Validate(vr); vr.IsBlocking(false) {
+	if c.Validate(vr); vr.IsBlocking(false) && !a.Verbatim {
 		v.found(RuleJWT, a.ID, "A nats-server would refuse the account's JWT.")
 	}
 	o := v.operators[a.OperatorID]
@@ -177,8 +182,11 @@ func (v *verification) account(ctx context.Context, a Account) error {
 		return err
 	}
 	checked, problems := claims.BuildAccount(parts)
-	if a.ResignOwed.IsZero() && (problems.Blocking() || !v.same(checked, c.Issuer, c.IssuedAt, a.JWT)) {
+	if a.ResignOwed.IsZero() && (problems.Blocking() || !v.same(checked, c.Issuer, c.IssuedAt, a.JWT, a.Verbatim)) {
 		v.found(RuleJWT, a.ID, "The account's JWT is not what its rows make.")
+	}
+	if !a.ResignOwed.IsZero() && a.Verbatim {
+		return nil // what an import revokes beside its JWT comes with the signature that is owed
 	}
 	return v.revocations(ctx, a, parts.Revocations, c.Revocations)
 }

@@ -41,7 +41,11 @@ type Account struct {
 	ResignOwed time.Time
 	// LastUserIAT is the highest iat of any user JWT issued in the account; a
 	// revocation of everybody must reach it.
-	LastUserIAT      int64
+	LastUserIAT int64
+	// Verbatim tells that JWT was signed elsewhere and is served as it came; Foreign is
+	// what a JWT from elsewhere held beside Settings, nil for an account made here.
+	Verbatim         bool
+	Foreign          *claims.Foreign
 	Created, Updated time.Time
 	// Guardrails are what the account is bound by beyond its operator's.
 	Guardrails claims.Guardrails
@@ -53,20 +57,22 @@ const (
 	accountColumns    = accountHead + `jwt` + accountTail
 	accountWithoutJWT = accountHead + `''` + accountTail
 	accountHead       = `id, operator_id, name, state, is_system, settings, expires_s, lifetime_s, renew_us, version, jwt_version, iat, jti, `
-	accountTail       = `, signer, resign_us, last_user_iat, created_us, updated_us, guardrails`
+	accountTail       = `, signer, resign_us, last_user_iat, verbatim, unknown, created_us, updated_us, guardrails`
 )
 
 func scanAccount(r row) (Account, error) {
 	var a Account
-	var settings, guardrails string
+	var settings, guardrails, foreign string
 	var lifetime, renewal, resign, created, updated int64
 	if err := r.Scan(&a.ID, &a.OperatorID, &a.Name, &a.State, &a.System, &settings, &a.Expires, &lifetime, &renewal, &a.Version, &a.JWTVersion,
-		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &created, &updated, &guardrails); err != nil {
+		&a.IssuedAt, &a.JTI, &a.JWT, &a.Signer, &resign, &a.LastUserIAT, &a.Verbatim, &foreign, &created, &updated, &guardrails); err != nil {
 		return a, err
 	}
 	a.Lifetime, a.Renewal = time.Duration(lifetime)*time.Second, fromMicros(renewal)
 	a.ResignOwed, a.Created, a.Updated = fromMicros(resign), fromMicros(created), fromMicros(updated)
-	return a, errors.Join(json.Unmarshal([]byte(settings), &a.Settings), json.Unmarshal([]byte(guardrails), &a.Guardrails))
+	var err error
+	a.Foreign, err = claims.ParseForeign(foreign)
+	return a, errors.Join(err, json.Unmarshal([]byte(settings), &a.Settings), json.Unmarshal([]byte(guardrails), &a.Guardrails))
 }
 
 func settingsJSON(a Account) (string, error) {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -21,14 +20,18 @@ type Credential struct {
 	Signer            string
 	SHA256            []byte
 	Bearer            bool
-	// KeyOrigin is generated (here) or client.
+	// KeyOrigin is generated (here), client, unproven or imported.
 	KeyOrigin string
 	// Occasion is issue, renew or roll; TemplateID what it was issued with.
 	Occasion, TemplateID string
-	// Delivery is inline, file, one_time_link or sealed, DeliveredTo who or where.
+	// Delivery is inline, file, one_time_link, sealed or imported, DeliveredTo who or where.
 	Delivery, DeliveredTo    string
 	Actor, RequestID, Reason string
-	Created                  time.Time
+	// JWT is kept of what was imported, to be written out again; Sealed where the JWT
+	// admits its bearer. Both are empty otherwise, and in lists.
+	JWT     string
+	Sealed  []byte
+	Created time.Time
 }
 
 const credentialColumns = `id, user_id, account_id, public_key, jti, iat, expires_s, signer, sha256, bearer, key_origin, occasion, template_id, delivery, delivered_to, actor, request_id, reason, created_us`
@@ -53,10 +56,10 @@ func (t *Tx) CreateCredentials(ctx context.Context, list []Credential) error {
 	for n, c := range list {
 		rows[n] = []any{
 			c.ID, c.UserID, c.AccountID, c.PublicKey, c.JTI, c.IssuedAt, c.Expires, c.Signer, c.SHA256, c.Bearer,
-			c.KeyOrigin, c.Occasion, c.TemplateID, c.Delivery, c.DeliveredTo, c.Actor, c.RequestID, c.Reason, micros(t.now),
+			c.KeyOrigin, c.Occasion, c.TemplateID, c.Delivery, c.DeliveredTo, c.Actor, c.RequestID, c.Reason, micros(t.now), c.JWT, c.Sealed,
 		}
 	}
-	return t.insertAll(ctx, "credentials", credentialColumns, rows)
+	return t.insertAll(ctx, "credentials", credentialColumns+`, jwt, sealed_jwt`, rows)
 }
 
 // CredentialFilter keeps some entries of a ledger. The zero value keeps all.
@@ -87,9 +90,12 @@ type LedgerEntry struct {
 const (
 	isRevoked = `EXISTS (SELECT 1 FROM revocations r WHERE r.account_id = c.account_id AND r.removed_us = 0
 		AND r.subject IN (c.public_key, '*') AND r.before_s >= c.iat)`
-	isExpired   = `(c.expires_s <> 0 AND c.expires_s < $2)`
-	isDisabled  = `EXISTS (SELECT 1 FROM keys k WHERE k.id = c.signer AND k.state = 'disabled')`
-	isTrusted   = `EXISTS (SELECT 1 FROM keys k WHERE k.id = c.signer AND k.state IN ('prepared', 'current', 'retiring'))`
+	isExpired  = `(c.expires_s <> 0 AND c.expires_s < $2)`
+	isDisabled = `EXISTS (SELECT 1 FROM keys k WHERE k.id = c.signer AND k.account_id = c.account_id AND k.state = 'disabled')`
+	isTrusted  = `EXISTS (SELECT 1 FROM keys k WHERE k.id = c.signer AND k.account_id = c.account_id AND k.state IN ('prepared', 'current', 'retiring')
+		AND NOT (k.role = 'identity' AND ` + isStrict + `))`
+	// isStrict tells of a key k that its operator has servers accept signing keys only.
+	isStrict    = `EXISTS (SELECT 1 FROM operators o WHERE o.id = k.operator_id AND o.settings LIKE '%"strict_signing_key_usage":true%')`
 	ledgerOrder = ` ORDER BY c.id DESC LIMIT $3`
 )
 
@@ -128,14 +134,14 @@ func (t *Tx) FindCredentials(ctx context.Context, f CredentialFilter, beforeID s
 		return nil, nil
 	}
 	return many(ctx, t, scanLedgerEntry, `SELECT `+ledgerColumns+`, u.name, `+isRevoked+`,
-			coalesce((SELECT k.state FROM keys k WHERE k.id = c.signer), ''),
+			coalesce((SELECT CASE WHEN k.role = 'identity' AND `+isStrict+` THEN 'retired' ELSE k.state END FROM keys k WHERE k.id = c.signer AND k.account_id = c.account_id), ''),
 			coalesce((SELECT min(s.due_us) FROM scheduled_revocations s WHERE s.account_id = c.account_id AND s.subject = c.public_key AND s.before_s >= c.iat), 0)
 		FROM credentials c JOIN users u ON u.id = c.user_id
 		WHERE ($1 = '' OR c.id < $1) AND $2 > 0`+where+status+ledgerOrder, args...)
 }
 
 // ledgerColumns is credentialColumns of c.
-var ledgerColumns = "c." + strings.ReplaceAll(credentialColumns, ", ", ", c.")
+var ledgerColumns = prefixed("c", credentialColumns)
 
 func scanLedgerEntry(r row) (LedgerEntry, error) {
 	var e LedgerEntry

@@ -43,7 +43,7 @@ func (t *Tx) PutJWT(ctx context.Context, j JWT) error {
 	}
 	change := Change{Kind: j.Kind, OperatorID: j.OperatorID, Subject: j.Subject, JWTVersion: j.Version}
 	if j.Kind == "operator" {
-		err = t.must(ctx, `UPDATE operators SET jwt = $2, iat = $3, jti = $4, updated_us = $5 WHERE id = $1 AND jwt_version = $6`,
+		err = t.must(ctx, `UPDATE operators SET jwt = $2, iat = $3, jti = $4, updated_us = $5, verbatim = FALSE WHERE id = $1 AND jwt_version = $6`,
 			j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version)
 	} else {
 		change.AccountID = j.Subject
@@ -66,7 +66,7 @@ func renewed(issuedAt string) string {
 // putAccountJWT makes j the account's current JWT, which pays what was owed of
 // signatures, and owes its push.
 func (t *Tx) putAccountJWT(ctx context.Context, j JWT) error {
-	err := t.must(ctx, `UPDATE accounts SET jwt = $2, iat = $3, jti = $4, updated_us = $5, signer = $7, resign_us = 0, `+renewed(`CAST($3 AS BIGINT)`)+`
+	err := t.must(ctx, `UPDATE accounts SET jwt = $2, iat = $3, jti = $4, updated_us = $5, signer = $7, resign_us = 0, verbatim = FALSE, `+renewed(`CAST($3 AS BIGINT)`)+`
 		WHERE id = $1 AND jwt_version = $6`,
 		j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version, j.Signer)
 	if err != nil {

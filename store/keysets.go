@@ -72,7 +72,9 @@ func (t *Tx) CountSealed(ctx context.Context) ([]SealedCount, error) {
 		var c SealedCount
 		err := r.Scan(&c.Mark, &c.Count)
 		return c, err
-	}, `SELECT substr(sealed, 1, 5) AS mark, count(*) FROM keys WHERE sealed IS NOT NULL GROUP BY 1 ORDER BY 1`)
+	}, `SELECT mark, count(*) FROM (SELECT substr(sealed, 1, 5) AS mark FROM keys WHERE sealed IS NOT NULL
+			UNION ALL SELECT substr(sealed_jwt, 1, 5) FROM credentials WHERE sealed_jwt IS NOT NULL
+			UNION ALL SELECT substr(archive, 1, 5) FROM import_jobs WHERE archive IS NOT NULL) s GROUP BY 1 ORDER BY 1`)
 }
 
 // KeysToReseal returns, in the order of their identities, up to limit keys after the
@@ -96,4 +98,46 @@ func (t *Tx) SetSealed(ctx context.Context, k Key, was []byte) (bool, error) {
 func (t *Tx) ReplaceKeyset(ctx context.Context, k Keyset) error {
 	return t.must(ctx, `UPDATE keysets SET kek_id = $2, wrapped = $3, version = version + 1, updated_us = $4 WHERE id = $1`,
 		k.ID, k.KEKID, k.Wrapped, micros(t.now))
+}
+
+// SealedSecret is something sealed that is no key's seed, in one of the places that
+// hold such.
+type SealedSecret struct {
+	Place  SecretPlace
+	ID     string
+	Sealed []byte
+}
+
+// SecretPlace is where a sealed secret is.
+type SecretPlace string
+
+// The places of secrets: the kept JWTs of bearer users, and archives of imports.
+const (
+	CredentialJWT SecretPlace = "credentials"
+	ImportArchive SecretPlace = "import_jobs"
+)
+
+// column is what the place calls it.
+func (p SecretPlace) column() string {
+	if p == ImportArchive {
+		return "archive"
+	}
+	return "sealed_jwt"
+}
+
+// SecretsToReseal returns, in the order of their identities, up to limit secrets of the
+// place after the one called after that do not begin with mark.
+func (t *Tx) SecretsToReseal(ctx context.Context, p SecretPlace, mark []byte, after string, limit int) ([]SealedSecret, error) {
+	return many(ctx, t, func(r row) (SealedSecret, error) {
+		s := SealedSecret{Place: p}
+		err := r.Scan(&s.ID, &s.Sealed)
+		return s, err
+	}, `SELECT id, `+p.column()+` FROM `+string(p)+` WHERE id > $1 AND `+p.column()+` IS NOT NULL AND substr(`+p.column()+`, 1, 5) <> $2 ORDER BY id LIMIT $3`, after, mark, limit)
+}
+
+// SetSealedSecret replaces the secret by s, and tells whether it did: not if it is no
+// longer was.
+func (t *Tx) SetSealedSecret(ctx context.Context, s SealedSecret, was []byte) (bool, error) {
+	n, err := t.exec(ctx, `UPDATE `+string(s.Place)+` SET `+s.Place.column()+` = $2 WHERE id = $1 AND `+s.Place.column()+` = $3`, s.ID, s.Sealed, was)
+	return n == 1, err
 }

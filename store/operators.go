@@ -55,23 +55,28 @@ type Operator struct {
 	// Version counts intent and is the ETag; JWTVersion counts signings.
 	Version, JWTVersion int64
 	// IssuedAt is the last JWT's iat in Unix seconds.
-	IssuedAt         int64
-	JTI, JWT         string
+	IssuedAt int64
+	JTI, JWT string
+	// Verbatim and Foreign are as those of an account.
+	Verbatim         bool
+	Foreign          *claims.Foreign
 	Created, Updated time.Time
 }
 
-const operatorColumns = `id, name, is_default, state, custody, settings, signing, policy, version, jwt_version, iat, jti, jwt, created_us, updated_us`
+const operatorColumns = `id, name, is_default, state, custody, settings, signing, policy, version, jwt_version, iat, jti, jwt, verbatim, unknown, created_us, updated_us`
 
 func scanOperator(r row) (Operator, error) {
 	var o Operator
-	var settings, policy string
+	var settings, policy, foreign string
 	var created, updated int64
 	if err := r.Scan(&o.ID, &o.Name, &o.Default, &o.State, &o.Custody, &settings, &o.Signing, &policy, &o.Version, &o.JWTVersion,
-		&o.IssuedAt, &o.JTI, &o.JWT, &created, &updated); err != nil {
+		&o.IssuedAt, &o.JTI, &o.JWT, &o.Verbatim, &foreign, &created, &updated); err != nil {
 		return o, err
 	}
 	o.Created, o.Updated = fromMicros(created), fromMicros(updated)
-	return o, errors.Join(json.Unmarshal([]byte(settings), &o.Settings), json.Unmarshal([]byte(policy), &o.Policy))
+	var err error
+	o.Foreign, err = claims.ParseForeign(foreign)
+	return o, errors.Join(err, json.Unmarshal([]byte(settings), &o.Settings), json.Unmarshal([]byte(policy), &o.Policy))
 }
 
 // CreateOperator inserts o; it becomes the default one where there is none.

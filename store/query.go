@@ -253,3 +253,8 @@ func (p Page) pattern() string {
 	}
 	return "%" + string(b) + "%"
 }
+
+// prefixed returns columns of a table with its alias.
+func prefixed(alias, columns string) string {
+	return alias + "." + strings.ReplaceAll(columns, ", ", ", "+alias+".")
+}

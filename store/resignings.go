@@ -173,7 +173,7 @@ func (t *Tx) serveNewest(ctx context.Context, ids []string) error {
 	if err != nil {
 		return err
 	}
-	n, err := t.exec(ctx, `UPDATE accounts SET jwt = j.jwt, iat = j.iat, jti = j.jti, signer = j.signer, jwt_version = j.jwt_version, updated_us = $2, resign_us = 0,
+	n, err := t.exec(ctx, `UPDATE accounts SET jwt = j.jwt, iat = j.iat, jti = j.jti, signer = j.signer, jwt_version = j.jwt_version, updated_us = $2, resign_us = 0, verbatim = FALSE,
 		`+renewed(`j.iat`)+` FROM `+values+` CROSS JOIN jwts j WHERE accounts.id = e.value AND j.subject = e.value AND j.jwt_version = accounts.jwt_version + 1`, all, micros(t.now))
 	if err != nil {
 		return err

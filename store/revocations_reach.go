@@ -68,6 +68,11 @@ func (t *Tx) Living(ctx context.Context, accountID string, by IssuedBy, values [
 	return list, err
 }
 
+// isImported is 1 for a credential c whose key had others before, elsewhere: nobody
+// knows when the last of them expires.
+const isImported = `CASE WHEN c.key_origin = 'imported' OR EXISTS (SELECT 1 FROM revocations i
+	WHERE i.account_id = c.account_id AND i.subject = c.public_key AND i.cause = 'import') THEN 1 ELSE 0 END`
+
 // RevokedWhole is the whole of what one entry revokes: the first iat and the last
 // expiry, both Unix seconds; LastExpiry is 0 when one never expires.
 type RevokedWhole struct {
@@ -87,7 +92,7 @@ func (t *Tx) RevokedIssuances(ctx context.Context, accountID string, compacted b
 		var s RevokedWhole
 		err := r.Scan(&s.Subject, &s.FirstIAT, &s.LastExpiry)
 		return s, err
-	}, `SELECT e.subject, min(c.iat), CASE WHEN min(c.expires_s) = 0 THEN 0 ELSE max(c.expires_s) END
+	}, `SELECT e.subject, min(c.iat), CASE WHEN min(c.expires_s) = 0 OR max(`+isImported+`) = 1 THEN 0 ELSE max(c.expires_s) END
 		FROM (SELECT subject, max(before_s) AS before_s FROM revocations WHERE account_id = $1 AND `+which+` GROUP BY subject) e
 		JOIN credentials c ON c.account_id = $1 AND c.public_key = e.subject AND c.iat <= e.before_s
 		GROUP BY e.subject ORDER BY e.subject`, accountID)
@@ -101,7 +106,7 @@ func (t *Tx) MootAccounts(ctx context.Context, afterID string, atLeast int, expi
 		WHERE r.removed_us = 0 AND r.account_id > $1 AND r.account_id IN (SELECT a.id FROM accounts a WHERE a.deleted_us = 0)
 		AND EXISTS (SELECT 1 FROM credentials c WHERE c.account_id = r.account_id AND c.public_key = r.subject AND c.iat <= r.before_s)
 		AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.account_id = r.account_id AND c.public_key = r.subject AND c.iat <= r.before_s
-			AND (c.expires_s = 0 OR c.expires_s >= $2))
+			AND (c.expires_s = 0 OR c.expires_s >= $2 OR `+isImported+` = 1))
 		GROUP BY r.account_id HAVING count(DISTINCT r.subject) >= $3 ORDER BY r.account_id LIMIT $4`, afterID, expired, atLeast, limit)
 }
 
@@ -145,7 +150,7 @@ func (t *Tx) ReachOf(ctx context.Context, list []Revocation) (map[string]Reach, 
 				err := r.Scan(&e.id, &e.User, &e.Issued, &e.Unexpired, &e.LastExpiry)
 				return e, err
 			}, `SELECT r.id, `+x.user+`, count(*), sum(CASE WHEN c.expires_s = 0 OR c.expires_s >= $1 THEN 1 ELSE 0 END),
-				CASE WHEN min(c.expires_s) = 0 THEN 0 ELSE max(c.expires_s) END
+				CASE WHEN min(c.expires_s) = 0 OR max(`+isImported+`) = 1 THEN 0 ELSE max(c.expires_s) END
 				FROM revocations r JOIN credentials c ON c.account_id = r.account_id AND c.iat <= r.before_s AND `+x.join+`
 				JOIN users u ON u.id = c.user_id WHERE r.id IN (`+parameters+`) GROUP BY r.id`, append([]any{t.now.Unix()}, ids...)...)
 			for _, e := range some {

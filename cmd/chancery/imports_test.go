@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"web":                 {"issuer", "claims"},
 	"callout":             {"issuer", "claims"},
 	"resolver":            {"store", "claims"},
-	"issuer":              {"claims", "custody", "store"},
+	"issuer":              {"claims", "claims/nsc", "custody", "store"},
 	"custody":             {"claims"},
 	"custody/custodytest": {"custody"},
 	"store":               {"migrations", "claims"},
