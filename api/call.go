@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,8 @@ type callKey struct{}
 // record is what the access log says of a request.
 type record struct {
 	requestID, operation, callerID string
+	// address is the client's.
+	address string
 	// fingerprint is a hash of all that was asked.
 	fingerprint [sha256.Size]byte
 }
@@ -112,14 +115,28 @@ func (a *API) authenticate(hc huma.Context, next func(huma.Context)) {
 		})
 		return
 	}
-	caller, err := a.issuer.Authenticate(ctx, claims.NewSecret(strings.TrimSpace(token)))
+	rec := recordOf(ctx)
+	from := address(hc.RemoteAddr())
+	caller, err := a.issuer.Authenticate(ctx, claims.NewSecret(strings.TrimSpace(token)), issuer.Origin{Address: from, RequestID: rec.requestID})
 	if err != nil {
 		a.refuse(hc, err)
 		return
 	}
-	rec := recordOf(ctx)
-	rec.callerID, caller.RequestID = caller.ID, rec.requestID
+	rec.callerID = caller.ID
+	if from.IsValid() {
+		rec.address = from.Unmap().String()
+	}
 	next(huma.WithValue(hc, callKey{}, call{caller, rec}))
+}
+
+// address returns the client's address of host and port; the zero value for none. Who
+// the client is behind a proxy is decided before a request comes here.
+func address(remote string) netip.Addr {
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr()
 }
 
 // refuse answers an error before huma reads the request.

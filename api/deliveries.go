@@ -80,7 +80,7 @@ type Connection struct {
 }
 
 func (a *API) listConnections(ctx context.Context, by call, in *AccountPath) (*paged[Connection], error) {
-	acct, err := a.issuer.GetAccount(ctx, by.caller, in.Account)
+	acct, err := a.issuer.GetWholeAccount(ctx, by.caller, in.Account)
 	if err != nil {
 		return nil, err
 	}

@@ -76,6 +76,9 @@ var examples = map[string]string{
 	"updateImport":    `{"local_subject":"in.shared.>"}`,
 	"renewImport":     `{"ttl_seconds":31536000}`,
 	"share":           `{"exporter":"ORDERS","importer":"SHIPPING","kind":"stream","subject":"orders.shipped.>","local_subject":"in.orders.shipped.>","access":"activation","ttl_seconds":31536000}`,
+	"createToken":     `{"name":"device-provisioning","grants":[{"role":"issuer","account":"ORDERS","template":"device"}],"ttl_seconds":2592000,"networks":["10.0.0.0/8","2001:db8::/32"]}`,
+	"createPerson":    `{"name":"ada@acme.example","grants":[{"role":"account_admin","account":"ORDERS"}]}`,
+	"updatePerson":    `{"grants":[{"role":"auditor","operator":"acme"}],"reason":"Moved to another team."}`,
 
 	"inspect":          `{"jwt":"` + exampleJWT + `"}`,
 	"explain":          `{"jwt":"` + exampleJWT + `","host":"10.2.3.4","type":"STANDARD"}`,

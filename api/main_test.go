@@ -40,6 +40,8 @@ type house struct {
 	metrics *prometheus.Registry
 	owner   string
 	auditor string
+	// spare is the identity of a token that nobody uses.
+	spare string
 }
 
 type lockedBuffer struct {
@@ -103,6 +105,10 @@ func newHouse(t *testing.T, url string) *house {
 	h.want(http.MethodPost, "/accounts/ORDERS/templates", `{"name":"device","permissions":{"publish":{"allow":["devices.{{tag(region)}}.{{name()}}.>"]}}}`, 201)
 	h.want(http.MethodPost, "/operators/acme/templates", `{"name":"service","permissions":{"publish":{"allow":["orders.>"]}}}`, 201)
 	h.want(http.MethodPost, "/accounts/ORDERS/users", `{"name":"d1","template":"device","tags":["region:eu"]}`, 201)
+	h.want(http.MethodPost, "/people", `{"name":"dora","grants":[{"role":"auditor"}]}`, 201)
+	var spare api.NewToken
+	h.want(http.MethodPost, "/tokens", `{"name":"spare","grants":[{"role":"auditor","operator":"acme"}],"ttl_seconds":60}`, 201).into(t, &spare)
+	h.spare = spare.ID
 	_, err = s.Sequence(t.Context())
 	must(t, err)
 	anchoring, end := context.WithCancel(t.Context())
@@ -121,9 +127,9 @@ func noIdentity(context.Context, string, bool) (resolver.Identity, error) {
 
 func (h *house) token(op issuer.Op, name string, role issuer.Role) string {
 	h.t.Helper()
-	secret, err := h.issuer.CreateToken(h.t.Context(), op, issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: time.Hour})
+	made, err := h.issuer.CreateToken(h.t.Context(), op, issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: time.Hour})
 	must(h.t, err)
-	return secret.Reveal()
+	return made.Value.Text.Reveal()
 }
 
 func must(t testing.TB, err error) {

@@ -40,6 +40,9 @@ const (
 // proof.
 const anybody issuer.Permission = "none"
 
+// anyToken is the permission of operations that need no more than a valid token.
+const anyToken issuer.Permission = "token"
+
 // routes is the table of everything under Base. An operation that is not here does
 // not exist; the permission of each is what issuer will ask for.
 func routes() []route {
@@ -124,6 +127,18 @@ func routes() []route {
 		{put, acct + "/revocations/{subject}", "revoke", "Revoke what was issued to a user, a key or everybody", issuer.WriteRevocations, 200, small, waiting, handle((*API).revoke)},
 		{del, acct + "/revocations/{subject}", "unrevoke", "Take revocations back: old credentials are accepted again", issuer.WriteRevocations, 200, 0, waiting, handle((*API).unrevoke)},
 		{post, acct + "/revocations/compaction", "compactRevocations", "Drop revocations that revoke nothing any more", issuer.WriteRevocations, 200, 0, waiting, handle((*API).compactRevocations)},
+
+		{get, "/tokens", "listTokens", "List API tokens", issuer.ReadTokens, 200, 0, fast, handle((*API).listTokens)},
+		{post, "/tokens", "createToken", "Make an API token", issuer.WriteTokens, 201, small, fast, handle((*API).createToken)},
+		{get, "/tokens/{token}", "getToken", "Read an API token", issuer.ReadTokens, 200, 0, fast, handle((*API).getToken)},
+		{del, "/tokens/{token}", "revokeToken", "Revoke an API token, at once", issuer.WriteTokens, 200, 0, fast, handle((*API).revokeToken)},
+		{get, "/people", "listPeople", "List who may use the control plane", issuer.ReadPeople, 200, 0, fast, handle((*API).listPeople)},
+		{post, "/people", "createPerson", "Let a person use the control plane", issuer.WritePeople, 201, small, fast, handle((*API).createPerson)},
+		{get, "/people/{person}", "getPerson", "Read a person", issuer.ReadPeople, 200, 0, fast, handle((*API).getPerson)},
+		{patch, "/people/{person}", "updatePerson", "Change what a person may do, disable or enable them", issuer.WritePeople, 200, small, fast, handle((*API).updatePerson)},
+		{post, "/people/{person}/sign-in-links", "createSignInLink", "Make a one-time link with which a person signs in", issuer.WritePeople, 201, 0, fast, handle((*API).createSignInLink)},
+		{get, "/roles", "listRoles", "What each role allows", anyToken, 200, 0, fast, handle((*API).listRoles)},
+		{get, "/me", "getMe", "Who asks, and what they may do", anyToken, 200, 0, fast, handle((*API).getMe)},
 
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},

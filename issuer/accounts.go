@@ -422,6 +422,7 @@ func findAccount(ctx context.Context, d *desk, ref string) (Account, error) {
 	case 1:
 		return list[0], d.enter(scopeOf(list[0]), "account")
 	}
+	d.some() // the caller sees all that is named here
 	keys := ""
 	for _, a := range list {
 		keys += " " + a.ID + " (operator " + a.OperatorID + ")"
@@ -467,6 +468,14 @@ func (i *Issuer) GetAccount(ctx context.Context, caller Caller, account string) 
 		a, err := findAccount(ctx, d, account)
 		d.some() // who may issue in it may read it
 		return a, err
+	})
+}
+
+// GetWholeAccount is GetAccount for who may read all that is in it: what its clients do
+// tells of every template.
+func (i *Issuer) GetWholeAccount(ctx context.Context, caller Caller, account string) (Account, error) {
+	return read(ctx, i, caller, use{permission: ReadAccounts, action: "read", kind: "account", target: account}, func(ctx context.Context, d *desk) (Account, error) {
+		return findAccount(ctx, d, account)
 	})
 }
 

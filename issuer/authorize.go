@@ -128,7 +128,7 @@ func change[T any](ctx context.Context, i *Issuer, op Op, u use, plan func(ctx c
 		return out, nil
 	case err != nil:
 		var zero Outcome[T]
-		return zero, i.recordDenial(ctx, &w.desk, op.RequestID, err)
+		return zero, i.recordDenial(ctx, &w.desk, op.RequestID, w.told(err))
 	}
 	i.wake()
 	return out, nil
@@ -156,7 +156,7 @@ func read[T any](ctx context.Context, i *Issuer, caller Caller, u use, f func(ct
 	})
 	if err != nil {
 		var zero T
-		return zero, i.recordDenial(ctx, d, caller.RequestID, err)
+		return zero, i.recordDenial(ctx, d, caller.RequestID, d.told(err))
 	}
 	return out, nil
 }

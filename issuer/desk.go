@@ -93,6 +93,21 @@ func (d *desk) orMissing(err error, noun string) error {
 	return err
 }
 
+// told returns what a failed use case may say to the caller: what stands in the way of
+// something that the caller may not do anyway would tell of what the caller may not
+// see, such as that a name is taken.
+func (d *desk) told(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.denied || d.entered && !d.partly || d.caller.Allows(d.use.permission, Scope{}) {
+		return err
+	}
+	switch e.Kind {
+	case KindConflict, KindStale, KindUnconditional, KindNotFound, KindTooFast:
+		return denied(Forbidden(d.use.permission))
+	}
+	return err
+}
+
 // left refuses at the end what was not held against an object: a use case that forgets
 // to ask serves only those who may do it everywhere.
 func (d *desk) left() error {

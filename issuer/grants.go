@@ -40,12 +40,12 @@ func Roles() []Role {
 // issuing, administering an account and administering an operator each include what
 // comes before.
 var (
-	issuing = []Permission{ReadAccounts, ReadTemplates, ReadUsers, WriteUsers, IssueCredentials, ReadCredentials}
+	issuing = []Permission{ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, WriteUsers, IssueCredentials, ReadCredentials}
 
 	administeringAccount = append(slices.Clone(issuing), WriteAccounts, WriteTemplates, ReadRevocations, WriteRevocations,
-		ReadSharing, WriteSharing, ReadAudit, ReadTokens, WriteTokens)
+		ReadSharing, WriteSharing, ReadAudit, ReadTokens, WriteTokens, ReadPeople)
 
-	administeringOperator = append(slices.Clone(administeringAccount), ReadOperators, WriteOperators, WriteLimits, WriteGuardrails,
+	administeringOperator = append(slices.Clone(administeringAccount), WriteOperators, WriteLimits, WriteGuardrails,
 		ReadAdoption, WriteAdoption)
 
 	reading = []Permission{
@@ -69,6 +69,41 @@ func (r Role) Allows(p Permission) bool {
 		return slices.Contains(reading, p)
 	}
 	return false
+}
+
+// Permissions returns every permission there is.
+func Permissions() []Permission {
+	return []Permission{
+		ReadOperators, WriteOperators, ReadAccounts, WriteAccounts, WriteLimits, WriteGuardrails, ReadTemplates, WriteTemplates,
+		ReadUsers, WriteUsers, ReadCredentials, IssueCredentials, ReadRevocations, WriteRevocations, ReadSharing, WriteSharing,
+		ReadAdoption, WriteAdoption, ReadAudit, ReadTokens, WriteTokens, ReadPeople, WritePeople, ReadKeysets, WriteKeysets,
+	}
+}
+
+// permissionsOn returns what the role allows that has a meaning on the scope: keysets
+// are of everything, and what is adopted is of an operator.
+func (r Role) permissionsOn(s Scope) []Permission {
+	return slices.DeleteFunc(Permissions(), func(p Permission) bool {
+		switch p {
+		case ReadKeysets, WriteKeysets:
+			return s.Operator != "" || !r.Allows(p)
+		case ReadAdoption, WriteAdoption:
+			return s.Account != "" || !r.Allows(p)
+		}
+		return !r.Allows(p)
+	})
+}
+
+// Fits tells whether the role can be given on the scope: a template is for issuers, and
+// an operator is not administered from within an account.
+func (r Role) Fits(s Scope) bool {
+	switch {
+	case s.Template != "":
+		return r == RoleIssuer
+	case s.Account != "":
+		return r != RoleOperatorAdmin
+	}
+	return true
 }
 
 // Allows tells whether one of the caller's grants gives the permission on all of at.
@@ -128,6 +163,13 @@ func checkGrants(grants []Grant) claims.Problems {
 	for n, g := range grants {
 		if !slices.Contains(Roles(), Role(g.Role)) {
 			out = append(out, claims.Problem{Pointer: claims.Point("/grants", n, "role"), Code: "unknown_value", Detail: "The roles are owner, operator_admin, account_admin, issuer and auditor.", Blocking: true})
+			continue
+		}
+		if g.Template != "" && g.Account == "" {
+			out = append(out, claims.Problem{Pointer: claims.Point("/grants", n, "account"), Code: "required", Detail: "Name the account with the template.", Blocking: true})
+		}
+		if !Role(g.Role).Fits(g.Scope) {
+			out = append(out, claims.Problem{Pointer: claims.Point("/grants", n), Code: "not_applicable", Detail: "On a template only issuer can be given, and operator_admin not on an account.", Blocking: true})
 		}
 	}
 	return out

@@ -102,6 +102,8 @@ type Issuer struct {
 	challenges challengeKey
 	renewals   pace
 	imports    importing
+	// uses is what is to be written down of the use of tokens.
+	uses tokenUses
 }
 
 // Open returns an issuer on a migrated store. A missing or wrong KEK is no error:

@@ -246,7 +246,9 @@ func trusted(keys []store.Key) []string {
 // GetOperator returns an operator by name or public key.
 func (i *Issuer) GetOperator(ctx context.Context, caller Caller, operator string) (Operator, error) {
 	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "operator", target: operator}, func(ctx context.Context, d *desk) (Operator, error) {
-		return findOperator(ctx, d, operator)
+		o, err := findOperator(ctx, d, operator)
+		d.some() // whose account is the operator's may read it
+		return o, err
 	})
 }
 
@@ -265,6 +267,7 @@ func (i *Issuer) OperatorKeys(ctx context.Context, caller Caller, operator strin
 		if err != nil {
 			return nil, err
 		}
+		d.some() // they stand in its JWT, which is public
 		return keysWithoutSeeds(d.ListKeys(ctx, o.ID, ""))
 	})
 }

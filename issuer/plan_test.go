@@ -65,7 +65,7 @@ func TestDryRunPreviews(t *testing.T) {
 			t.Errorf("%+v, %v", system, err)
 		}
 		token, err := h.CreateToken(t.Context(), dryRun(), issuer.TokenInput{Name: "x", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
-		if err != nil || !token.Empty() {
+		if err != nil || !token.Value.Text.Empty() || token.Value.ID == "" || len(token.Plan.Changes) != 3 {
 			t.Errorf("a token came out of a dry run: %v", err)
 		}
 		link, err := h.SignInLink(t.Context(), dryRun(), "x")

@@ -44,6 +44,7 @@ func (i *Issuer) AccountSize(ctx context.Context, caller Caller, account string)
 		if err != nil {
 			return JWTSize{}, err
 		}
+		d.some() // who may issue in it may know whether there is room
 		n, err := d.CountRevocations(ctx, a.ID)
 		if err != nil {
 			return JWTSize{}, err

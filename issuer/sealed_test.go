@@ -76,11 +76,8 @@ func TestSealedStillManages(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, _ world) {
 		h.Issuer = h.open(t, h.store, custody.KEK{})
 		did(h.CreateUser(t.Context(), op(), "ORDERS", issuer.UserInput{Name: "later", Permissions: ownPermissions()})).well(t)
-		token, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "ci", Grants: issuer.Everything(issuer.RoleAuditor), TTL: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c, err := h.Authenticate(t.Context(), token); err != nil || !c.Allows(issuer.ReadAudit, issuer.Scope{}) {
+		token := h.token(t, "ci", issuer.RoleAuditor, time.Hour)
+		if c, err := h.Authenticate(t.Context(), token, issuer.Origin{}); err != nil || !c.Allows(issuer.ReadAudit, issuer.Scope{}) {
 			t.Errorf("%+v, %v", c, err)
 		}
 		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(*issuer.AccountEdit) {})).well(t) // changes nothing
@@ -145,7 +142,8 @@ func TestNoSecretsAtRest(t *testing.T) {
 		for _, make := range []func() (claims.Secret, error){
 			func() (claims.Secret, error) { return h.SignInLink(t.Context(), op(), "cy") },
 			func() (claims.Secret, error) {
-				return h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "ci", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
+				out, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "ci", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
+				return out.Value.Text, err
 			},
 			func() (claims.Secret, error) {
 				i, err := h.SystemCredential(t.Context(), op(), "acme", "x")

@@ -63,6 +63,7 @@ func (i *Issuer) SigningSwitch(ctx context.Context, caller Caller, operator stri
 		if err != nil {
 			return SigningSwitch{}, err
 		}
+		d.some() // whom it holds up may know why
 		out := SigningSwitch{OperatorID: o.ID, Operator: o.Name, Enabled: o.Signing, Version: o.Version}
 		e, err := d.LastOnOperator(ctx, o.ID, switchAction)
 		if errors.Is(err, store.ErrNotFound) {

@@ -30,8 +30,11 @@ func (h home) shared() bool { return h.account.ID == "" }
 
 func (at TemplateHome) find(ctx context.Context, d *desk) (h home, err error) {
 	if at.Account == "" {
-		h.operator, err = findOperator(ctx, d, at.Operator)
-		return h, err
+		if h.operator, err = findOperator(ctx, d, at.Operator); err != nil {
+			return h, err
+		}
+		// What all accounts share is seen from one of them at that account.
+		return h, d.whole(Scope{Operator: h.operator.ID})
 	}
 	if h.account, err = findAccount(ctx, d, at.Account); err != nil {
 		return h, err

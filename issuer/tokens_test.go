@@ -16,16 +16,12 @@ import (
 
 func (h *house) token(t testing.TB, name string, role issuer.Role, ttl time.Duration) claims.Secret {
 	t.Helper()
-	s, err := h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: ttl})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return did(h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: name, Grants: issuer.Everything(role), TTL: ttl})).well(t).Text
 }
 
 func (h *house) refused(t testing.TB, what string, token claims.Secret) {
 	t.Helper()
-	c, err := h.Authenticate(t.Context(), token)
+	c, err := h.Authenticate(t.Context(), token, issuer.Origin{})
 	e := wants(t, err, issuer.KindUnauthenticated)
 	if c.ID != "" || c.Grants != nil || e.Code != "invalid_token" || token.Reveal() != "" && strings.Contains(e.Error()+e.Message+e.Hint, token.Reveal()) {
 		t.Errorf("%s: %+v, %+v", what, c, e)
@@ -39,7 +35,7 @@ func TestTokens(t *testing.T) {
 			if !form.MatchString(token.Reveal()) {
 				t.Errorf("a token of the form %s", token.Reveal())
 			}
-			c, err := h.Authenticate(t.Context(), token)
+			c, err := h.Authenticate(t.Context(), token, issuer.Origin{})
 			if err != nil || c.Name != "ci" || c.Kind != issuer.CallerToken || !cmp.Equal(c.Grants, issuer.Everything(role)) || !strings.HasPrefix(c.ID, "tok_") {
 				t.Errorf("%+v, %v", c, err)
 			}
@@ -59,7 +55,7 @@ func TestTokens(t *testing.T) {
 		for what, text := range bad {
 			h.refused(t, what, claims.NewSecret(text))
 		}
-		if _, err := h.Authenticate(t.Context(), claims.NewSecret(good)); err != nil {
+		if _, err := h.Authenticate(t.Context(), claims.NewSecret(good), issuer.Origin{}); err != nil {
 			t.Error(err)
 		}
 		// Well formed, and of nobody: made by another house.
@@ -71,7 +67,7 @@ func TestTokensEnd(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
 		short, ci, again, other := h.token(t, "short", issuer.RoleOwner, time.Minute), h.token(t, "ci", issuer.RoleOwner, time.Hour), h.token(t, "ci", issuer.RoleOwner, time.Hour), h.token(t, "other", issuer.RoleOwner, time.Hour)
 		h.advance(time.Minute - time.Microsecond)
-		if _, err := h.Authenticate(t.Context(), short); err != nil {
+		if _, err := h.Authenticate(t.Context(), short, issuer.Origin{}); err != nil {
 			t.Errorf("in its last moment: %v", err)
 		}
 		h.advance(time.Microsecond)
@@ -81,14 +77,14 @@ func TestTokensEnd(t *testing.T) {
 		}
 		h.refused(t, "revoked", ci)
 		h.refused(t, "revoked, of the same name", again)
-		if _, err := h.Authenticate(t.Context(), other); err != nil {
+		if _, err := h.Authenticate(t.Context(), other, issuer.Origin{}); err != nil {
 			t.Errorf("of another name: %v", err)
 		}
 		if err := h.RevokeTokens(t.Context(), op(), "nobody's"); err != nil {
 			t.Errorf("revoking what is not there: %v", err)
 		}
 		h.raw.Run(t, `UPDATE grants SET role = 'root' WHERE holder = (SELECT id FROM tokens WHERE name = 'other')`)
-		c, err := h.Authenticate(t.Context(), other)
+		c, err := h.Authenticate(t.Context(), other, issuer.Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,4 +249,20 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("opened with %s", name)
 		}
 	}
+}
+
+// tokenCalled returns the identity of the newest token of the name.
+func (h *house) tokenCalled(t testing.TB, name string) string {
+	t.Helper()
+	list, err := h.ListTokens(t.Context(), owner, issuer.TokenFilter{}, issuer.LedgerPage{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range list {
+		if k.Name == name {
+			return k.ID
+		}
+	}
+	t.Fatalf("no token %s", name)
+	return ""
 }

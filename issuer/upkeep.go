@@ -41,13 +41,14 @@ func (i *Issuer) Keep(ctx context.Context) {
 // Upkeep does everything that is due now, once: accounts that owe a new signature get
 // it, answers that are too old to repeat are forgotten, keys are retired and rotated,
 // and the revocations that were scheduled are made. What it does is derived from the
-// rows, so that after a crash the next call goes on where the last one was. A sealed
-// issuer does nothing.
+// rows, so that after a crash the next call goes on where the last one was; only when
+// API tokens were used last is kept in memory until then. A sealed issuer does nothing
+// else than to write that down.
 func (i *Issuer) Upkeep(ctx context.Context) error {
+	errs := []error{i.noteTokenUses(ctx)}
 	if i.sealed != "" {
-		return nil
+		return errors.Join(errs...)
 	}
-	var errs []error
 	for _, task := range []func(context.Context) error{i.resignOwed, i.dropReplays, i.retireKeys, i.rotateKeys, i.compactMoot, i.revokeDue, i.runImports, i.dropImports} {
 		errs = append(errs, task(ctx))
 	}

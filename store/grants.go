@@ -74,6 +74,17 @@ func (b *Bounds) clause(operator, account, template string, args []any) (string,
 	return " AND (" + strings.Join(some, " OR ") + ")", args
 }
 
+// holding returns a condition on holders of grants, whose identity is in the column:
+// all they have lies within the bounds, and they have something.
+func (b *Bounds) holding(column string, args []any) (string, []any) {
+	if b == nil {
+		return "", args
+	}
+	within, args := b.clause("g.operator_id", "g.account_id", "g.template_id", args)
+	return ` AND EXISTS (SELECT 1 FROM grants g WHERE g.holder = ` + column + `)
+		AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.holder = ` + column + ` AND NOT (1 = 1` + within + `))`, args
+}
+
 // ListGrants returns the grants of a person or token, the widest first.
 func (t *Tx) ListGrants(ctx context.Context, holder string) ([]Grant, error) {
 	return many(ctx, t, func(r row) (Grant, error) {

@@ -13,11 +13,18 @@ type Person struct {
 	Grants []Grant
 	// State is active or disabled.
 	State string
+	// Version counts the changes of the person.
+	Version          int64
+	Created, Updated time.Time
 }
+
+const personColumns = `id, name, state, version, created_us, updated_us`
 
 func scanPerson(r row) (Person, error) {
 	var p Person
-	err := r.Scan(&p.ID, &p.Name, &p.State)
+	var created, updated int64
+	err := r.Scan(&p.ID, &p.Name, &p.State, &p.Version, &created, &updated)
+	p.Created, p.Updated = fromMicros(created), fromMicros(updated)
 	return p, err
 }
 
@@ -33,11 +40,56 @@ func (t *Tx) CreatePerson(ctx context.Context, p Person, by string) error {
 
 // GetPerson finds a person by identity or name.
 func (t *Tx) GetPerson(ctx context.Context, idOrName string) (Person, error) {
-	p, err := one(ctx, t, scanPerson, `SELECT id, name, state FROM people WHERE id = $1 OR name = $1`, idOrName)
+	p, err := one(ctx, t, scanPerson, `SELECT `+personColumns+` FROM people WHERE id = $1 OR name = $1 ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END LIMIT 1`, idOrName)
 	if err == nil {
 		p.Grants, err = t.ListGrants(ctx, p.ID)
 	}
 	return p, err
+}
+
+// LockPerson returns the person, whom nobody else changes until the transaction ends.
+func (t *Tx) LockPerson(ctx context.Context, id string) (Person, error) {
+	p, err := one(ctx, t, scanPerson, `UPDATE people SET version = version WHERE id = $1 RETURNING `+personColumns, id)
+	if err == nil {
+		p.Grants, err = t.ListGrants(ctx, p.ID)
+	}
+	return p, err
+}
+
+// LockOwners has whoever else would change an owner of everything wait until the
+// transaction ends.
+func (t *Tx) LockOwners(ctx context.Context) error {
+	_, err := t.exec(ctx, `UPDATE people SET version = version WHERE id IN (
+		SELECT p.id FROM people p WHERE p.id IN (SELECT holder FROM grants WHERE role = 'owner' AND operator_id = '') ORDER BY p.id)`)
+	return err
+}
+
+// UpdatePerson stores state and grants, which by gave, and returns the new version.
+func (t *Tx) UpdatePerson(ctx context.Context, p Person, by string) (int64, error) {
+	version, err := one(ctx, t, scanOne[int64], `UPDATE people SET version = version + 1, state = $2, updated_us = $3 WHERE id = $1 RETURNING version`,
+		p.ID, p.State, micros(t.now))
+	if err != nil {
+		return 0, err
+	}
+	return version, t.SetGrants(ctx, p.ID, by, p.Grants)
+}
+
+// ListPeople returns a page of people by name, of whom all grants lie within the
+// page's bounds.
+func (t *Tx) ListPeople(ctx context.Context, p Page) ([]Person, error) {
+	within, args := p.Bounds.holding("people.id", []any{p.AfterName, p.AfterID, p.pattern(), p.Limit})
+	list, err := many(ctx, t, scanPerson, `SELECT `+personColumns+` FROM people
+		WHERE (name, id) > ($1, $2) AND lower(name) LIKE lower($3) ESCAPE '\'`+within+`
+		ORDER BY name, id LIMIT $4`, args...)
+	if err != nil {
+		return nil, err
+	}
+	for n := range list {
+		if list[n].Grants, err = t.ListGrants(ctx, list[n].ID); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 // CountOwners returns how many active people own everything.
@@ -86,12 +138,6 @@ func (t *Tx) UseLink(ctx context.Context, hash []byte) (Link, error) {
 // PeekLink returns the link with the hash if it can still be used.
 func (t *Tx) PeekLink(ctx context.Context, hash []byte) (Link, error) {
 	return one(ctx, t, scanLink, `SELECT id, purpose, person_id, body, created_by, expires_us FROM links WHERE hash = $1 AND used_us = 0 AND expires_us > $2`, hash, micros(t.now))
-}
-
-// DropLinks makes every unused link of the purpose unusable.
-func (t *Tx) DropLinks(ctx context.Context, purpose string) error {
-	_, err := t.exec(ctx, `UPDATE links SET used_us = $2 WHERE purpose = $1 AND used_us = 0`, purpose, micros(t.now))
-	return err
 }
 
 // DropLinksOf makes every unused link of the purpose for a person or user unusable.

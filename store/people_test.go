@@ -23,6 +23,7 @@ func TestPeople(t *testing.T) {
 			d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.CreatePerson(ctx, p, "test") })
 			for _, ref := range []string{p.ID, p.Name} {
 				got := get(t, d, func(ctx context.Context, tx *store.Tx) (store.Person, error) { return tx.GetPerson(ctx, ref) })
+				p.Version, p.Created, p.Updated = 1, d.time().Truncate(time.Microsecond), d.time().Truncate(time.Microsecond)
 				if diff := cmp.Diff(p, got); diff != "" {
 					t.Errorf("%s: %s", ref, diff)
 				}
@@ -81,7 +82,7 @@ func TestLinks(t *testing.T) {
 
 		make("lnk_dropped", "sign_in")
 		make("lnk_kept", "setup")
-		d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.DropLinks(ctx, "sign_in") })
+		d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.DropLinksOf(ctx, "sign_in", "per_1") })
 		gone("lnk_dropped")
 		get(t, d, func(ctx context.Context, tx *store.Tx) (store.Link, error) { return peek(ctx, tx, "lnk_kept") })
 		// A use that is rolled back is none.
@@ -125,12 +126,12 @@ func TestTokens(t *testing.T) {
 		token := func(id, name string) store.Token {
 			k := store.Token{ID: id, Name: name, Hash: []byte(id), Grants: []store.Grant{{Role: "owner"}}, CreatedBy: "per_1", Expires: d.time().Truncate(time.Microsecond).Add(time.Hour)}
 			d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.CreateToken(ctx, k) })
-			k.IssuedAt = d.time().Truncate(time.Microsecond)
+			k.Created = d.time().Truncate(time.Microsecond)
 			return k
 		}
 		ci, again, other := token("tok_1", "ci"), token("tok_2", "ci"), token("tok_3", "other")
 		read := func(k store.Token) (store.Token, error) {
-			return try(t, d, func(ctx context.Context, tx *store.Tx) (store.Token, error) { return tx.GetToken(ctx, k.Hash) })
+			return try(t, d, func(ctx context.Context, tx *store.Tx) (store.Token, error) { return tx.TokenByHash(ctx, k.Hash) })
 		}
 		for _, k := range []store.Token{ci, again, other} {
 			if got, err := read(k); err != nil || !cmp.Equal(k, got) {
@@ -140,7 +141,7 @@ func TestTokens(t *testing.T) {
 		d.fails(t, store.ErrExists, func(ctx context.Context, tx *store.Tx) error {
 			return tx.CreateToken(ctx, store.Token{ID: "tok_9", Name: "x", Hash: ci.Hash})
 		})
-		d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.RevokeTokens(ctx, "ci") })
+		d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.RevokeTokens(ctx, "ci", "per_2") })
 		for _, k := range []store.Token{ci, again} {
 			if _, err := read(k); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("%s after its revocation: %v", k.ID, err)

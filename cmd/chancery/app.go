@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,8 @@ type appConfig struct {
 	dev         bool
 	// auditCheckpoints is the file for checkpoints of the audit log; empty for none.
 	auditCheckpoints string
+	// trustedProxies are those whose X-Forwarded-For is believed.
+	trustedProxies []netip.Prefix
 	// natsURLs overrides the service URLs of every operator; may be nil.
 	natsURLs func() []string
 	now      func() time.Time
@@ -129,7 +132,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.http = newHTTPServer(a.mux(rest.Handler(), console.Handler()), cfg)
+	a.http = newHTTPServer(forwarded(a.mux(rest.Handler(), console.Handler()), cfg.trustedProxies), cfg)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
@@ -39,6 +40,7 @@ type configFlags struct {
 	AuditCheckpoints  string `help:"File to which signed checkpoints of the audit log are appended; keep it, or copies of it, where nobody who can write to the database can write." placeholder:"FILE"`
 	LogLevel          string `help:"debug, info, warn or error. Default info." placeholder:"LEVEL"`
 	LogFormat         string `help:"json or text. Default json." placeholder:"FORMAT"`
+	TrustedProxies    string `help:"Addresses or CIDRs of proxies whose X-Forwarded-For is believed, with commas between. Default none." placeholder:"CIDRS"`
 }
 
 // defaults holds for what is given nowhere.
@@ -52,6 +54,7 @@ type config struct {
 	natsURLs                                []string
 	// auditCheckpoints is a file, or empty.
 	auditCheckpoints string
+	trustedProxies   []netip.Prefix
 	level            slog.Level
 	jsonLogs         bool
 }
@@ -93,7 +96,7 @@ func (f configFlags) load(env environment) (config, error) {
 func settingNames() []string {
 	return []string{
 		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "kek_passphrase_file", "tls_cert_file", "tls_key_file",
-		"nats_urls", "audit_checkpoints", "log_level", "log_format",
+		"nats_urls", "audit_checkpoints", "log_level", "log_format", "trusted_proxies",
 	}
 }
 
@@ -167,7 +170,27 @@ func (s *settings) config(env environment) config {
 			c.natsURLs = append(c.natsURLs, u)
 		}
 	}
+	c.trustedProxies = s.proxies()
 	return c
+}
+
+func (s *settings) proxies() []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range strings.Split(s.values["trusted_proxies"], ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if a, notOne := netip.ParseAddr(text); notOne == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			s.wrong("trusted_proxies", "each must be an address or a CIDR, such as 10.0.0.0/8")
+			break
+		}
+		out = append(out, p.Masked())
+	}
+	return out
 }
 
 func (s *settings) database() string {

@@ -174,17 +174,18 @@ func (o *devObjects) token(ctx context.Context) (string, error) {
 	path := filepath.Join(o.dir, "token")
 	if text, err := os.ReadFile(path); err == nil {
 		old := claims.NewSecret(strings.TrimSpace(string(text)))
-		if _, err := o.app.issuer.Authenticate(ctx, old); err == nil {
+		if _, err := o.app.issuer.Authenticate(ctx, old, issuer.Origin{}); err == nil {
 			return old.Reveal(), nil
 		}
 	}
 	if err := o.app.issuer.RevokeTokens(ctx, o.op(), devToken); err != nil {
 		return "", err
 	}
-	text, err := o.app.issuer.CreateToken(ctx, o.op(), issuer.TokenInput{Name: devToken, Grants: issuer.Everything(issuer.RoleOwner), TTL: devTokenTTL})
+	made, err := o.app.issuer.CreateToken(ctx, o.op(), issuer.TokenInput{Name: devToken, Grants: issuer.Everything(issuer.RoleOwner), TTL: devTokenTTL})
 	if err != nil {
 		return "", err
 	}
+	text := made.Value.Text
 	return text.Reveal(), writeSecret(path, claims.NewSecret(text.Reveal()+"\n"))
 }
 

@@ -57,9 +57,9 @@ func newLandlord(t *testing.T, dsn string) *landlord {
 		databaseURL: dsn, dataDir: t.TempDir(), kek: kek, publicURL: "http://" + l.Addr().String(), listener: l, now: time.Now, log: newLogger(p.log, slog.LevelDebug, false),
 	})
 	must(t, err)
-	secret, err := p.app.issuer.CreateToken(t.Context(), issuer.Op{Caller: issuer.System("test")}, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
+	made, err := p.app.issuer.CreateToken(t.Context(), issuer.Op{Caller: issuer.System("test")}, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 	must(t, err)
-	p.token = secret.Reveal()
+	p.token = made.Value.Text.Reveal()
 	must(t, p.app.start(t.Context()))
 	t.Cleanup(func() { must(t, p.app.stop()) })
 	return p

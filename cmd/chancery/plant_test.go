@@ -87,9 +87,9 @@ func newPlantWith(t *testing.T, dialect string, adjust func(*appConfig)) *plant 
 	out, err := p.app.issuer.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "acme"})
 	must(t, err)
 	p.operator = out.Value
-	secret, err := p.app.issuer.CreateToken(t.Context(), op, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
+	made, err := p.app.issuer.CreateToken(t.Context(), op, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 	must(t, err)
-	p.token = secret.Reveal()
+	p.token = made.Value.Text.Reveal()
 	must(t, p.app.start(t.Context()))
 	t.Cleanup(func() {
 		for _, s := range p.running() {

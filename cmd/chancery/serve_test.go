@@ -74,9 +74,9 @@ func ownerToken(t *testing.T, dsn string) string {
 	must(t, s.Migrate(t.Context()))
 	i, err := issuer.Open(t.Context(), issuer.Config{Store: s, Now: time.Now, Logger: newLogger(os.Stderr, 8, false)})
 	must(t, err)
-	secret, err := i.CreateToken(t.Context(), issuer.Op{Caller: issuer.System("test"), RequestID: "test"}, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
+	made, err := i.CreateToken(t.Context(), issuer.Op{Caller: issuer.System("test"), RequestID: "test"}, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 	must(t, err)
-	return secret.Reveal()
+	return made.Value.Text.Reveal()
 }
 
 var setupRE = regexp.MustCompile(`http://\S+/setup/\S+`)
@@ -138,6 +138,10 @@ func TestServeIsSetUpOnce(t *testing.T) {
 			if code != exitFailure || !strings.Contains(errs, "The roles are owner, operator_admin") {
 				t.Errorf("token of an unknown role: exit code %d: %s", code, errs)
 			}
+			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "issuer", "--account", "NONE", "--template", "x", "--network", "10.0.0.0/8")...)
+			if code != exitFailure || !strings.Contains(errs, "There is no such account") {
+				t.Errorf("token of an unknown account: exit code %d: %s", code, errs)
+			}
 		})
 	}
 }
@@ -167,7 +171,7 @@ func visit(t *testing.T, c *http.Client, address string, form url.Values) visite
 func TestEveryProblemOfAConfigurationIsReported(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "chancery.yaml")
-	must(t, os.WriteFile(file, []byte("listen: nowhere\nlog_level: loud\nlisten_on: x\npublic_url: [1, {a: b}]\nnats_urls: ['nats://u:p@h:1']\nkek_file: /does/not/exist\ntls_cert_file: /x\n"), 0o600))
+	must(t, os.WriteFile(file, []byte("listen: nowhere\nlog_level: loud\nlisten_on: x\npublic_url: [1, {a: b}]\nnats_urls: ['nats://u:p@h:1']\nkek_file: /does/not/exist\ntrusted_proxies: [10.0.0.0/8, here]\ntls_cert_file: /x\n"), 0o600))
 	env := map[string]string{"CHANCERY_LOG_FORMAT": "xml", "CHANCERY_DATABASE_URL": "mysql://x"}
 	var out, errs lockedBuffer
 	code := run(t.Context(), environment{args: []string{"serve", "--config", file}, getenv: func(k string) string { return env[k] }, stdout: &out, stderr: &errs})
@@ -176,7 +180,7 @@ func TestEveryProblemOfAConfigurationIsReported(t *testing.T) {
 	}
 	for _, want := range []string{
 		"listen: must be HOST:PORT", "log_level: must be", "log_format: must be json or text", "line 3: there is no such setting", "public_url: ",
-		"nats_urls: each must be", "kek_file: cannot be read: no such file", "data_dir: is required", "database_url: must start with", "tls_cert_file: and tls_key_file",
+		"nats_urls: each must be", "trusted_proxies: each must be", "kek_file: cannot be read: no such file", "data_dir: is required", "database_url: must start with", "tls_cert_file: and tls_key_file",
 	} {
 		if !strings.Contains(errs.String(), want) {
 			t.Errorf("not reported: %s", want)

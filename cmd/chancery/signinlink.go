@@ -76,19 +76,26 @@ func (c *signInLinkCommand) run(ctx context.Context, env environment) error {
 
 type tokenCommand struct {
 	hostCommand
-	Name string        `arg:"" help:"What the token is for, such as ci."`
-	Role string        `help:"owner or auditor." default:"owner"`
-	TTL  time.Duration `help:"Lifetime." default:"720h"`
-	Out  string        `help:"File to write it to, readable by you only; without it the token is printed." short:"o" type:"path" placeholder:"FILE"`
+	Name     string        `arg:"" help:"What the token is for, such as ci."`
+	Role     string        `help:"owner, operator_admin, account_admin, issuer or auditor." default:"owner"`
+	Operator string        `help:"Only this operator, by name or public key."`
+	Account  string        `help:"Only this account, by name or public key."`
+	Template string        `help:"Only this template of the account, by name or id."`
+	Network  []string      `help:"CIDR or address from which alone it can be used; may be repeated." placeholder:"CIDR"`
+	TTL      time.Duration `help:"Lifetime, at most 366 days." default:"720h"`
+	Out      string        `help:"File to write it to, readable by you only; without it the token is printed." short:"o" type:"path" placeholder:"FILE"`
 }
 
 func (c *tokenCommand) run(ctx context.Context, env environment) error {
 	return c.with(ctx, env, func(i *issuer.Issuer, _ config) error {
-		token, err := i.CreateToken(ctx, issuer.Op{Caller: issuer.System("token"), RequestID: "token"}, issuer.TokenInput{Name: c.Name, Grants: []issuer.Grant{{Role: c.Role}}, TTL: c.TTL})
+		made, err := i.CreateToken(ctx, issuer.Op{Caller: issuer.System("token"), RequestID: "token"}, issuer.TokenInput{
+			Name: c.Name, TTL: c.TTL, Networks: c.Network,
+			Grants: []issuer.Grant{{Role: c.Role, Scope: issuer.Scope{Operator: c.Operator, Account: c.Account, Template: c.Template}}},
+		})
 		if err != nil {
 			return err
 		}
-		text := claims.NewSecret(token.Reveal() + "\n")
+		text := claims.NewSecret(made.Value.Text.Reveal() + "\n")
 		if c.Out != "" {
 			return writeSecret(c.Out, text)
 		}
