@@ -7,7 +7,7 @@ type navItem struct{ Text, URL, Current string }
 // nav returns the main navigation as it is on the page of the answer.
 func nav(a answer) []navItem {
 	items := []navItem{
-		{Text: "Accounts", URL: "/accounts"}, {Text: "Users", URL: "/users"}, {Text: "Templates", URL: "/templates"}, {Text: "Operators", URL: "/operators"}, {Text: "Keys", URL: "/keys"}, {Text: "Inspector", URL: "/inspect"},
+		{Text: "Accounts", URL: "/accounts"}, {Text: "Users", URL: "/users"}, {Text: "Templates", URL: "/templates"}, {Text: "Operators", URL: "/operators"}, {Text: "Keys", URL: "/keys"}, {Text: "Inspector", URL: "/inspect"}, {Text: "Audit", URL: "/audit"},
 	}
 	for n, item := range items {
 		switch {
