@@ -61,10 +61,10 @@ func (c *Console) account(r *http.Request, v *visit) (answer, error) {
 		Delivery: newDelivery(c.sync(ctx, v, a.ID)), Limits: limitRows(a.Settings.Limits),
 		Suspended: a.State == "suspended", Deleted: a.State == "deleted",
 	}
-	if o.ID != "" {
+	if o.ID != "" && v.caller.Allows(issuer.ReadOperators, issuer.Scope{Operator: o.ID}) {
 		view.OperatorURL = operatorURL(segment(o.Name, o.ID))
 	}
-	view.CanLimit = !view.Deleted && v.may(issuer.WriteAccounts)
+	view.CanLimit = !view.Deleted && v.may(issuer.WriteLimits)
 	view.CanIssue = !view.Deleted && v.may(issuer.WriteUsers) && v.may(issuer.IssueCredentials)
 	if view.Size, err = c.issuer.AccountSize(ctx, v.caller, a.ID); err != nil {
 		return answer{}, err
