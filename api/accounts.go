@@ -26,6 +26,7 @@ type Account struct {
 	IssuedAt        time.Time  `json:"issued_at"`
 	CreatedAt       time.Time  `json:"created_at"`
 	UpdatedAt       time.Time  `json:"updated_at"`
+	Users           *int64     `json:"users,omitempty" doc:"How many users it has; in lists."`
 	Size            *JWTSize   `json:"size,omitempty" doc:"How large the JWT is; in the answer to reading one account."`
 	Sync            *Sync      `json:"sync,omitempty"`
 	Plan            *Plan      `json:"plan,omitempty"`
@@ -93,19 +94,28 @@ type AccountInput struct {
 type listAccountsInput struct {
 	Search
 	Operator string `query:"operator" maxLength:"64" doc:"Only this operator's, by name or public key."`
+	State    string `query:"state" enum:"active,suspended" doc:"Only those in this state."`
+	Tag      string `query:"tag" maxLength:"64" doc:"Only those with this tag." example:"team:orders"`
 }
 
 func (a *API) listAccounts(ctx context.Context, by call, in *listAccountsInput) (*paged[Account], error) {
-	name := "accounts/" + in.Operator
+	q := url.Values{"operator": {in.Operator}, "state": {in.State}, "tag": {in.Tag}}
+	name := "accounts?" + q.Encode()
 	page, err := in.pageOf(name)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := a.issuer.ListAccounts(ctx, by.caller, in.Operator, page)
+	rows, err := a.issuer.FindAccounts(ctx, by.caller, issuer.AccountFilter{Operator: in.Operator, State: in.State, Tag: in.Tag}, page)
 	if err != nil {
 		return nil, err
 	}
-	return turn(rows, page.Limit-1, in.link(url.Values{"q": {in.Q}, "operator": {in.Operator}}, "accounts"), viewAccount, func(x issuer.Account) cursor {
+	q.Set("q", in.Q)
+	view := func(x issuer.ListedAccount) Account {
+		v := viewAccount(x.Account)
+		v.Users = &x.Users
+		return v
+	}
+	return turn(rows, page.Limit-1, in.link(q, "accounts"), view, func(x issuer.ListedAccount) cursor {
 		return cursor{List: name + "?q=" + in.Q, Name: x.Name, ID: x.ID}
 	}), nil
 }

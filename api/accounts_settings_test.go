@@ -290,3 +290,46 @@ func TestPresets(t *testing.T) {
 		}
 	})
 }
+
+// Accounts are found by state and tag, in pages that keep to it, and say how many users they have.
+func TestAccountsAreFound(t *testing.T) {
+	t.Parallel()
+	eachHouse(t, func(h *house) {
+		for _, name := range []string{"EU-1", "EU-2", "EU-3"} {
+			h.want(post, accounts, `{"name":"`+name+`","tags":["region:eu","x"],"description":"region:us"}`, 201)
+		}
+		h.want("PUT", accounts+"/EU-2/suspension", `{}`, 200)
+		names := func(query string) (out []string) {
+			var page api.Page[api.Account]
+			h.want(get, accounts+"?"+query, "", 200).into(h.t, &page)
+			for _, a := range page.Items {
+				out = append(out, a.Name)
+			}
+			if page.NextCursor != "" {
+				h.want(get, accounts+"?"+query+"&cursor="+page.NextCursor, "", 200).into(h.t, &page)
+				for _, a := range page.Items {
+					out = append(out, "then "+a.Name)
+				}
+			}
+			return out
+		}
+		for query, want := range map[string][]string{
+			"tag=region:eu":              {"EU-1", "EU-2", "EU-3"},
+			"tag=Region:EU&limit=2":      {"EU-1", "EU-2", "then EU-3"},
+			"tag=region":                 nil,
+			"tag=region:us":              nil,
+			"tag=x&state=active":         {"EU-1", "EU-3"},
+			"state=suspended":            {"EU-2"},
+			"q=eu-3&tag=x&operator=acme": {"EU-3"},
+		} {
+			if diff := cmp.Diff(want, names(query)); diff != "" {
+				h.t.Errorf("%s (-want +got):\n%s", query, diff)
+			}
+		}
+		var page api.Page[api.Account]
+		h.want(get, accounts+"?q=ORDERS", "", 200).into(h.t, &page)
+		if n := page.Items[0].Users; n == nil || *n != 1 {
+			h.t.Errorf("ORDERS has %v users", n)
+		}
+	})
+}

@@ -99,5 +99,6 @@ func newAPI() *API {
 		exemplify(a.huma.OpenAPI(), r)
 	}
 	a.describeBulk()
+	a.describeExport()
 	return a
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 
 	"chancery/claims"
@@ -88,6 +89,10 @@ func (a *API) begin(r route) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		rec, at := recordOf(hc.Context()), hc.URL()
 		rec.operation, rec.fingerprint = r.id, sha256.Sum256([]byte(r.method+" "+at.RequestURI()))
+		if r.deadline > waiting {
+			_, w := humachi.Unwrap(hc)
+			_ = http.NewResponseController(w).SetWriteDeadline(a.now().Add(r.deadline)) // else the server's own holds
+		}
 		ctx, cancel := context.WithTimeout(hc.Context(), r.deadline)
 		defer cancel()
 		next(huma.WithContext(hc, ctx))

@@ -9,8 +9,9 @@ import (
 
 // Keys of nobody, for the examples.
 const (
-	exampleUserKey = "UDVMBCBNO4VCEHPU7BTHAZGND2TMRMTMHINE34SPWCK7I7QENA22ZXV7"
-	exampleJWT     = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.eyJqdGkiOiI1RkJXRlgzRkpDRTRGSUJVVVhTVTVTNVpNUE1NVlJXTlRYV1pOQUVaR1RNM0c1SlRBQkFRIiwiaWF0IjoxNzk1MjI2NjI4LCJpc3MiOiJBQ0NPRjJNVENVMzdCNUVLQjJURE5MNjRURkQ1UzJIQjdSWkROS1pBRkJNWVVMSkRYQVI0V0tVWiIsIm5hbWUiOiJkMSIsInN1YiI6IlVBQkI0VFpZUkJISUFYTkNRWjJFS1VRQ1pZQkJKWDJHMlVSTEpaN00yQUZaVEZZS1ZCTEpHTDRYIiwibmF0cyI6eyJwdWIiOnt9LCJzdWIiOnt9LCJpc3N1ZXJfYWNjb3VudCI6IkFBTzc3S0NLNzJaSlhaTVlMUjY1TUNHWE1QWUJNVkRGUUlETkpCWTJJSkkzWk5YRFVLMllNUU5KIiwidGFncyI6WyJyZWdpb246ZXUiXSwidHlwZSI6InVzZXIiLCJ2ZXJzaW9uIjoyfX0.hFqgChW0w33WUHTg-m7CJiBPWMSMnMP9BZnklrJ0NM0jOkW_b7I9i99a388MVKDUOOIHoJf-ecs3BzxxXQZnCw"
+	exampleAccountKey = "AD7YRUYKEZ2YJPSKF5ARJ6H4T2Q6NB4AAF2D5SHNXBRRMA6ODNX32YKT"
+	exampleUserKey    = "UDVMBCBNO4VCEHPU7BTHAZGND2TMRMTMHINE34SPWCK7I7QENA22ZXV7"
+	exampleJWT        = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.eyJqdGkiOiI1RkJXRlgzRkpDRTRGSUJVVVhTVTVTNVpNUE1NVlJXTlRYV1pOQUVaR1RNM0c1SlRBQkFRIiwiaWF0IjoxNzk1MjI2NjI4LCJpc3MiOiJBQ0NPRjJNVENVMzdCNUVLQjJURE5MNjRURkQ1UzJIQjdSWkROS1pBRkJNWVVMSkRYQVI0V0tVWiIsIm5hbWUiOiJkMSIsInN1YiI6IlVBQkI0VFpZUkJISUFYTkNRWjJFS1VRQ1pZQkJKWDJHMlVSTEpaN00yQUZaVEZZS1ZCTEpHTDRYIiwibmF0cyI6eyJwdWIiOnt9LCJzdWIiOnt9LCJpc3N1ZXJfYWNjb3VudCI6IkFBTzc3S0NLNzJaSlhaTVlMUjY1TUNHWE1QWUJNVkRGUUlETkpCWTJJSkkzWk5YRFVLMllNUU5KIiwidGFncyI6WyJyZWdpb246ZXUiXSwidHlwZSI6InVzZXIiLCJ2ZXJzaW9uIjoyfX0.hFqgChW0w33WUHTg-m7CJiBPWMSMnMP9BZnklrJ0NM0jOkW_b7I9i99a388MVKDUOOIHoJf-ecs3BzxxXQZnCw"
 
 	exampleTemplate = `{"name":"sensor","description":"Devices in the field",
 		"permissions":{"publish":{"allow":["devices.{{tag(region)}}.{{name()}}.>"]},"subscribe":{"allow":["commands.{{name()}}","_INBOX.>"]}},
@@ -22,6 +23,8 @@ const (
 // examples has a body for each operation that takes one, as it appears in the
 // contract. A test sends every one of them.
 var examples = map[string]string{
+	"verifyAudit": `{"checkpoints":[]}`,
+
 	"createOperator":        `{"name":"acme-eu","custody":"sealed","service_urls":["nats://n1.acme.example:4222"],"policy":{"credential_max_ttl_seconds":7776000,"no_bearer":true}}`,
 	"updateOperator":        `{"service_urls":["tls://n1.acme.example:4222","tls://n2.acme.example:4222"],"policy":{"renewal_percent":33}}`,
 	"uploadOperatorJWT":     `{"jwt":"` + exampleJWT + `"}`,
@@ -66,9 +69,16 @@ var examples = map[string]string{
 	"useCredentialLink": `{"link":"chy_cred_…"}`,
 	"revoke":            `{"before":"now","reason":"laptop lost"}`,
 
-	"createToken":  `{"name":"device-provisioning","grants":[{"role":"issuer","account":"ORDERS","template":"device"}],"ttl_seconds":2592000,"networks":["10.0.0.0/8","2001:db8::/32"]}`,
-	"createPerson": `{"name":"ada@acme.example","grants":[{"role":"account_admin","account":"ORDERS"}]}`,
-	"updatePerson": `{"grants":[{"role":"auditor","operator":"acme"}],"reason":"Moved to another team."}`,
+	"createExport":    `{"name":"paid","kind":"stream","subject":"orders.paid.>","access":"activation"}`,
+	"updateExport":    `{"description":"Every order that was paid."}`,
+	"issueActivation": `{"target_account":"` + exampleAccountKey + `","ttl_seconds":31536000}`,
+	"createImport":    `{"exporter":"` + exampleAccountKey + `","kind":"stream","subject":"invoices.>","local_subject":"in.invoices.>"}`,
+	"updateImport":    `{"local_subject":"in.shared.>"}`,
+	"renewImport":     `{"ttl_seconds":31536000}`,
+	"share":           `{"exporter":"ORDERS","importer":"SHIPPING","kind":"stream","subject":"orders.shipped.>","local_subject":"in.orders.shipped.>","access":"activation","ttl_seconds":31536000}`,
+	"createToken":     `{"name":"device-provisioning","grants":[{"role":"issuer","account":"ORDERS","template":"device"}],"ttl_seconds":2592000,"networks":["10.0.0.0/8","2001:db8::/32"]}`,
+	"createPerson":    `{"name":"ada@acme.example","grants":[{"role":"account_admin","account":"ORDERS"}]}`,
+	"updatePerson":    `{"grants":[{"role":"auditor","operator":"acme"}],"reason":"Moved to another team."}`,
 
 	"inspect":          `{"jwt":"` + exampleJWT + `"}`,
 	"explain":          `{"jwt":"` + exampleJWT + `","host":"10.2.3.4","type":"STANDARD"}`,

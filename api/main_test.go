@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,7 @@ type house struct {
 	t       *testing.T
 	server  *httptest.Server
 	issuer  *issuer.Issuer
+	store   *store.Store
 	url     string
 	log     *lockedBuffer
 	metrics *prometheus.Registry
@@ -75,9 +77,12 @@ func newHouse(t *testing.T, url string) *house {
 	s, err := store.Open(t.Context(), store.Config{URL: url, Now: time.Now, Logger: log})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
+	h.store = s
 	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
 	must(t, err)
-	h.issuer, err = issuer.Open(t.Context(), issuer.Config{Store: s, Now: time.Now, Logger: log, KEK: kek})
+	checkpoints := issuer.NewFileLog(filepath.Join(t.TempDir(), "checkpoints"))
+	t.Cleanup(func() { must(t, checkpoints.Close()) })
+	h.issuer, err = issuer.Open(t.Context(), issuer.Config{Store: s, Now: time.Now, Logger: log, KEK: kek, Checkpoints: checkpoints})
 	must(t, err)
 	live, err := resolver.New(resolver.Config{
 		Store: s, Now: time.Now, Logger: log, Owner: "test", Identity: noIdentity, URLs: func(store.Operator) []string { return nil },
@@ -104,6 +109,13 @@ func newHouse(t *testing.T, url string) *house {
 	var spare api.NewToken
 	h.want(http.MethodPost, "/tokens", `{"name":"spare","grants":[{"role":"auditor","operator":"acme"}],"ttl_seconds":60}`, 201).into(t, &spare)
 	h.spare = spare.ID
+	_, err = s.Sequence(t.Context())
+	must(t, err)
+	anchoring, end := context.WithCancel(t.Context())
+	end()
+	h.issuer.Anchor(anchoring) // writes one checkpoint
+	_, err = s.Sequence(t.Context())
+	must(t, err)
 	must(t, live.Start(t.Context()))
 	t.Cleanup(live.Stop)
 	return h

@@ -59,13 +59,17 @@ func (l List) position(name string) (cursor, int, error) {
 		err = json.Unmarshal(raw, &c)
 	}
 	if err != nil || c.List != name || c.ID == "" {
-		return c, limit, &issuer.Error{
-			Kind: issuer.KindInvalid, Code: "invalid_cursor", Message: "The cursor does not belong to this list.",
-			Hint:     "Start again without a cursor; keep the filters as they are from page to page.",
-			Problems: claims.Problems{{Pointer: "", Code: "invalid_cursor", Detail: "The cursor was made for another list or other filters.", Blocking: true}},
-		}
+		return c, limit, invalidCursor()
 	}
 	return c, limit, nil
+}
+
+func invalidCursor() error {
+	return &issuer.Error{
+		Kind: issuer.KindInvalid, Code: "invalid_cursor", Message: "The cursor does not belong to this list.",
+		Hint:     "Start again without a cursor; keep the filters as they are from page to page.",
+		Problems: claims.Problems{{Pointer: "", Code: "invalid_cursor", Detail: "The cursor was made for another list or other filters.", Blocking: true}},
+	}
 }
 
 // link returns the URL of a list's next page: its path, segment by segment, and

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"chancery/issuer"
@@ -31,6 +32,8 @@ const (
 	fast = 10 * time.Second
 	// waiting is for what may wait for servers, see Prefer: wait.
 	waiting = 45 * time.Second
+	// long is for what reads the whole audit log.
+	long = 10 * time.Minute
 )
 
 // anybody is the permission of operations that need none: what they are sent is the
@@ -140,5 +143,5 @@ func routes() []route {
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},
 		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
-	}, keyRoutes()...)
+	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes())...)
 }

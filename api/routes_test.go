@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"chancery/api"
 )
 
 // exampleOf is the body that the contract shows for an operation; empty for one that takes none.
@@ -143,7 +145,7 @@ func ownerStatus(op *openapi3.Operation) int {
 func fill(path string) string {
 	path = strings.TrimPrefix(path, "/api/v1")
 	path = strings.Replace(path, "{operator}/templates/{template}", "{operator}/templates/service", 1)
-	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{other}", "service", "{user}", "d1", "{subject}", "*", "{person}", "dora").Replace(path)
+	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{other}", "service", "{user}", "d1", "{subject}", "*", "{entry}", "1", "{person}", "dora").Replace(path)
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {
@@ -170,8 +172,9 @@ const someJWT = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.eyJqdGkiOiI1RkJX
 
 // Keys of strangers.
 const (
-	someUserKey = "UDVMBCBNO4VCEHPU7BTHAZGND2TMRMTMHINE34SPWCK7I7QENA22ZXV7"
-	someXKey    = "XBJRLZJEEFYPNXAPCTQ7Q3NYOMIRXLUOWVAUBXS55BK23DFHDO5BMIBA"
+	someUserKey    = "UDVMBCBNO4VCEHPU7BTHAZGND2TMRMTMHINE34SPWCK7I7QENA22ZXV7"
+	someAccountKey = "AD7YRUYKEZ2YJPSKF5ARJ6H4T2Q6NB4AAF2D5SHNXBRRMA6ODNX32YKT"
+	someXKey       = "XBJRLZJEEFYPNXAPCTQ7Q3NYOMIRXLUOWVAUBXS55BK23DFHDO5BMIBA"
 )
 
 // spareKeys makes a prepared signing key of each owner and returns what puts them into
@@ -189,5 +192,19 @@ func (h *house) spareKeys() *strings.Replacer {
 		}
 		pairs = append(pairs, owner+"/{key}", owner+"/"+k.ID)
 	}
-	return strings.NewReplacer(append(pairs, "{token}", h.spare)...)
+	return strings.NewReplacer(append(append(pairs, "{token}", h.spare), h.sharedPaths()...)...)
+}
+
+// sharedPaths shares something between ORDERS and another account, and returns what puts it into paths.
+func (h *house) sharedPaths() []string {
+	h.t.Helper()
+	h.want(post, "/accounts", `{"name":"SHIPPING"}`, 201)
+	var s api.Shared
+	h.want(post, "/shares", `{"exporter":"ORDERS","importer":"SHIPPING","kind":"stream","subject":"shared.>"}`, 201).into(h.t, &s)
+	x := s.Shares[0]
+	const export, imported = "/accounts/{account}/exports/", "/accounts/{account}/imports/"
+	return []string{
+		export + "{export}/activations/{activation}", "/accounts/ORDERS/exports/" + x.Export.ID + "/activations/" + x.Activation.ID,
+		export + "{export}", "/accounts/ORDERS/exports/" + x.Export.ID, imported + "{import}", "/accounts/SHIPPING/imports/" + x.Import.ID,
+	}
 }

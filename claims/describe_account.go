@@ -80,7 +80,7 @@ func (d *describer) jetStreamLimits(l jwt.JetStreamLimits) {
 	d.size("Disk", l.DiskStorage, "")
 	d.line("Streams", unlessSet(count)(l.Streams), "")
 	d.line("Consumers", unlessSet(count)(l.Consumer), "")
-	d.line("Pending acknowledgements", unlessSet(count)(l.MaxAckPending), "of a stream")
+	d.line("Pending acknowledgements", unlessSet(count)(l.MaxAckPending), "of a consumer")
 	d.line("Largest stream in memory", unlessSet(size)(l.MemoryMaxStreamBytes), "")
 	d.line("Largest stream on disk", unlessSet(size)(l.DiskMaxStreamBytes), "")
 	d.flag("Streams must have a size", l.MaxBytesRequired, "")

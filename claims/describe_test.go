@@ -150,7 +150,7 @@ JetStream
   Disk: 9.3 GiB (10,000,000,000 bytes)
   Streams: 50
   Consumers: unlimited (0)
-  Pending acknowledgements: unlimited (0) (of a stream)
+  Pending acknowledgements: unlimited (0) (of a consumer)
   Largest stream in memory: unlimited (0)
   Largest stream on disk: unlimited (0)
 Default permissions

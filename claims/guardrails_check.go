@@ -87,10 +87,10 @@ func (g Guardrails) Rules() []string {
 		out = append(out, "Bearer users are refused.")
 	}
 	for _, key := range g.UserTags {
-		out = append(out, "Users need a tag "+key+":….")
+		out = append(out, "Users need a tag "+key+":…")
 	}
 	for _, key := range g.AccountTags {
-		out = append(out, "Accounts need a tag "+key+":….")
+		out = append(out, "Accounts need a tag "+key+":…")
 	}
 	if g.Subjects != nil {
 		out = append(out, "Users may use, and accounts export, "+strings.TrimPrefix(Level{Guardrails: g}.below(), "allow "))

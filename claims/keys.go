@@ -17,6 +17,9 @@ const (
 	KindAccount  Kind = "account"
 	KindUser     Kind = "user"
 	KindServer   Kind = "server"
+	// KindAudit is of the key that signs checkpoints of the audit log. NATS knows none
+	// such; it is written with the letter C, which nkeys has for clusters.
+	KindAudit Kind = "audit"
 )
 
 var prefixes = map[Kind]nkeys.PrefixByte{
@@ -24,6 +27,7 @@ var prefixes = map[Kind]nkeys.PrefixByte{
 	KindAccount:  nkeys.PrefixByteAccount,
 	KindUser:     nkeys.PrefixByteUser,
 	KindServer:   nkeys.PrefixByteServer,
+	KindAudit:    nkeys.PrefixByteCluster,
 }
 
 // Prefix returns the nkeys prefix byte of the kind.

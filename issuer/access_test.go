@@ -245,6 +245,10 @@ func useCases() map[string]useCase {
 			_, err := h.CreateAccount(t.Context(), op, issuer.AccountInput{Operator: "acme", Name: "another", Settings: claims.NewAccountSettings()})
 			return err
 		}),
+		"FindAccounts": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.FindAccounts(t.Context(), c, issuer.AccountFilter{Operator: "acme", State: "active", Tag: "a:b"}, page)
+			return err
+		}),
 		"CloneAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.CloneAccount(t.Context(), op, "ORDERS", issuer.AccountCloneInput{Name: "a copy"})
 			return err
@@ -512,11 +516,34 @@ func useCases() map[string]useCase {
 			return err
 		}),
 		"SetupLink": writes(func(t *testing.T, h *house, op issuer.Op) error { _, err := h.SetupLink(t.Context(), op); return err }),
+		"ListAudit": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListAudit(t.Context(), c, issuer.AuditQuery{Account: "ORDERS"}, issuer.AuditPage{Limit: 10})
+			return err
+		}),
+		"GetAuditEntry": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetAuditEntry(t.Context(), c, "1")
+			return err
+		}),
+		"ExportAudit": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			return h.ExportAudit(t.Context(), c, issuer.AuditQuery{Operator: "acme"}, func([]issuer.AuditEntry) error { return nil })
+		}),
+		"VerifyAudit": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.VerifyAudit(t.Context(), c, nil)
+			return err
+		}),
+		"AuditVerifier": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.AuditVerifier(t.Context(), c)
+			return err
+		}),
+		"Checkpoint": {run: func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.Checkpoint(t.Context(), op.Caller)
+			return err
+		}, reads: true, signs: true},
 	}
 }
 
 // notUseCases say who somebody is, or tell of the process: they need no permission.
-var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Me", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink"}
+var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Me", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink", "Anchor", "AnchorState", "AuditBroken"}
 
 // prepared is a furnished house in which every use case would do something.
 func prepared(t *testing.T, h *house) world {
@@ -556,6 +583,7 @@ func prepared(t *testing.T, h *house) world {
 	for _, subject := range []string{"shared.>", "to_update.>", "to_delete.>"} {
 		did(h.Share(t.Context(), op(), issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: subject}}})).well(t)
 	}
+	h.anchor(t)
 	return w
 }
 

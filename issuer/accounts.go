@@ -21,6 +21,8 @@ type AccountInput struct {
 	AccountExpiry
 	// Problems are what is wrong with the request and not to be seen in Settings.
 	Problems claims.Problems
+	// guardrails are those of the account that this one is a copy of.
+	guardrails claims.Guardrails
 }
 
 // accountIdentity describes the identity key of a new account. Its seed is not
@@ -87,7 +89,7 @@ func (i *Issuer) newAccount(ctx context.Context, w *work, o Operator, in Account
 	if len(taken) > 0 {
 		return n, orTaken(store.ErrExists, "account")
 	}
-	if err := w.guardAccount(ctx, o, Account{}, Account{OperatorID: o.ID, Settings: in.Settings}); err != nil {
+	if err := w.guardAccount(ctx, o, Account{}, Account{OperatorID: o.ID, Settings: in.Settings, Guardrails: in.guardrails}); err != nil {
 		return n, err
 	}
 	identity, err := i.newKey(ctx, w, accountIdentity(o.ID))
@@ -99,7 +101,7 @@ func (i *Issuer) newAccount(ctx context.Context, w *work, o Operator, in Account
 		return n, err
 	}
 	n.keys = []store.Key{identity, signing}
-	n.account = Account{ID: identity.ID, OperatorID: o.ID, Name: in.Name, State: accountActive, Settings: in.Settings, Version: 1, Created: w.Now(), Updated: w.Now()}
+	n.account = Account{ID: identity.ID, OperatorID: o.ID, Name: in.Name, State: accountActive, Settings: in.Settings, Guardrails: in.guardrails, Version: 1, Created: w.Now(), Updated: w.Now()}
 	in.onto(w, &n.account)
 	n.plan.Warnings = problems
 	if n.plan.Changes, err = diff(nil, n.account.Settings); err != nil {
@@ -120,7 +122,10 @@ func (n newcomer) create(ctx context.Context, w *work) error {
 			return err
 		}
 	}
-	return nil
+	if n.account.Guardrails.IsZero() {
+		return nil
+	}
+	return w.SetGuardrails(ctx, n.account.ID, n.account.Guardrails)
 }
 
 // AccountEdit is what can be changed of an account: its settings and its end.
@@ -406,6 +411,9 @@ func findAccount(ctx context.Context, d *desk, ref string) (Account, error) {
 	list, err := accountsCalled(ctx, d.Tx, ref)
 	if err != nil {
 		return Account{}, err
+	}
+	if len(list) == 1 && list[0].ID == ref {
+		d.at = scopeOf(list[0]) // a denial is on record where the key belongs
 	}
 	list = slices.DeleteFunc(list, func(a Account) bool { return !d.caller.sees(scopeOf(a)) })
 	switch len(list) {

@@ -20,20 +20,26 @@ type AccountCloneInput struct {
 	Operator string
 }
 
-// CloneAccount makes an account with the settings, the end and the templates of
-// another one, and keys of its own. It has no users, credentials, revocations, exports
+// CloneAccount makes an account with the settings, the end, the guardrails and the
+// templates of another one, and keys of its own. It has no users, credentials, revocations, exports
 // or imports, and no auth callout, which nobody could answer. A template that the
 // operator shares is used by the copy too; at another operator it becomes a template of
 // the copy. The copy does not follow the original.
 func (i *Issuer) CloneAccount(ctx context.Context, op Op, account string, in AccountCloneInput) (Outcome[Account], error) {
 	return change(ctx, i, op, use{permission: WriteLimits, action: "clone", kind: "account", target: account}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
-		from, err := lockAccount(ctx, w, account)
+		from, err := findAccount(ctx, &w.desk, account) // operators are locked before accounts
 		if err != nil {
 			return none, err
 		}
 		o, err := onlyOperator(ctx, &w.desk, cmp.Or(in.Operator, from.OperatorID))
 		if err != nil {
+			return none, err
+		}
+		if o, err = w.holdForAccount(ctx, o); err != nil {
+			return none, orMissing(err, "operator")
+		}
+		if from, err = lockAccount(ctx, w, from.ID); err != nil {
 			return none, err
 		}
 		asked, warnings, err := copyOfAccount(w, from, in.Name)
@@ -84,7 +90,7 @@ func (i *Issuer) CloneAccount(ctx context.Context, op Op, account string, in Acc
 
 // copyOfAccount returns what a copy is made of, and what it does without.
 func copyOfAccount(w *work, from Account, name string) (in AccountInput, warnings claims.Problems, err error) {
-	in = AccountInput{Name: name, AccountExpiry: AccountExpiry{from.FixedEnd(), from.Lifetime}}
+	in = AccountInput{Name: name, AccountExpiry: AccountExpiry{from.FixedEnd(), from.Lifetime}, guardrails: from.Guardrails}
 	if in.Settings, err = copyOf(from.Settings); err != nil {
 		return in, nil, err
 	}
@@ -143,18 +149,30 @@ func (i *Issuer) cloneTemplates(ctx context.Context, w *work, from Account, to h
 			out, warnings = append(out, c), append(warnings, found...)
 		}
 		if len(list) < page {
-			return out, warnings, nil
+			return out, warnings, to.admit(out)
 		}
 		last := list[len(list)-1]
 		p.AfterName, p.AfterID = last.Body.Name, last.ID
 	}
 }
 
+// admit refuses more templates and keys than the guardrails of a new account allow.
+func (h home) admit(copies []copiedTemplate) error {
+	own := int64(0)
+	for _, x := range copies {
+		if x.own {
+			own++
+		}
+	}
+	levels := h.levels()
+	return refusal(append(levels.CheckQuota("/templates", claims.QuotaTemplates, own), levels.CheckQuota("/templates", claims.QuotaSigningKeys, int64(len(copies))+1)...))
+}
+
 func (i *Issuer) cloneTemplate(ctx context.Context, w *work, x Template, to home) (c copiedTemplate, warnings claims.Problems, err error) {
 	if c.own = !x.Shared() || x.OperatorID != to.operator.ID; c.own {
 		warnings, err = to.adapt(ctx, w, &x)
-	} else {
-		x, err = w.LockTemplate(ctx, x.ID)
+	} else if x, err = w.LockTemplate(ctx, x.ID); err == nil {
+		err = refusal(append(to.checkUse(TemplateInput{Body: x.Body}), to.outside(x.Body)...).At("/templates/" + x.ID))
 	}
 	if err != nil {
 		return c, nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"chancery/claims"
@@ -92,7 +93,7 @@ func TestCloneAccount(t *testing.T) {
 		if e := wants(t, second(h.CloneAccount(t.Context(), op(), "ORDERS", issuer.AccountCloneInput{Name: "COPY"})), issuer.KindConflict); e.Code != "name_taken" {
 			t.Errorf("%+v", e)
 		}
-		h.verified(t)
+		h.verify(t)
 	})
 }
 
@@ -131,13 +132,30 @@ func TestCloneToAnotherOperator(t *testing.T) {
 		if err != nil || used.Shared() || used.OperatorID != other.ID {
 			t.Errorf("%+v, %v", used.Template, err)
 		}
-		h.verified(t)
+		h.verify(t)
 
 		// Policy and names of the other operator hold.
 		did(h.UpdateTemplate(t.Context(), op(), w.account.ID, "device", func(in *issuer.TemplateInput) { in.Body.Permissions.BearerToken = true })).well(t)
 		did(h.UpdateOperator(t.Context(), op(), "other", func(e *issuer.OperatorEdit) { e.Policy.NoBearer = true })).well(t)
 		wants(t, second(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "NEXT", Operator: "other"})), issuer.KindInvalid)
 		did(h.UpdateOperator(t.Context(), op(), "other", func(e *issuer.OperatorEdit) { e.Policy.NoBearer = false })).well(t)
+		// Its guardrails come along, and hold with those of the other operator.
+		guards := op()
+		guards.ExpectedVersion = h.account(t, w.account.ID).Version
+		did(h.SetAccountGuardrails(t.Context(), guards, w.account.ID, claims.Guardrails{MaxTTL: 3600})).well(t)
+		guarded := did(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "GUARDED"})).well(t)
+		if guarded.Guardrails.MaxTTL != 3600 {
+			t.Errorf("the guardrails of the copy are %+v", guarded.Guardrails)
+		}
+		for q, n := range map[claims.Quota]int64{claims.QuotaTemplates: 1, claims.QuotaSigningKeys: 2, claims.QuotaAccounts: 1} {
+			limits := op()
+			limits.ExpectedVersion = h.operator(t, "other").Version
+			did(h.SetOperatorGuardrails(t.Context(), limits, "other", claims.Guardrails{Quotas: map[claims.Quota]int64{q: n}})).well(t)
+			wants(t, second(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "NEXT", Operator: "other"})), issuer.KindInvalid)
+		}
+		limits := op()
+		limits.ExpectedVersion = h.operator(t, "other").Version
+		did(h.SetOperatorGuardrails(t.Context(), limits, "other", claims.Guardrails{})).well(t)
 		did(h.CreateSharedTemplate(t.Context(), op(), "other", issuer.TemplateInput{Body: claims.Template{Name: "elsewhere", Permissions: claims.NewPermissionLimits()}})).well(t)
 		did(h.CreateTemplate(t.Context(), op(), w.account.ID, issuer.TemplateInput{Body: claims.Template{Name: "elsewhere", Permissions: claims.NewPermissionLimits()}})).well(t)
 		wants(t, second(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "NEXT", Operator: "other"})), issuer.KindConflict)
@@ -155,7 +173,9 @@ func TestSettingsOnServer(t *testing.T) {
 			e.Mappings = jwt.Mapping{"orders.new": {{Subject: "orders.v2.new"}}}
 			e.DefaultPermissions.Pub.Allow = jwt.StringList{"free.>"}
 			e.Trace, e.ClusterTraffic = &jwt.MsgTrace{Destination: "trace.live"}, jwt.ClusterTrafficOwner
-			e.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": claims.UnlimitedJetStream(), "R3": claims.UnlimitedJetStream()}
+			small := claims.UnlimitedJetStream()
+			small.DiskStorage, small.MemoryStorage, small.MaxBytesRequired = 1<<20, 0, true
+			e.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": small, "R3": claims.UnlimitedJetStream()}
 		})).well(t)
 		copied := did(h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "COPY"})).well(t)
 		plain := claims.NewPermissionLimits()
@@ -163,7 +183,7 @@ func TestSettingsOnServer(t *testing.T) {
 		own := claims.NewPermissionLimits()
 		own.Pub.Allow, own.Sub.Allow = jwt.StringList{">"}, jwt.StringList{">"}
 		free := did(h.CreateUser(t.Context(), op(), copied.ID, issuer.UserInput{Name: "free", Permissions: &own, Issue: &issuer.IssueInput{}})).well(t)
-		s := h.run(t, w, copied.ID)
+		s := h.runWith(t, w, func(o *server.Options) { o.JetStream, o.StoreDir = true, t.TempDir() }, copied.ID)
 		for _, id := range []string{w.account.ID, copied.ID} {
 			a, err := s.LookupAccount(id)
 			if err != nil || a.IsExpired() {
@@ -183,6 +203,33 @@ func TestSettingsOnServer(t *testing.T) {
 		}
 		if m, err := sub.NextMsg(5 * time.Second); err != nil || string(m.Data) != "x" {
 			t.Errorf("the mapping: %v", err)
+		}
+		// Tier R1 takes what it has room for, and nothing without a bound.
+		js, err := nc.JetStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range map[string]struct {
+			bytes int64
+			fits  bool
+		}{"FITS": {1 << 19, true}, "TOO-LARGE": {1 << 21, false}, "BOUNDLESS": {0, false}} {
+			_, err := js.AddStream(&nats.StreamConfig{Name: name, Subjects: []string{name + ".>"}, MaxBytes: c.bytes})
+			if (err == nil) != c.fits {
+				t.Errorf("stream %s: %v", name, err)
+			}
+		}
+		// What asks for it is traced to the account's destination.
+		traces, err := nc.SubscribeSync("trace.live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		asks := nats.NewMsg("traced")
+		asks.Header["traceparent"] = []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+		if err := errors.Join(nc.PublishMsg(asks), nc.FlushTimeout(5*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := traces.NextMsg(5 * time.Second); err != nil {
+			t.Errorf("the trace: %v", err)
 		}
 		bound, err := connect(t, s, all.Issued.Creds)
 		if err != nil {
@@ -204,24 +251,48 @@ func TestSettingsOnServer(t *testing.T) {
 	})
 }
 
-// What an operator grants needs another permission than what an account says of itself.
+// What an operator grants an account, its own administrator cannot change; what the account says of itself, they can.
 func TestLimitsNeedTheirPermission(t *testing.T) {
-	eachWorld(t, func(t *testing.T, h *house, _ world) {
-		for _, do := range []func(issuer.Op) error{
-			func(o issuer.Op) error {
-				return second(h.CreateAccount(t.Context(), o, issuer.AccountInput{Operator: "acme", Name: "N", Settings: claims.NewAccountSettings()}))
-			},
-			func(o issuer.Op) error { return second(h.SuspendAccount(t.Context(), o, "ORDERS")) },
-			func(o issuer.Op) error { return second(h.ResumeAccount(t.Context(), o, "ORDERS")) },
-			func(o issuer.Op) error { return second(h.DeleteAccount(t.Context(), o, "ORDERS")) },
-			func(o issuer.Op) error {
-				return second(h.CloneAccount(t.Context(), o, "ORDERS", issuer.AccountCloneInput{Name: "N"}))
-			},
-		} {
-			e := wants(t, do(issuer.Op{Caller: auditor, RequestID: "req_1"}), issuer.KindForbidden)
+	eachWorld(t, func(t *testing.T, h *house, w world) {
+		did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(e *issuer.AccountEdit) { e.Limits.Conn = 7 })).well(t)
+		admin := issuer.Op{RequestID: "req_1", Caller: issuer.Caller{
+			ID: "per_admin", Name: "eve", Kind: issuer.CallerPerson,
+			Grants: []issuer.Grant{{Role: string(issuer.RoleAccountAdmin), Scope: issuer.Scope{Operator: w.operator.ID, Account: w.account.ID}}},
+		}}
+		refused := func(what string, err error) {
+			t.Helper()
+			e := wants(t, err, issuer.KindForbidden)
 			if want := issuer.Forbidden(issuer.WriteLimits); e.Hint != want.Hint {
-				t.Errorf("%+v", e)
+				t.Errorf("%s: %+v", what, e)
 			}
 		}
+		for what, edit := range map[string]func(*issuer.AccountEdit){
+			"a limit":   func(e *issuer.AccountEdit) { e.Limits.Conn = 8 },
+			"a flag":    func(e *issuer.AccountEdit) { e.Limits.DisallowBearer = true },
+			"JetStream": func(e *issuer.AccountEdit) { e.Limits.DiskStorage = -1 },
+			"a tier": func(e *issuer.AccountEdit) {
+				e.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R1": claims.UnlimitedJetStream()}
+			},
+			"cluster traffic": func(e *issuer.AccountEdit) { e.ClusterTraffic = jwt.ClusterTrafficOwner },
+			"the end":         func(e *issuer.AccountEdit) { e.Expires = h.unix() + 60 },
+			"a lifetime":      lifetime(time.Hour),
+			"both":            func(e *issuer.AccountEdit) { e.Description, e.Limits.Conn = "mine", -1 },
+		} {
+			refused(what, second(h.UpdateAccount(t.Context(), admin, "ORDERS", edit)))
+			refused(what+", planned", second(h.UpdateAccount(t.Context(), dryOf(admin), "ORDERS", edit)))
+		}
+		refused("suspension", second(h.SuspendAccount(t.Context(), admin, "ORDERS")))
+		refused("resumption", second(h.ResumeAccount(t.Context(), admin, "ORDERS")))
+		refused("deletion", second(h.DeleteAccount(t.Context(), admin, "ORDERS")))
+		refused("a copy", second(h.CloneAccount(t.Context(), admin, "ORDERS", issuer.AccountCloneInput{Name: "N"})))
+		refused("a new account", second(h.CreateAccount(t.Context(), admin, issuer.AccountInput{Operator: "acme", Name: "N", Settings: claims.NewAccountSettings()})))
+		a := did(h.UpdateAccount(t.Context(), admin, "ORDERS", func(e *issuer.AccountEdit) {
+			e.Description, e.InfoURL, e.Tags, e.Limits.Conn = "ours", "https://x.example", jwt.TagList{"a:b"}, 7
+			e.DefaultPermissions.Pub.Deny, e.Mappings, e.Trace = jwt.StringList{"x"}, jwt.Mapping{"a": {{Subject: "b"}}}, &jwt.MsgTrace{Destination: "t"}
+		})).well(t)
+		if a.Settings.Description != "ours" || a.Settings.Limits.Conn != 7 {
+			t.Errorf("%+v", a.Settings)
+		}
+		wants(t, second(h.UpdateAccount(t.Context(), admin, "SYS", func(e *issuer.AccountEdit) { e.Description = "mine" })), issuer.KindNotFound)
 	})
 }

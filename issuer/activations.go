@@ -133,7 +133,10 @@ func (m *minting) prepare(ctx context.Context, w *work) error {
 		return err
 	}
 	if m.key, err = current(keys, ""); err != nil {
-		return err
+		return &Error{
+			Kind: KindConflict, Code: "no_signing_key", Message: "The exporting account has no current plain signing key: nothing could sign the activation token.",
+			Hint: "Add a signing key to the account and make it current.",
+		}
 	}
 	last, err := w.LastActivationIAT(ctx, m.account.ID, x.Importer)
 	if err != nil {

@@ -38,7 +38,7 @@ func TestAuditTellsWhatChanged(t *testing.T) {
 		if err := json.Unmarshal([]byte(e.Detail), &detail); err != nil {
 			t.Fatal(err)
 		}
-		want := `[{"path":"/description","from":null,"to":"x"},{"path":"/limits/conn","from":-1,"to":5}]`
+		want := `[{"path":"/description","from":null,"to":"x","text":"Description: x"},{"path":"/limits/conn","from":-1,"to":5,"text":"Connections: unlimited → 5"}]`
 		if got, _ := json.Marshal(detail.Changes); string(got) != want || e.Target != w.account.ID || e.TargetKind != "account" {
 			t.Errorf("%s of %s, want %s", got, e.Target, want)
 		}

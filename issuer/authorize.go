@@ -181,7 +181,7 @@ func (i *Issuer) recordDenial(ctx context.Context, d *desk, requestID string, er
 	failed := i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
 		return t.AppendAudit(ctx, store.AuditEntry{
 			Actor: d.caller.ID, ActorKind: string(d.caller.Kind), Action: d.use.action, TargetKind: d.use.kind, Target: bounded(d.use.target),
-			Outcome: "denied", RequestID: requestID, Detail: "{}",
+			Outcome: "denied", RequestID: requestID, Detail: "{}", OperatorID: d.at.Operator, AccountID: d.at.Account,
 		})
 	})
 	if failed != nil {
@@ -191,18 +191,20 @@ func (i *Issuer) recordDenial(ctx context.Context, d *desk, requestID string, er
 }
 
 func (w *work) audit(ctx context.Context, u use, p Plan) error {
-	detail := struct {
-		Changes        []Change `json:"changes,omitempty"`
-		IdempotencyKey string   `json:"idempotency_key,omitempty"`
-		Override       []Guard  `json:"override,omitempty"`
-	}{p.Changes, w.op.IdempotencyKey, w.op.Override}
-	raw, err := json.Marshal(detail)
+	raw, err := json.Marshal(auditDetail{quotable(p.Changes), quote(w.op.IdempotencyKey), w.op.Override})
 	if err != nil {
 		return fmt.Errorf("encoding an audit entry: %w", err)
 	}
+	at := w.at
+	switch { // what is made is where it will be found
+	case u.kind == "operator" && at.Operator == "":
+		at.Operator = u.target
+	case u.kind == "account" && at.Account == "" && claims.IsPublicKey(claims.KindAccount, u.target):
+		at.Account = u.target
+	}
 	return w.AppendAudit(ctx, store.AuditEntry{
 		Actor: w.op.Caller.ID, ActorKind: string(w.op.Caller.Kind), Action: u.action, TargetKind: u.kind, Target: bounded(u.target),
-		Outcome: "done", RequestID: w.op.RequestID, Reason: w.op.Reason, Detail: string(raw),
+		Outcome: "done", RequestID: w.op.RequestID, Reason: quote(w.op.Reason), Detail: string(raw), OperatorID: at.Operator, AccountID: at.Account,
 	})
 }
 
@@ -210,7 +212,7 @@ func (w *work) audit(ctx context.Context, u use, p Plan) error {
 func (w *work) auditAll(ctx context.Context, targets []string) error {
 	return w.AppendAudits(ctx, store.AuditEntry{
 		Actor: w.op.Caller.ID, ActorKind: string(w.op.Caller.Kind), Action: w.use.action, TargetKind: w.use.kind, Outcome: "done",
-		RequestID: w.op.RequestID, Reason: w.op.Reason, Detail: "{}",
+		RequestID: w.op.RequestID, Reason: quote(w.op.Reason), Detail: "{}", OperatorID: w.at.Operator,
 	}, targets)
 }
 

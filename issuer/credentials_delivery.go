@@ -219,7 +219,7 @@ func (i *Issuer) UseCredentialLink(ctx context.Context, op Op, link claims.Secre
 		if err != nil {
 			return err
 		}
-		w := &work{desk: desk{Tx: t, use: use{permission: IssueCredentials, action: "issue", kind: "credential", target: u.ID}}}
+		w := &work{desk: desk{Tx: t, use: use{permission: IssueCredentials, action: "issue", kind: "credential", target: u.ID}, at: scopeOf(a)}}
 		w.op = Op{Caller: Caller{ID: l.CreatedBy}, RequestID: op.RequestID, Reason: body.Reason}
 		what = LinkedCredential{AccountID: a.ID, Account: a.Name, OperatorID: a.OperatorID, User: u.Name, Expires: l.Expires}
 		in := IssueInput{TTL: time.Duration(body.TTL) * time.Second, NoExpiry: body.NoExpiry, Delivery: DeliverLink, DeliveredTo: body.DeliveredTo, occasion: body.Occasion}

@@ -310,6 +310,7 @@ func (i *Issuer) revokeDueOf(ctx context.Context, t *store.Tx, accountID string)
 	if err != nil {
 		return err
 	}
+	w.at = scopeOf(a)
 	due, err := w.TakeDueRevocations(ctx, a.ID, dueBatch)
 	if err != nil || len(due) == 0 {
 		return err // another replica was first

@@ -197,6 +197,11 @@ func (x *exportEdit) plan(ctx context.Context, i *Issuer, w *work, live []claims
 	if x.after != nil && problems.Blocking() {
 		return none, invalid(problems)
 	}
+	if x.after != nil {
+		if err := w.guardExport(ctx, x.account, string(x.after.Body.Subject), x.before == nil); err != nil {
+			return none, err
+		}
+	}
 	out := ExportChange{ExportWithUse: x.result()}
 	plan, err := x.say(problems)
 	if err != nil {
@@ -302,10 +307,10 @@ func own(problems claims.Problems, entry, list string, fields map[string]string)
 			if name, ok := fields[rest]; ok {
 				p.Pointer = name
 			}
-		case strings.HasPrefix(p.Pointer, list+"/"), !p.Blocking:
+		case !p.Blocking:
 			continue // another entry's, which was there before
-		case p.Pointer == list:
-			p.Pointer = ""
+		case p.Pointer == list, strings.HasPrefix(p.Pointer, list+"/"):
+			p.Pointer = "" // such as one that is held by the one that comes
 		}
 		if !slices.Contains(out, p) {
 			out = append(out, p)

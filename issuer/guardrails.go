@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"slices"
+	"time"
 
 	"chancery/claims"
 	"chancery/store"
@@ -16,6 +17,8 @@ type Guardrails struct {
 	// looser than its operator's has no effect, and comes into effect should that be
 	// loosened.
 	Effective claims.Guardrails
+	// Usual is the lifetime of credentials that ask for none, before any bound.
+	Usual time.Duration
 	// Of is the name of the operator or account, ID its public key; Version is that of
 	// the object.
 	Of, ID  string
@@ -23,11 +26,14 @@ type Guardrails struct {
 }
 
 func guardrailsOf(o Operator, a *Account) Guardrails {
-	g := o.Policy.Guardrails
-	if a == nil {
-		return Guardrails{Own: g, Operator: g, Effective: g, Of: o.Name, ID: o.ID, Version: o.Version}
+	g, usual := o.Policy.Guardrails, DefaultTTL
+	if o.Policy.DefaultTTL > 0 {
+		usual = time.Duration(o.Policy.DefaultTTL) * time.Second
 	}
-	out := Guardrails{Own: a.Guardrails, Operator: g, Effective: g.With(a.Guardrails), Of: a.Name, ID: a.ID, Version: a.Version}
+	if a == nil {
+		return Guardrails{Own: g, Operator: g, Effective: g, Usual: usual, Of: o.Name, ID: o.ID, Version: o.Version}
+	}
+	out := Guardrails{Own: a.Guardrails, Operator: g, Effective: g.With(a.Guardrails), Usual: usual, Of: a.Name, ID: a.ID, Version: a.Version}
 	if a.System {
 		out.Effective = claims.Guardrails{}
 	}

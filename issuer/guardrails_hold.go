@@ -79,21 +79,43 @@ func (w *work) guardCredential(ctx context.Context, s *issuance, u User, in Issu
 	return refusal(s.levels.CheckQuota("", claims.QuotaCredentials, n+1))
 }
 
-// guardExport refuses an export of the locked account that is outside its guardrails;
-// pointer is that of the subject. before is the subject of the export that is changed,
-// empty for a new one.
-func (w *work) guardExport(ctx context.Context, a Account, pointer, before, subject string) error {
+// guardExport refuses a subject of an export that is outside the guardrails of the
+// account; fresh exports count.
+func (w *work) guardExport(ctx context.Context, a Account, subject string, fresh bool) error {
 	t, err := termsOf(ctx, w.Tx, a)
 	if err != nil {
 		return err
 	}
-	if problems := t.levels.CheckExport(pointer, subject); problems.Blocking() {
-		return invalid(problems)
-	}
-	if before != "" {
-		return nil
+	if problems := t.levels.CheckExport("/subject", subject); problems.Blocking() || !fresh {
+		return refusal(problems)
 	}
 	return w.guardCount(ctx, a, claims.QuotaExports, 1)
+}
+
+// guard refuses a share that would make more, or other, exports and imports than the
+// guardrails of both accounts allow.
+func (s *sharePlan) guard(ctx context.Context, w *work) error {
+	var exports, imports int64
+	for _, l := range s.links {
+		if l.made {
+			exports++
+			if err := w.guardExport(ctx, s.exporter, string(l.export.Body.Subject), false); err != nil {
+				return err
+			}
+		}
+		if l.before == nil {
+			imports++
+		}
+	}
+	if exports > 0 {
+		if err := w.guardCount(ctx, s.exporter, claims.QuotaExports, exports); err != nil {
+			return err
+		}
+	}
+	if imports == 0 {
+		return nil
+	}
+	return w.guardCount(ctx, s.importer, claims.QuotaImports, imports)
 }
 
 // guardCarriers refuses an edit of a shared template that would take the users of an

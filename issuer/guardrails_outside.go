@@ -20,10 +20,11 @@ const (
 
 // outsiders collects what is outside a rule already.
 type outsiders struct {
-	pointer, one, many, then string
-	n                        int64
-	atLeast                  bool
-	names                    []string
+	// about comes before the number, one or many after it, then at the end.
+	pointer, about, one, many, then string
+	n                               int64
+	atLeast                         bool
+	names                           []string
 }
 
 func (o *outsiders) add(name string) {
@@ -42,8 +43,11 @@ func (o outsiders) warning() claims.Problems {
 	if o.n > 1 {
 		text = strconv.FormatInt(o.n, 10) + " " + o.many
 	}
-	if o.atLeast {
+	switch {
+	case o.atLeast && o.about == "":
 		text = "At least " + text
+	case o.atLeast:
+		text = "at least " + text
 	}
 	if len(o.names) > 0 {
 		slices.Sort(o.names)
@@ -53,7 +57,7 @@ func (o outsiders) warning() claims.Problems {
 		}
 		text += such + strings.Join(o.names, ", ")
 	}
-	return claims.Problems{{Pointer: o.pointer, Code: "outside_now", Detail: text + ". " + o.then}}
+	return claims.Problems{{Pointer: o.pointer, Code: "outside_now", Detail: o.about + text + ". " + o.then}}
 }
 
 // outsideNow warns of what there is outside a level that is about to be set.
@@ -117,7 +121,7 @@ func (x outside) templates(ctx context.Context) (claims.Problems, error) {
 	}
 	found := outsiders{
 		pointer: "/subject_prefixes", one: "template is outside the new guardrails", many: "templates are outside the new guardrails",
-		then: "What was issued goes on until it expires; nothing new is issued with them before they are changed.",
+		then: "What was issued goes on until it expires; nothing new is issued before that is changed.",
 	}
 	all, err := paged(ctx, func(ctx context.Context, after string, limit int) ([]Template, error) {
 		return x.w.ListGuardedTemplates(ctx, x.scope, after, limit)
@@ -136,7 +140,7 @@ func (x outside) users(ctx context.Context) (claims.Problems, error) {
 	if !x.level.NoBearer && len(x.level.Subjects)+len(x.level.UserTags) == 0 {
 		return nil, nil
 	}
-	const then = "What was issued goes on until it expires; nothing new is issued to them before they are changed."
+	const then = "What was issued goes on until it expires; nothing new is issued before that is changed."
 	untagged := outsiders{pointer: "/required_user_tags", one: "user lacks a tag", many: "users lack a tag", then: then}
 	wide := outsiders{pointer: "/subject_prefixes", one: "user has permissions of its own outside the new guardrails", many: "users have permissions of their own outside the new guardrails", then: then}
 	level := claims.Levels{x.level}
@@ -170,7 +174,7 @@ func (x outside) credentials(ctx context.Context) (claims.Problems, error) {
 	if x.level.MaxTTL > 0 {
 		err := count(outsiders{
 			pointer: "/credential_max_ttl_seconds", one: "credential lives longer", many: "credentials live longer",
-			then: "They go on until they expire: revoke them, or issue anew, to end that.",
+			then: "What was issued goes on until it expires: to end that, revoke it or issue anew.",
 		}, false)
 		if err != nil {
 			return nil, err
@@ -178,7 +182,7 @@ func (x outside) credentials(ctx context.Context) (claims.Problems, error) {
 	}
 	if x.level.NoBearer {
 		err := count(outsiders{
-			pointer: "/no_bearer", one: "bearer credential is in use", many: "bearer credentials are in use", then: "They go on until they expire: revoke them to end that.",
+			pointer: "/no_bearer", one: "bearer credential is in use", many: "bearer credentials are in use", then: "What was issued goes on until it expires: to end that, revoke it.",
 		}, true)
 		if err != nil {
 			return nil, err
@@ -198,9 +202,10 @@ func (x outside) quotas(ctx context.Context) (claims.Problems, error) {
 		if err != nil {
 			return nil, err
 		}
-		found := outsiders{pointer: claims.Point("/quotas", string(q)), one: "account has more than this quota", many: "accounts have more than this quota", then: "They keep what they have, and get no more."}
+		name, _ := claims.QuotaName(q)
+		found := outsiders{pointer: claims.Point("/quotas", string(q)), about: name + ": ", one: "account has more", many: "accounts have more", then: "What there is stays, and no more is made."}
 		if q == claims.QuotaCredentials {
-			found.one, found.many = "user has more than this quota", "users have more than this quota"
+			found.one, found.many = "user has more", "users have more"
 		}
 		found.atLeast = len(list) > maxOutsideNamed
 		for _, c := range list {
@@ -236,7 +241,11 @@ func (x outside) operator(ctx context.Context) (claims.Problems, error) {
 	}
 	for _, t := range totals() {
 		sum := int64(0)
-		endless := outsiders{pointer: claims.Point("/quotas", string(t.quota)), one: "account has no such limit", many: "accounts have no such limit", then: "Until it is given one, no account gets more."}
+		name, _ := claims.QuotaName(t.quota)
+		endless := outsiders{
+			pointer: claims.Point("/quotas", string(t.quota)), about: name + ": ", one: "account has no limit", many: "accounts have no limit",
+			then: "Until each has one, no account gets more.",
+		}
 		for _, a := range accounts {
 			if sum = plus(sum, t.given(a.Limits)); t.given(a.Limits) < 0 {
 				endless.add(a.Name)
@@ -247,7 +256,6 @@ func (x outside) operator(ctx context.Context) (claims.Problems, error) {
 		}
 		out = append(out, endless.warning()...)
 		if endless.n == 0 {
-			name, _ := claims.QuotaName(t.quota)
 			out = append(out, claims.Problem{Pointer: endless.pointer, Code: "outside_now", Detail: name + ": what accounts were given together is more. They keep it, and none gets more."})
 		}
 	}

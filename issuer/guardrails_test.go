@@ -48,6 +48,10 @@ func newOutsider(t testing.TB, h *house, w world, p *jwt.UserPermissionLimits) *
 	x := &outsider{house: h, world: w, holder: newHolder(t)}
 	in := issuer.TemplateInput{Body: claims.Template{Name: "wide", Permissions: *p}}
 	h.furnishAs(t, "other", "ELSEWHERE")
+	neighbour := claims.NewAccountSettings()
+	neighbour.Tags = jwt.TagList{"owner:x"}
+	did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: "acme", Name: "NEIGHBOUR", Settings: neighbour})).well(t)
+	did(h.CreateExport(t.Context(), op(), "ORDERS", jwt.Export{Subject: "old.>", Type: jwt.Stream})).well(t)
 	did(h.CreateTemplate(t.Context(), op(), "ELSEWHERE", in)).well(t)
 	for _, name := range []string{"shared", "carried"} {
 		in.Body.Name = name
@@ -178,6 +182,28 @@ func laterUses(pointer string) []entryPoint {
 	}
 }
 
+// sharing are the entry points of an export of billing.
+func sharing(pointer string) []entryPoint {
+	return []entryPoint{
+		{"update an export", func(t *testing.T, x *outsider, op issuer.Op) error {
+			list, err := x.ListExports(t.Context(), owner, "ORDERS", issuer.Page{Limit: 1})
+			if err != nil || len(list) != 1 {
+				t.Fatalf("%d exports, %v", len(list), err)
+			}
+			return second(x.UpdateExport(t.Context(), op, "ORDERS", list[0].ID, func(e *jwt.Export) { e.Subject = "billing.new" }))
+		}, pointer, ""},
+		{"create an export", func(t *testing.T, x *outsider, op issuer.Op) error {
+			return second(x.CreateExport(t.Context(), op, "ORDERS", jwt.Export{Subject: "billing.>", Type: jwt.Service}))
+		}, pointer, ""},
+		{"share", func(t *testing.T, x *outsider, op issuer.Op) error {
+			return second(x.Share(t.Context(), op, issuer.ShareInput{Exporter: "ORDERS", Importer: "NEIGHBOUR", Flows: []claims.Flow{{Kind: jwt.Service, Subject: "billing.ask"}}}))
+		}, pointer, ""},
+	}
+}
+
+// strayAccount is an account that nobody here knows.
+const strayAccount = "AAO77KCK72ZJXZMYLR65MCGXMPYBMVDFQIDNJBY2IJI3ZNXDUK2YMQNJ"
+
 func bulkError(list []issuer.BulkResult, err error) error {
 	for _, r := range list {
 		if err == nil {
@@ -268,6 +294,16 @@ func rules() []rule {
 				return bulkError(x.CreateUsers(t.Context(), op, "ORDERS", []issuer.UserInput{{Name: "x", Permissions: ownPermissions(), Issue: &issuer.IssueInput{}}}))
 			}, "", ""},
 		}},
+		{"an exported subject", prefixed, nil, sharing("/subject")},
+		{"exports", quota(claims.QuotaExports, 0), nil, sharing("")[1:]},
+		{"imports", quota(claims.QuotaImports, 0), nil, []entryPoint{
+			{"create an import", func(t *testing.T, x *outsider, op issuer.Op) error {
+				return second(x.CreateImport(t.Context(), op, "ORDERS", jwt.Import{Account: strayAccount, Subject: "a.>", Type: jwt.Stream}))
+			}, "", ""},
+			{"share", func(t *testing.T, x *outsider, op issuer.Op) error {
+				return second(x.Share(t.Context(), op, issuer.ShareInput{Exporter: "NEIGHBOUR", Importer: "ORDERS", Flows: []claims.Flow{{Kind: jwt.Service, Subject: "orders.ask"}}}))
+			}, "", ""},
+		}},
 		{"an account's default permissions", claims.Guardrails{Subjects: []string{"orders."}}, nil, []entryPoint{
 			{"create an account", account("NEW", defaults), "/default_permissions/publish/allow/0", "operator"},
 			{"update an account", update(defaults), "/default_permissions/publish/allow/0", ""},
@@ -276,7 +312,7 @@ func rules() []rule {
 			{"create an account", account("NEW", func(s *jwt.Account) { s.Tags = jwt.TagList{"env:prod"} }), "/tags", "operator"},
 			{"update an account", update(func(s *jwt.Account) { s.Limits.Conn = 3 }), "/tags", "operator"},
 		}},
-		{"accounts", quota(claims.QuotaAccounts, 1), nil, []entryPoint{{"create an account", account("NEW", func(*jwt.Account) {}), "", "operator"}}},
+		{"accounts", quota(claims.QuotaAccounts, 2), nil, []entryPoint{{"create an account", account("NEW", func(*jwt.Account) {}), "", "operator"}}},
 		{"connections", quota(claims.TotalConnections, 100), nil, []entryPoint{
 			{"create an account", account("NEW", func(*jwt.Account) {}), "/limits/connections", "operator"},
 			{"create one beside an unlimited one", account("NEW", func(s *jwt.Account) { s.Limits.Conn = 1 }), "/limits/connections", "operator"},
@@ -418,11 +454,11 @@ func TestGuardrailsPlan(t *testing.T) {
 			"/subject_prefixes 1 user has permissions of its own outside the new guardrails: ORDERS/wide.",
 			"/credential_max_ttl_seconds 3 credentials live longer: ORDERS/ada@example.com, ORDERS/templated, ORDERS/wide.",
 			"/no_bearer 2 bearer credentials are in use: ORDERS/templated, ORDERS/wide.",
-			"/quotas/users_per_account 1 account has more than this quota: ORDERS (4).",
-			"/quotas/credentials_per_user 4 users have more than this quota: ORDERS/ada@example.com (1), ORDERS/d1 (1), ORDERS/templated (1), ORDERS/wide (1).",
+			"/quotas/users_per_account Users of an account: 1 account has more: ORDERS (4).",
+			"/quotas/credentials_per_user Credentials of a user: 4 users have more: ORDERS/ada@example.com (1), ORDERS/d1 (1), ORDERS/templated (1), ORDERS/wide (1).",
 			"/required_account_tags 1 account lacks a tag: ORDERS.",
-			"/quotas/accounts The operator has 1 accounts already.",
-			"/quotas/total_connections 1 account has no such limit: ORDERS.",
+			"/quotas/accounts The operator has 2 accounts already.",
+			"/quotas/total_connections Connections of all accounts: 2 accounts have no limit: NEIGHBOUR, ORDERS.",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("no warning says %q in\n%s", want, text)

@@ -139,6 +139,11 @@ func (x *importEdit) plan(ctx context.Context, i *Issuer, w *work, live []claims
 	if problems.Blocking() {
 		return none, invalid(problems)
 	}
+	if x.before == nil {
+		if err := w.guardCount(ctx, x.account, claims.QuotaImports, 1); err != nil {
+			return none, err
+		}
+	}
 	out := ImportChange{Import: x.result()}
 	if x.after != nil {
 		out.Dead = problems

@@ -63,6 +63,8 @@ type Config struct {
 	// accounts signed by key; known is false while not all of them have told. Nil when
 	// there is nobody to ask. It must not block.
 	Trusts func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	// Checkpoints is where Anchor writes checkpoints of the audit log; nil for nowhere.
+	Checkpoints CheckpointLog
 	// Sync returns how far an account's newest JWT got; nil when nobody delivers.
 	Sync func(ctx context.Context, accountID string) (claims.Sync, error)
 	// Wake is called after each committed change and must return at once.
@@ -90,7 +92,13 @@ type Issuer struct {
 	// changed tells Keep that something was committed.
 	changed chan struct{}
 	// compacted is when the upkeep last looked for moot revocations, in microseconds.
-	compacted  atomic.Int64
+	compacted atomic.Int64
+	// checkpoints is where they are written; nil for nowhere. anchored is how far they
+	// are.
+	checkpoints CheckpointLog
+	anchored    atomic.Pointer[AnchorState]
+	// verified is what the last verification of the audit log found.
+	verified   atomic.Pointer[AuditVerification]
 	challenges challengeKey
 	renewals   pace
 	imports    importing
@@ -107,6 +115,7 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 	i := &Issuer{
 		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, external: cfg.External,
 		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, sync: cfg.Sync, changed: make(chan struct{}, 1),
+		checkpoints: cfg.Checkpoints,
 	}
 	if i.rand == nil {
 		i.rand = rand.Reader

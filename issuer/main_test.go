@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,8 @@ type house struct {
 	kek   custody.KEK
 	// woken counts the calls of Wake.
 	woken atomic.Int64
+	// checkpoints is the file with those of the audit log.
+	checkpoints *issuer.FileLog
 	// faults makes statements fail; nil for none.
 	faults atomic.Pointer[faults]
 }
@@ -95,7 +98,12 @@ func newHouse(t testing.TB, dialect string) *house {
 
 func houseAt(t testing.TB, url string, kek custody.KEK, now time.Time) *house {
 	t.Helper()
-	h := &house{url: url, kek: kek, clock: clock{now: now}}
+	h := &house{url: url, kek: kek, clock: clock{now: now}, checkpoints: issuer.NewFileLog(filepath.Join(t.TempDir(), "checkpoints"))}
+	t.Cleanup(func() {
+		if err := h.checkpoints.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	h.store = h.openStore(t, &h.clock)
 	h.raw = storetest.OpenRaw(t, h.url)
 	h.Issuer = h.open(t, h.store, kek)
@@ -142,7 +150,7 @@ func (h *house) open(t testing.TB, s *store.Store, kek custody.KEK) *issuer.Issu
 
 func (h *house) config(s *store.Store, kek custody.KEK) issuer.Config {
 	return issuer.Config{
-		Store: s, Now: h.time, Logger: slog.New(slog.DiscardHandler), KEK: kek, Wake: func() { h.woken.Add(1) },
+		Store: s, Now: h.time, Logger: slog.New(slog.DiscardHandler), KEK: kek, Wake: func() { h.woken.Add(1) }, Checkpoints: h.checkpoints,
 		SystemPermissions: jwt.Permissions{
 			Pub: jwt.Permission{Allow: jwt.StringList{"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE"}}, Sub: jwt.Permission{Allow: jwt.StringList{"_INBOX.>"}},
 		},

@@ -106,9 +106,8 @@ type Change struct {
 	Path string `json:"path"`
 	From any    `json:"from"`
 	To   any    `json:"to"`
-	// Text says it in a sentence, beside the first field that it speaks of; it is not
-	// put on record.
-	Text string `json:"-"`
+	// Text says it in a sentence, beside the first field that it speaks of.
+	Text string `json:"text,omitempty"`
 }
 
 // narrate gives each change its sentence, if it has one: a list that only got

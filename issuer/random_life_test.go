@@ -103,7 +103,9 @@ func (l *life) step(r *rapid.T, t testing.TB, n int) {
 		}
 		l.compactions += out.Value.Removed
 	case "edit":
-		_, err := i.UpdateAccount(ctx, op, l.w.account.ID, func(s *issuer.AccountEdit) { s.Description = fmt.Sprint(n) })
+		_, err := i.UpdateAccount(ctx, op, l.w.account.ID, func(s *issuer.AccountEdit) {
+			s.Description, s.Lifetime = fmt.Sprint(n), time.Duration(n%3)*time.Hour
+		})
 		if err != nil && issuer.AsError(err).Kind != issuer.KindTooFast {
 			r.Fatalf("editing: %v", err)
 		}

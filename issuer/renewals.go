@@ -75,7 +75,7 @@ func (i *Issuer) RenewByHolder(ctx context.Context, op Op, in RenewalInput) (Iss
 	if e := AsError(err); e.Kind == KindSealed || e.Kind == KindBusy || e.Kind == KindInternal {
 		return Issued{}, err
 	}
-	return Issued{}, errors.Join(errRenewal, i.denyRenewal(ctx, op, c.Subject))
+	return Issued{}, errors.Join(errRenewal, i.denyRenewal(ctx, op, c))
 }
 
 func renewalClaims(token claims.Secret) (*jwt.UserClaims, error) {
@@ -109,12 +109,19 @@ func recorded(ctx context.Context, t *store.Tx, c *jwt.UserClaims, token claims.
 }
 
 // denyRenewal puts on record what a proven holder of a key was refused.
-func (i *Issuer) denyRenewal(ctx context.Context, op Op, key string) error {
+func (i *Issuer) denyRenewal(ctx context.Context, op Op, c *jwt.UserClaims) error {
 	return i.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
-		return t.AppendAudit(ctx, store.AuditEntry{
-			Actor: "key/" + key, ActorKind: string(CallerUser), Action: "renew", TargetKind: "credential", Target: key,
+		e := store.AuditEntry{
+			Actor: "key/" + c.Subject, ActorKind: string(CallerUser), Action: "renew", TargetKind: "credential", Target: c.Subject,
 			Outcome: "denied", RequestID: op.RequestID, Detail: "{}",
-		})
+		}
+		switch a, err := t.GetAccount(ctx, c.IssuerAccount); {
+		case err == nil:
+			e.OperatorID, e.AccountID = a.OperatorID, a.ID
+		case !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+		return t.AppendAudit(ctx, e)
 	})
 }
 
@@ -125,6 +132,7 @@ func (i *Issuer) renewHeld(ctx context.Context, t *store.Tx, op Op, c *jwt.UserC
 	if err != nil {
 		return Issued{}, orMissing(err, "account")
 	}
+	w.at = scopeOf(a)
 	e, known, err := recorded(ctx, t, c, token)
 	if err != nil {
 		return Issued{}, err

@@ -86,7 +86,7 @@ func (i *Issuer) resignSome(ctx context.Context, operatorID, after string, limit
 		}
 		// Which operators' accounts are signed while their signing switch is off says
 		// OwingOperators.
-		w := &work{desk: desk{Tx: t, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}}, op: Op{Caller: System("upkeep")}}
+		w := &work{desk: desk{Tx: t, use: use{permission: WriteAccounts, action: "resign", kind: "account", protective: true}, at: Scope{Operator: operatorID}}, op: Op{Caller: System("upkeep")}}
 		signer, err := i.signerFor(ctx, w, key)
 		if err != nil {
 			return err

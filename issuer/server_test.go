@@ -19,16 +19,24 @@ import (
 // run starts a real nats-server that trusts the operator alone and knows the accounts, further ones too, as they are now.
 func (h *house) run(t *testing.T, w world, further ...string) *server.Server {
 	t.Helper()
+	return h.runWith(t, w, func(*server.Options) {}, further...)
+}
+
+// runWith is run with further options.
+func (h *house) runWith(t *testing.T, w world, edit func(*server.Options), further ...string) *server.Server {
+	t.Helper()
 	resolver := new(server.MemAccResolver)
 	for _, id := range append(further, w.account.ID, w.operator.Settings.SystemAccount) {
 		if err := resolver.Store(id, h.account(t, id).JWT); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s, err := server.NewServer(&server.Options{
+	opts := &server.Options{
 		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, SystemAccount: w.operator.Settings.SystemAccount, AccountResolver: resolver,
 		TrustedOperators: []*jwt.OperatorClaims{decode[*jwt.OperatorClaims](t, w.operator.JWT)},
-	})
+	}
+	edit(opts)
+	s, err := server.NewServer(opts)
 	if err != nil {
 		t.Fatal(err)
 	}

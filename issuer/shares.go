@@ -17,8 +17,9 @@ import (
 type ShareInput struct {
 	// Exporter and Importer are names or public keys.
 	Exporter, Importer string
-	// Flows are what is shared: one subject, or all that a recipe needs.
-	Flows []claims.Flow
+	// Flows are what is shared; with a Recipe it says that.
+	Flows  []claims.Flow
+	Recipe *claims.Recipe
 	// Access is who may import what has to be exported first; empty means activation,
 	// or what the export that is there already says.
 	Access Access
@@ -57,6 +58,12 @@ func (i *Issuer) Share(ctx context.Context, op Op, in ShareInput) (Outcome[Share
 	op.ExpectedVersion = 0
 	return change(ctx, i, op, use{permission: WriteSharing, action: "share", kind: "account", target: in.Exporter + " " + in.Importer}, func(ctx context.Context, w *work) (planned[Shared], error) {
 		var none planned[Shared]
+		if in.Recipe != nil {
+			if problems := in.Recipe.Check(); problems.Blocking() {
+				return none, invalid(problems.At("/recipe"))
+			}
+			in.Flows = in.Recipe.Flows()
+		}
 		s, err := w.lockShare(ctx, in)
 		if err != nil {
 			return none, err
@@ -199,7 +206,7 @@ func (s *sharePlan) add(ctx context.Context, w *work, in ShareInput, f claims.Fl
 		if l.export, err = s.offer(ctx, w, in, f); err != nil {
 			return err
 		}
-	} else if has := AccessOf(&l.export.Body); in.Access != "" && in.Access != has {
+	} else if asked, has := in.accessOf(f), AccessOf(&l.export.Body); asked != "" && asked != has {
 		return &Error{
 			Kind: KindConflict, Code: "exported_otherwise", Message: "The exporter exports this subject already, with other access than was asked for.",
 			Hint: "Its access is " + string(has) + ": share it as it is, or change the export.",
@@ -248,6 +255,14 @@ func (s *sharePlan) activate(ctx context.Context, w *work, in ShareInput, l *lin
 	return nil
 }
 
+// accessOf is the access that is asked for one subject.
+func (in ShareInput) accessOf(f claims.Flow) Access {
+	if f.TokenPosition > 0 {
+		return AccessTokenPosition
+	}
+	return in.Access
+}
+
 // underKey puts the importer's key into its place in a subject.
 func underKey(subject jwt.Subject, position uint, importer string) (jwt.Subject, error) {
 	tokens := strings.Split(string(subject), ".")
@@ -276,7 +291,7 @@ func (s *sharePlan) offer(ctx context.Context, w *work, in ShareInput, f claims.
 		Name: f.Name, Subject: jwt.Subject(f.Subject), Type: f.Kind, ResponseType: f.Response, AllowTrace: in.AllowTrace && f.Kind == jwt.Service,
 	}}}
 	body := &x.after.Body
-	switch in.Access {
+	switch in.accessOf(f) {
 	case AccessActivation, "":
 		body.TokenReq = true
 	case AccessPublic:
@@ -318,6 +333,9 @@ func (s *sharePlan) editImporter(parts *claims.Account) {
 func (s *sharePlan) planned(ctx context.Context, i *Issuer, w *work) (planned[Shared], error) {
 	var none planned[Shared]
 	if err := s.check(ctx, w); err != nil {
+		return none, err
+	}
+	if err := s.guard(ctx, w); err != nil {
 		return none, err
 	}
 	plan := Plan{Warnings: s.warnings}

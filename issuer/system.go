@@ -36,6 +36,7 @@ func (i *Issuer) SystemCredential(ctx context.Context, op Op, operator, delivere
 		if err != nil {
 			return none, orMissing(err, "account")
 		}
+		w.at = scopeOf(a)
 		if _, err := i.sealer(); err != nil {
 			return none, err
 		}

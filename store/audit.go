@@ -93,6 +93,8 @@ type AuditFilter struct {
 	From, To time.Time
 	// Search keeps entries whose reason or target contains it, without regard to case.
 	Search string
+	// Bounds keep what lies within them; nil keeps all.
+	Bounds *Bounds
 }
 
 // AuditPage asks for one page of the log.
@@ -158,7 +160,8 @@ func (f AuditFilter) where(limit int) (where string, args []any) {
 	if f.Search != "" {
 		add(`(lower(reason) LIKE lower(?) ESCAPE '\' OR lower(target) LIKE lower(?) ESCAPE '\')`, Page{Search: f.Search}.pattern())
 	}
-	return where, args
+	within, args := f.Bounds.clause("operator_id", "account_id", "", args)
+	return where + within, args
 }
 
 // GetAudit finds a numbered entry by its number or its identity.
@@ -182,15 +185,19 @@ type SignedVersion struct {
 	Version   int64
 }
 
-// SignedWith returns up to limit of the accounts that the change of an entry signed: a
-// change is known by its actor, its request and its time.
-func (t *Tx) SignedWith(ctx context.Context, e AuditEntry, limit int) ([]SignedVersion, error) {
+// SignedWith returns the accounts that the change of an entry signed: a change is known
+// by its actor, its request and its time. A given account keeps that one alone.
+func (t *Tx) SignedWith(ctx context.Context, e AuditEntry, account string) ([]SignedVersion, error) {
+	where, args := "", []any{e.RequestID, e.Actor, e.At}
+	if account != "" {
+		where, args = " AND subject = $4", append(args, account)
+	}
 	return many(ctx, t, func(r row) (SignedVersion, error) {
 		var v SignedVersion
 		err := r.Scan(&v.AccountID, &v.Version)
 		return v, err
-	}, `SELECT subject, max(jwt_version) FROM jwts WHERE request_id = $1 AND actor = $2 AND created_us = $3 AND kind = 'account'
-		GROUP BY subject ORDER BY subject LIMIT $4`, e.RequestID, e.Actor, e.At, limit)
+	}, `SELECT subject, max(jwt_version) FROM jwts WHERE request_id = $1 AND actor = $2 AND created_us = $3 AND kind = 'account'`+where+`
+		GROUP BY subject ORDER BY subject`, args...)
 }
 
 // named are the tables in which an identity has a name, by how the identity begins.

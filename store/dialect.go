@@ -168,3 +168,11 @@ func (s *Store) lockingFree() string {
 	}
 	return ``
 }
+
+// holdsTag is the condition that the claims in a column have the tag of a parameter.
+func (s *Store) holdsTag(column, parameter string) string {
+	if s.dialect == postgres {
+		return `(` + column + `::jsonb -> 'tags') @> to_jsonb(CAST(` + parameter + ` AS TEXT))`
+	}
+	return `EXISTS (SELECT 1 FROM json_each(` + column + `, '$.tags') WHERE value = ` + parameter + `)`
+}

@@ -24,7 +24,7 @@ var perAccount = map[claims.Quota]string{
 	claims.QuotaUsers:       `users x WHERE x.deleted_us = 0 AND x.account_id `,
 	claims.QuotaTemplates:   `templates x WHERE x.deleted_us = 0 AND x.account_id `,
 	claims.QuotaSigningKeys: `keys x WHERE x.role = 'signing' AND x.state <> 'retired' AND x.account_id `,
-	claims.QuotaExports:     `exports x WHERE x.account_id `,
+	claims.QuotaExports:     `exports x WHERE x.deleted_us = 0 AND x.account_id `,
 	claims.QuotaImports:     `imports x WHERE x.account_id `,
 }
 

@@ -9,7 +9,8 @@ import (
 type Key struct {
 	// ID is the public key.
 	ID string
-	// Kind is operator or account, Role identity or signing.
+	// Kind is operator or account, Role identity or signing. The key that signs
+	// checkpoints of the audit log is of kind audit, and nobody's.
 	Kind, Role string
 	OperatorID string
 	// AccountID and TemplateID are empty where they do not apply.
@@ -59,6 +60,16 @@ func (t *Tx) GetKey(ctx context.Context, id string) (Key, error) {
 // its accounts, oldest first.
 func (t *Tx) ListKeys(ctx context.Context, operatorID, accountID string) ([]Key, error) {
 	return many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys WHERE operator_id = $1 AND account_id = $2 ORDER BY created_us, id`, operatorID, accountID)
+}
+
+// GetAuditKey returns the key that signs checkpoints of the audit log, or ErrNotFound.
+func (t *Tx) GetAuditKey(ctx context.Context) (Key, error) {
+	return one(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys WHERE kind = 'audit' ORDER BY created_us, id LIMIT 1`)
+}
+
+// LockAudit keeps others out who call it, and the sequencer, until the transaction ends.
+func (t *Tx) LockAudit(ctx context.Context) error {
+	return t.must(ctx, `UPDATE sequencer SET epoch = epoch + 1 WHERE id = 1`)
 }
 
 // SetKeyState moves the key to state, due to retire at retireAt if that is not zero,

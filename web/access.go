@@ -39,7 +39,6 @@ func accessTabs(v *visit, here string) []navItem {
 
 // accessView is the list of people.
 type accessView struct {
-	Tabs  []navItem
 	Query string
 	Rows  []personRow
 	Pager pager
@@ -69,7 +68,7 @@ func (c *Console) people(r *http.Request, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	list, more := cut(list, pageSize)
-	view := accessView{Tabs: accessTabs(v, accessPath), Query: q, CanWrite: v.may(issuer.WritePeople), Why: notYours("Who may sign in")}
+	view := accessView{Query: q, CanWrite: v.may(issuer.WritePeople), Why: notYours("Who may sign in")}
 	for _, p := range list {
 		view.Rows = append(view.Rows, personRow{Name: p.Name, URL: personURL(p), Grants: grantWords(p.Held), State: stateChip(p.State), Changed: p.Updated, You: p.ID == v.caller.ID})
 	}
@@ -86,7 +85,7 @@ func (c *Console) people(r *http.Request, v *visit) (answer, error) {
 			view.Empty = &emptyView{Title: "Nobody matches “" + q + "”", Text: "The search looks into names.", Action: &link{"Clear the search", accessPath}}
 		}
 	}
-	return answer{page: "access", title: "Access", body: view, calls: []apiCall{c.call("These people", http.MethodGet, withQuery("/people", "q", q), "")}}, nil
+	return answer{page: "access", title: "Access", tabs: accessTabs(v, accessPath), body: view, calls: []apiCall{c.call("These people", http.MethodGet, withQuery("/people", "q", q), "")}}, nil
 }
 
 func grantWords(held []issuer.Held) []string {
@@ -212,7 +211,6 @@ type shownView struct {
 
 // rolesView is what each role allows.
 type rolesView struct {
-	Tabs  []navItem
 	Roles []string
 	Rows  []roleRow
 	// Yours are the visitor's own grants.
@@ -229,7 +227,7 @@ func (c *Console) roles(r *http.Request, v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	view := rolesView{Tabs: accessTabs(v, rolesPath), Yours: grantWords(me.Held)}
+	view := rolesView{Yours: grantWords(me.Held)}
 	for _, role := range issuer.Roles() {
 		view.Roles = append(view.Roles, role.Words())
 	}
@@ -240,7 +238,7 @@ func (c *Console) roles(r *http.Request, v *visit) (answer, error) {
 		}
 		view.Rows = append(view.Rows, row)
 	}
-	return answer{page: "roles", title: "Roles", crumbs: accessCrumbs(), body: view, calls: []apiCall{
+	return answer{page: "roles", title: "Roles", crumbs: accessCrumbs(), tabs: accessTabs(v, rolesPath), body: view, calls: []apiCall{
 		c.call("The roles", http.MethodGet, "/roles", ""), c.call("Who you are", http.MethodGet, "/me", ""),
 	}}, nil
 }

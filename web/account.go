@@ -24,21 +24,33 @@ type accountView struct {
 	Delivery  deliveryView
 	Limits    []limitRow
 	Templates []templateRow
-	// MoreTemplates says that the table is cut.
-	MoreTemplates bool
-	NoTemplates   *emptyView
+	// MoreTemplates and MoreUsers say that the tables are cut.
+	MoreTemplates, MoreUsers bool
+	NoTemplates              *emptyView
+	Users                    []userRow
+	NoUsers                  *emptyView
 
-	Query   string
-	Users   []userRow
-	Pager   pager
-	NoUsers *emptyView
-
-	OperatorURL string
+	OperatorURL, InfoURL string
 	// Size is that of the account's JWT.
 	Size         issuer.JWTSize
 	SizeWarnings []string
+	Guardrails   guardrailsView
+
+	End endView
 
 	Suspended, Deleted, CanLimit, CanIssue bool
+}
+
+// endView is when the account's JWT ends.
+type endView struct {
+	// Expires is Unix seconds, 0 for never.
+	Expires int64
+	Expired bool
+	// Lifetime is in words, empty without; Renewal is when it is due.
+	Lifetime string
+	Renewal  time.Time
+	// Held says what holds a renewal up that is due.
+	Held string
 }
 
 type limitRow struct{ Name, Value string }
@@ -58,29 +70,32 @@ func (c *Console) account(r *http.Request, v *visit) (answer, error) {
 	view := accountView{
 		Name: a.Name, URL: p.accountURL(), Key: a.ID, Operator: o.Name, Description: a.Settings.Description, System: a.System, Tags: a.Settings.Tags,
 		State: stateChip(a.State), Created: a.Created, Changed: a.Updated, JWTVersion: a.JWTVersion, IssuedAt: a.IssuedAt, JTI: a.JTI,
-		Delivery: newDelivery(c.sync(ctx, v, a.ID)), Limits: limitRows(a.Settings.Limits),
+		Delivery: newDelivery(c.sync(ctx, v, a.ID)), Limits: summaryRows(a.Settings.Limits), InfoURL: a.Settings.InfoURL, End: c.endOf(a, o),
 		Suspended: a.State == "suspended", Deleted: a.State == "deleted",
 	}
 	if o.ID != "" && v.caller.Allows(issuer.ReadOperators, issuer.Scope{Operator: o.ID}) {
 		view.OperatorURL = operatorURL(segment(o.Name, o.ID))
 	}
-	view.CanLimit = !view.Deleted && v.may(issuer.WriteLimits)
-	view.CanIssue = !view.Deleted && v.may(issuer.WriteUsers) && v.may(issuer.IssueCredentials)
+	view.CanLimit = !view.Deleted && v.mayIn(a, issuer.WriteLimits)
+	view.CanIssue = v.canIssue(a)
 	if view.Size, err = c.issuer.AccountSize(ctx, v.caller, a.ID); err != nil {
 		return answer{}, err
 	}
 	view.SizeWarnings = sentences(view.Size.Warnings)
-	if !view.Deleted { // a tombstone has neither
+	if !view.Deleted { // a tombstone has none of these
+		if view.Guardrails, err = c.accountGuardrails(ctx, v, p); err != nil {
+			return answer{}, err
+		}
 		if err := c.listTemplates(ctx, v, &view, p); err != nil {
 			return answer{}, err
 		}
-		if err := c.listUsers(r, v, &view, p); err != nil {
+		if err := c.newestUsers(ctx, v, &view, p); err != nil {
 			return answer{}, err
 		}
 	}
-	return answer{page: "account", title: a.Name, crumbs: []link{{"Accounts", "/accounts"}}, body: view, calls: []apiCall{
+	return answer{page: "account", title: a.Name, crumbs: []link{{"Accounts", "/accounts"}}, tabs: p.tabs(v, "Overview"), body: view, calls: []apiCall{
 		c.call("This account", http.MethodGet, p.accountURL(), ""),
-		c.call("Its users", http.MethodGet, withQuery(p.accountURL("users"), "q", view.Query), ""),
+		c.call("Its users", http.MethodGet, p.accountURL("users"), ""),
 		c.call("How far its JWT got", http.MethodGet, p.accountURL("sync"), ""),
 	}}, nil
 }
@@ -95,52 +110,43 @@ func (c *Console) operatorOf(ctx context.Context, v *visit, a issuer.Account) (i
 	return o, err
 }
 
-func (c *Console) listUsers(r *http.Request, v *visit, view *accountView, p place) error {
-	params := r.URL.Query()
-	after := params.Get("after")
-	view.Query = searchText(params.Get("q"))
-	list, err := c.issuer.ListUsers(r.Context(), v.caller, p.account.ID, newPage(view.Query, after, pageSize))
+// fewRows is how many users and templates the overview of an account shows.
+const fewRows = 10
+
+func (c *Console) newestUsers(ctx context.Context, v *visit, view *accountView, p place) error {
+	list, err := c.issuer.ListUsers(ctx, v.caller, p.account.ID, issuer.Page{Limit: fewRows + 1})
 	if err != nil {
 		return err
 	}
-	list, more := cut(list, pageSize)
-	names := map[string]string{}
-	for _, t := range view.Templates {
-		names[t.ID] = t.Name
+	list, view.MoreUsers = cut(list, fewRows)
+	if len(list) == 0 {
+		view.NoUsers = noUsers(p, view.CanIssue)
 	}
-	for _, u := range list {
-		row := userRow{Name: u.Name, URL: userURL(p.accountRef, segment(u.Name, u.ID)), Tags: u.Tags, State: stateChip(u.State), Changed: u.Updated}
-		if row.Template = names[u.TemplateID]; u.TemplateID != "" && row.Template == "" {
-			row.Template = u.TemplateID
-		}
-		view.Users = append(view.Users, row)
-	}
-	if after != "" {
-		view.Pager.First = withQuery(view.URL, "q", view.Query) + "#users"
-	}
-	if more {
-		last := list[len(list)-1]
-		view.Pager.Next = withQuery(view.URL, "q", view.Query, "after", cursor(last.Name, last.ID)) + "#users"
-	}
+	view.Users, err = c.userRows(ctx, v, p, list)
+	return err
+}
+
+// endOf says when the account ends, and what keeps its renewal.
+func (c *Console) endOf(a issuer.Account, o issuer.Operator) endView {
+	e := endView{Expires: a.Expires, Expired: a.Expires != 0 && a.Expires <= c.now().Unix(), Lifetime: ttlText(a.Lifetime), Renewal: a.Renewal}
+	late := !a.Renewal.IsZero() && c.now().After(a.Renewal.Add(time.Minute))
 	switch {
-	case len(list) > 0:
-	case view.Query != "":
-		view.NoUsers = &emptyView{Title: "No user matches “" + view.Query + "”", Text: "The search looks into names.", Action: &link{"Clear the search", view.URL + "#users"}}
-	default:
-		view.NoUsers = &emptyView{Title: "No users yet", Text: "A user is who credentials are for: a service, a device or a person."}
-		if view.CanIssue {
-			view.NoUsers.Action = &link{"Create the first user", view.URL + "/users/new"}
-		}
+	case late && o.ID != "" && !o.Signing:
+		e.Held = "Signing is switched off for the operator."
+	case late && c.issuer.Sealed() != "":
+		e.Held = "This server is sealed and cannot sign."
+	case late:
+		e.Held = "It could not be signed: the server's log says why."
 	}
-	return nil
+	return e
 }
 
 func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView, p place) error {
-	list, err := c.issuer.ListTemplates(ctx, v.caller, p.account.ID, issuer.Page{Limit: pageSize + 1})
+	list, err := c.issuer.ListTemplates(ctx, v.caller, p.account.ID, issuer.Page{Limit: fewRows + 1})
 	if err != nil {
 		return err
 	}
-	list, view.MoreTemplates = cut(list, pageSize)
+	list, view.MoreTemplates = cut(list, fewRows)
 	for _, t := range list {
 		row := newTemplateRow(t)
 		full, err := c.issuer.GetTemplate(ctx, v.caller, p.account.ID, t.ID)
@@ -169,21 +175,13 @@ func (c *Console) listTemplates(ctx context.Context, v *visit, view *accountView
 	return nil
 }
 
-func limitRows(l jwt.OperatorLimits) []limitRow {
+// summaryRows are the limits that the overview shows.
+func summaryRows(l jwt.OperatorLimits) []limitRow {
 	rows := []limitRow{
 		{"Connections", formatCount(l.Conn)},
 		{"Leaf node connections", formatCount(l.LeafNodeConn)},
 		{"Subscriptions", formatCount(l.Subs)},
 		{"Largest message", formatSize(l.Payload)},
-		{"Data", formatSize(l.Data)},
 	}
-	switch {
-	case !l.IsJSEnabled():
-		return append(rows, limitRow{"JetStream", "Off"})
-	case len(l.JetStreamTieredLimits) > 0:
-		return append(rows, limitRow{"JetStream", "On, " + plural(len(l.JetStreamTieredLimits), "tier", "tiers")})
-	}
-	return append(rows, limitRow{"JetStream", "On"},
-		limitRow{"JetStream disk", formatSize(l.DiskStorage)}, limitRow{"JetStream memory", formatSize(l.MemoryStorage)},
-		limitRow{"Streams", formatCount(l.Streams)}, limitRow{"Consumers", formatCount(l.Consumer)})
+	return append(rows, jetStreamRows(l)...)
 }

@@ -13,6 +13,14 @@ func (c *Console) accountStep(r *http.Request, v *visit, kind string) (step, err
 	if err != nil {
 		return step{}, err
 	}
+	switch kind {
+	case "limits":
+		return c.limitsStep(r, v, p), nil
+	case "settings":
+		return c.settingsStep(r, v, p), nil
+	case "clone":
+		return c.accountCloneStep(r, v, p)
+	}
 	a := p.account
 	run := func(do func(context.Context, issuer.Op, string) (issuer.Outcome[issuer.Account], error)) func(issuer.Op) (made, error) {
 		return func(op issuer.Op) (made, error) {

@@ -169,7 +169,7 @@ var lifetimes = []struct {
 // noExpiry is the choice of a credential that never expires.
 const noExpiry = "never"
 
-// bounds is what template and policy say about lifetimes.
+// bounds is what template, guardrails and policy say about lifetimes.
 type bounds struct {
 	// longest is the longest one, 0 for no bound; usual the one without a wish.
 	longest, usual time.Duration
@@ -180,14 +180,10 @@ type bounds struct {
 
 // boundsOf reads the bounds for users of a template that allows most, 0 for any.
 func (c *Console) boundsOf(ctx context.Context, v *visit, p place, most time.Duration) bounds {
-	b := bounds{longest: most, usual: issuer.DefaultTTL, template: most > 0}
-	if o, err := c.issuer.GetOperator(ctx, v.caller, p.account.OperatorID); err == nil {
-		if d := time.Duration(o.Policy.DefaultTTL) * time.Second; d > 0 {
-			b.usual = d
-		}
-		if d := time.Duration(o.Policy.MaxTTL) * time.Second; d > 0 && (b.longest == 0 || d < b.longest) {
-			b.longest, b.template = d, false
-		}
+	b := bounds{longest: most, template: most > 0}
+	var guarded time.Duration
+	if guarded, b.usual = c.guardedTTL(ctx, v, p); guarded > 0 && (b.longest == 0 || guarded < b.longest) {
+		b.longest, b.template = guarded, false
 	}
 	if b.longest > 0 && (b.template || b.usual > b.longest) {
 		b.usual = b.longest
@@ -307,7 +303,7 @@ func (c *Console) issueForm(ctx context.Context, v *visit, p place) (*form, erro
 	fields := append([]*field{lifetimeField(c.boundsOf(ctx, v, p, longest))}, keyFields()...)
 	return &form{
 		Action: p.userURL("issue"), Submit: "Issue credentials", Cancel: p.userURL(),
-		Groups: []group{{Fields: append(fields, issueReason())}}, Hidden: []hidden{{"once", newOnce()}},
+		Groups: []group{{Fields: append(fields, issueReason())}}, Hidden: []hidden{{"once", newOnce()}}, Rules: c.userRules(ctx, v, p),
 	}, nil
 }
 

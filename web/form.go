@@ -36,6 +36,9 @@ type form struct {
 	Hidden []hidden
 	// Warnings do not hinder: sending the form again accepts them.
 	Warnings []string
+	// Rules are the guardrails that hold for what is asked, under RulesTitle.
+	Rules      []string
+	RulesTitle string
 	// Message and Hint say what is wrong with the whole.
 	Message, Hint string
 	// general are problems that no field has.
@@ -46,7 +49,14 @@ type form struct {
 // group is fields that belong together.
 type group struct {
 	Legend, Note string
-	Fields       []*field
+	// Fold puts the fields behind the legend; Open shows them at first.
+	Fold, Open bool
+	Fields     []*field
+}
+
+// Shown tells whether a folded group is open: one with a problem always is.
+func (g group) Shown() bool {
+	return g.Open || slices.ContainsFunc(g.Fields, func(f *field) bool { return len(f.Errors) > 0 })
 }
 
 // field is one input.

@@ -253,7 +253,7 @@ func (c *Console) ownerKeys(r *http.Request, v *visit) (answer, error) {
 			view.Templates = append(view.Templates, link{t.Body.Name, accountURL(k.accountRef, "templates", segment(t.Body.Name, t.ID), "keys")})
 		}
 	}
-	return answer{page: "owner_keys", title: view.Title, crumbs: k.crumbs, body: view, calls: []apiCall{c.call("These keys", http.MethodGet, k.api, "")}}, nil
+	return answer{page: "owner_keys", title: view.Title, crumbs: k.crumbs, tabs: k.tabs, body: view, calls: []apiCall{c.call("These keys", http.MethodGet, k.api, "")}}, nil
 }
 
 func newOwnerKeyRow(k keyOwner, x issuer.KeyWithUse, write bool) ownerKeyRow {

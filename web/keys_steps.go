@@ -18,6 +18,8 @@ type keyOwner struct {
 	operatorID, accountRef string
 	crumbs                 []link
 	needs                  issuer.Permission
+	// tabs are there on the account's own keys.
+	tabs []navItem
 }
 
 // findKeyOwner finds the operator, account or template of the path.
@@ -40,6 +42,7 @@ func (c *Console) findKeyOwner(r *http.Request, v *visit) (keyOwner, error) {
 	}
 	ref := r.PathValue("tpl")
 	if ref == "" {
+		k.tabs = p.tabs(v, "Keys")
 		return k, nil
 	}
 	x, err := c.issuer.GetTemplate(r.Context(), v.caller, p.account.ID, ref)

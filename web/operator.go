@@ -26,12 +26,16 @@ type operatorPage struct {
 	Created, Changed                        time.Time
 	IssuedAt                                int64
 
-	Policy  []limitRow
-	Switch  switchView
+	Policy []limitRow
+	Switch switchView
+	// Held are renewals that are due and not made.
+	Held    issuer.HeldRenewals
 	Pending *pendingView
 	Keys    []operatorKeyRow
 	Trust   trustView
 	Chain   chainView
+
+	Guardrails guardrailsView
 
 	CanWrite bool
 }
@@ -88,9 +92,12 @@ func (c *Console) operator(r *http.Request, v *visit) (answer, error) {
 		Default: o.Default, Strict: o.Settings.StrictSigningKeyUsage, Observed: o.Custody == issuer.CustodyObserved, ServiceURLs: o.Settings.OperatorServiceURLs, Tags: o.Settings.Tags,
 		AccountServerURL: o.Settings.AccountServerURL, Created: o.Created, Changed: o.Updated, IssuedAt: o.IssuedAt, Policy: policyRows(o.Policy),
 		Switch:   switchView{s.Enabled, c.actor(ctx, map[string]string{}, s.By), s.Reason, s.Since},
-		CanWrite: v.may(issuer.WriteOperators),
+		CanWrite: v.may(issuer.WriteOperators), Guardrails: c.operatorGuardrails(v, o, url),
 	}
 	if view.Pending, err = c.pending(ctx, v, o, url); err != nil {
+		return answer{}, err
+	}
+	if view.Held, err = c.issuer.RenewalsHeld(ctx, v.caller, o.ID); err != nil {
 		return answer{}, err
 	}
 	if err := c.hangsOn(ctx, v, &view, o); err != nil {
@@ -146,15 +153,12 @@ func (c *Console) trust(ctx context.Context, v *visit, o issuer.Operator) (trust
 
 func policyRows(p issuer.Policy) []limitRow {
 	never := func(n int64, none string) string { return cmp.Or(lifetimeInput(n), none) }
-	bearer := map[bool]string{false: "Allowed", true: "Refused"}
 	renewal := "Never"
 	if p.Renewal > 0 {
 		renewal = "In the last " + formatCount(p.Renewal) + " %"
 	}
 	return []limitRow{
 		{"Lifetime of credentials", never(p.DefaultTTL, "90 days")},
-		{"Longest lifetime", never(p.MaxTTL, "No bound")},
-		{"Bearer users", bearer[p.NoBearer]},
 		{"Operator keys rotated after", never(p.OperatorKeyAge, "Never by itself")},
 		{"Account keys rotated after", never(p.AccountKeyAge, "Never by itself")},
 		{"Template keys rotated after", never(p.TemplateKeyAge, "Never by itself")},

@@ -44,15 +44,15 @@ func TestEditOperator(t *testing.T) {
 	t.Parallel()
 	eachHouse(t, func(t *testing.T, h *house) {
 		b := h.signedIn()
-		b.submit(b.get("/operators/acme/edit").want(200), "service_urls", "http://x", "max_ttl", "soon").want(422).has("Write a number and days")
-		b.submit(b.get("/operators/acme/edit"), "max_ttl", "10s").want(422).has("60 seconds")
+		b.submit(b.get("/operators/acme/edit").want(200), "service_urls", "http://x", "ttl", "soon").want(422).has("Write a number and days")
+		b.submit(b.get("/operators/acme/edit"), "ttl", "10s").want(422).has("60 seconds")
 		b.submit(b.get("/operators/acme/edit"), "strict", "on").want(200).has("Nothing would change")
-		plan := b.submit(b.get("/operators/acme/edit"), "strict", "on", "service_urls", "nats://n1:4222", "ttl", "30d", "max_ttl", "90d", "renewal", "33 %", "reason", "new servers").want(200).
-			has("nats://n1:4222", "30 days", "90 days", "33 % of the lifetime", "restarted")
+		plan := b.submit(b.get("/operators/acme/edit"), "strict", "on", "service_urls", "nats://n1:4222", "ttl", "30d", "renewal", "33 %", "reason", "new servers").want(200).
+			has("nats://n1:4222", "30 days", "33 % of the lifetime", "restarted")
 		before := h.readOperator("acme")
 		b.follow(b.submit(plan)).want(200).has("Operator acme was changed", "nats://n1:4222", "In the last 33 %")
 		o := h.readOperator("acme")
-		if want := (issuer.Policy{Guardrails: claims.Guardrails{MaxTTL: 90 * 86400}, DefaultTTL: 30 * 86400, Renewal: 33}); !cmp.Equal(o.Policy, want) || o.JWT == before.JWT || o.Version != before.Version+1 {
+		if want := (issuer.Policy{DefaultTTL: 30 * 86400, Renewal: 33}); !cmp.Equal(o.Policy, want) || o.JWT == before.JWT || o.Version != before.Version+1 {
 			t.Errorf("%+v", o)
 		}
 		// A plan that somebody overtook is shown again.

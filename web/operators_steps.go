@@ -44,10 +44,8 @@ func editOperatorForm(o issuer.Operator, url string) *form {
 				Name: "strict", Pointer: "/strict_signing_keys", Label: "Strict signing keys", Kind: kindCheckbox, Checked: o.Settings.StrictSigningKeyUsage,
 				Hint: "Identity keys sign nothing but their own JWT.",
 			}}},
-			{Legend: "Policy", Note: "Asked of what is issued from now on. It is no part of the JWT.", Fields: []*field{
+			{Legend: "Policy", Note: "Asked of what is issued from now on. It is no part of the JWT. What may be issued at all is bounded by the guardrails.", Fields: []*field{
 				life("ttl", "credential_ttl_seconds", "Lifetime of credentials", "Such as 30 days or 12 hours, where none is asked for. Empty for 90 days.", p.DefaultTTL),
-				life("max_ttl", "credential_max_ttl_seconds", "Longest lifetime of credentials", "Empty for no bound.", p.MaxTTL),
-				{Name: "no_bearer", Pointer: "/policy/no_bearer", Label: "Refuse bearer users", Kind: kindCheckbox, Checked: p.NoBearer, Hint: "Whoever has a bearer user's JWT is that user."},
 				life("operator_age", "operator_key_age_seconds", "Rotate operator keys after", "Empty for never by itself.", p.OperatorKeyAge),
 				life("account_age", "account_key_age_seconds", "Rotate account keys after", "Empty for never by itself.", p.AccountKeyAge),
 				life("template_age", "template_key_age_seconds", "Rotate template keys after", "Empty for never by itself.", p.TemplateKeyAge),
@@ -68,7 +66,7 @@ func operatorEdit(f *form) func(e *issuer.OperatorEdit) {
 		e.ServiceURLs, e.Tags = strings.Fields(f.value("service_urls")), splitTags(f.value("tags"))
 		e.AccountServerURL, e.Strict = f.value("account_server_url"), f.checked("strict")
 		p := &e.Policy
-		p.DefaultTTL, p.MaxTTL, p.NoBearer = f.seconds("ttl"), f.seconds("max_ttl"), f.checked("no_bearer")
+		p.DefaultTTL = f.seconds("ttl")
 		p.OperatorKeyAge, p.AccountKeyAge, p.TemplateKeyAge = f.seconds("operator_age"), f.seconds("account_age"), f.seconds("template_age")
 		p.Overlap, p.Renewal = f.seconds("overlap"), f.limit("renewal", parsePercent)
 	}
@@ -126,7 +124,7 @@ func (c *Console) operatorStep(r *http.Request, v *visit, kind string) (step, er
 		c.notify(r, v, "Operator "+o.Name+" was changed.")
 		return seeOther(url), nil
 	}
-	s.calls = []apiCall{c.call("Change the operator", http.MethodPatch, path, `{"service_urls":["nats://n1.acme:4222"],"policy":{"credential_max_ttl_seconds":7776000}}`)}
+	s.calls = []apiCall{c.call("Change the operator", http.MethodPatch, path, `{"service_urls":["nats://n1.acme:4222"],"policy":{"credential_ttl_seconds":7776000}}`)}
 	return s, nil
 }
 

@@ -34,12 +34,14 @@ func TestPages(t *testing.T) {
 			must(t, err)
 		}
 		b := h.signedIn()
-		first := b.get("/accounts/ORDERS").want(200).has("u00", "u49", "Next page").hasNot(">u50<", "Back to the start")
+		b.get("/accounts/ORDERS").want(200).has("u00", "u09", "All users").hasNot(">u10<")
+		first := b.get("/accounts/ORDERS/users").want(200).has("u00", "u49", "Next page").hasNot(">u50<", "Back to the start")
 		_, rest, _ := strings.Cut(first.body, `class="next" href="`)
 		next, _, _ := strings.Cut(rest, `"`)
 		next, _, _ = strings.Cut(strings.ReplaceAll(next, "&amp;", "&"), "#")
 		b.get(next).want(200).has("u50", "u59", "Back to the start").hasNot(">u49<", "Next page")
-		b.get("/accounts/ORDERS?q=u3").want(200).has("u30", "u39").hasNot(">u40<")
+		b.get("/accounts/ORDERS/users?q=nobody").want(200).has("No user matches")
+		b.get("/accounts/ORDERS/users?q=u3").want(200).has("u30", "u39").hasNot(">u40<")
 	})
 }
 

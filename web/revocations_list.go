@@ -80,7 +80,7 @@ func (c *Console) revocations(r *http.Request, v *visit) (answer, error) {
 	if more {
 		view.Pager.Next = withQuery(view.URL, "show", show, "after", cursor("", list[len(list)-1].ID))
 	}
-	return answer{page: "revocations", title: "Revocations of " + p.account.Name, crumbs: p.accountCrumbs(), body: view, calls: []apiCall{
+	return answer{page: "revocations", title: "Revocations of " + p.account.Name, crumbs: p.accountCrumbs(), tabs: p.tabs(v, "Revocations"), body: view, calls: []apiCall{
 		c.call("The revocations in force", http.MethodGet, p.accountURL("revocations"), ""),
 		c.call("Those that left", http.MethodGet, withQuery(p.accountURL("revocations"), "state", "removed"), ""),
 		c.call("Compact", http.MethodPost, p.accountURL("revocations", "compaction"), ""),

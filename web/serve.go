@@ -19,7 +19,9 @@ type answer struct {
 	page   string
 	title  string
 	crumbs []link
-	body   any
+	// tabs are the pages beside this one.
+	tabs []navItem
+	body any
 	// calls are the requests to the API that do the same.
 	calls []apiCall
 	// location redirects by 303 instead.

@@ -133,9 +133,11 @@ func TestRoleIsAsked(t *testing.T) {
 	h.user("d1")
 	b := h.auditor()
 	b.get("/accounts").want(200).hasNot("New account")
-	b.get("/accounts/ORDERS").want(200).hasNot("New user", "Change limits")
+	b.get("/accounts/ORDERS").want(200).hasNot("New user", "Copy</a>", "Suspend")
+	b.get("/accounts/ORDERS/limits").want(200).has("Connections", "Unlimited").hasNot("<form class=\"form\"")
+	b.get("/accounts/ORDERS/settings").want(200).has("Cluster traffic").hasNot("<form class=\"form\"")
 	b.get("/accounts/ORDERS/users/d1").want(200).hasNot("/issue", "/revoke\"")
-	for _, path := range []string{"/accounts/new", "/accounts/ORDERS/limits", "/accounts/ORDERS/users/new", "/accounts/ORDERS/users/d1/issue", "/accounts/ORDERS/users/d1/revoke"} {
+	for _, path := range []string{"/accounts/new", "/accounts/ORDERS/clone", "/accounts/ORDERS/users/new", "/accounts/ORDERS/users/d1/issue", "/accounts/ORDERS/users/d1/revoke"} {
 		b.get(path).want(403).has("Your role does not allow this", "Ask an owner")
 	}
 	b.post("/accounts/ORDERS/users/d1/revoke/apply", url.Values{"plan": {"x"}}).want(403)

@@ -88,8 +88,21 @@ func TestTiers(t *testing.T) {
 	must(t, err)
 	b := h.signedIn()
 	b.get("/accounts/ORDERS").want(200).has("On, 2 tiers")
-	form := b.get("/accounts/ORDERS/limits").want(200).has("limits by replica count")
-	b.follow(b.submit(b.submit(form, "connections", "7", "jetstream", "on", "disk", "5 GiB").want(200))).want(200).has("On, 2 tiers")
+	form := b.get("/accounts/ORDERS/limits").want(200).has("By replica count", `value="1 GiB"`, `value="3 GiB"`)
+	b.follow(b.submit(b.submit(form, "connections", "7", "disk", "5 GiB", "R1_disk", "2 GiB").want(200))).want(200).has("On, 2 tiers", "2 GiB")
+	l := h.settings().Limits
+	if l.JetStreamTieredLimits["R1"] != (jwt.JetStreamLimits{DiskStorage: 2 << 30}) || l.JetStreamTieredLimits["R3"].DiskStorage != 3<<30 || l.DiskStorage != 0 {
+		t.Errorf("the limits are %+v", l)
+	}
+	b.submit(form, "R1_on", unchecked, "R3_on", unchecked).want(422).has("at least one tier")
+	b.follow(b.submit(b.submit(b.get("/accounts/ORDERS/limits"), "mode", "together", "disk", "5 GiB", "memory", "0").want(200)))
+	if l := h.settings().Limits; len(l.JetStreamTieredLimits) != 0 || l.DiskStorage != 5<<30 || l.MemoryStorage != 0 {
+		t.Errorf("the limits are %+v", l)
+	}
+	b.follow(b.submit(b.submit(b.get("/accounts/ORDERS/limits"), "jetstream", unchecked).want(200)))
+	if l := h.settings().Limits; l.IsJSEnabled() {
+		t.Errorf("the limits are %+v", l)
+	}
 }
 
 func TestLongRules(t *testing.T) {

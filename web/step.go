@@ -16,7 +16,11 @@ type step struct {
 	// url is where the form is sent; below it, apply makes the change.
 	url, title, lead string
 	crumbs           []link
+	tabs             []navItem
 	calls            []apiCall
+	// template and body are the page of the form where it is more than a form.
+	template string
+	body     func() any
 	// plan is what the plan page says beside the change itself.
 	plan planView
 	// closes says that connections may be closed, so that the plan counts them.
@@ -40,10 +44,14 @@ type made struct {
 }
 
 func (s step) page() answer {
-	return answer{
-		status: s.form.status(), page: "form", title: s.title, crumbs: s.crumbs, calls: s.calls,
+	a := answer{
+		status: s.form.status(), page: "form", title: s.title, crumbs: s.crumbs, tabs: s.tabs, calls: s.calls,
 		body: formView{Title: s.title, Lead: s.lead, Form: s.form},
 	}
+	if s.body != nil {
+		a.page, a.body = s.template, s.body()
+	}
+	return a
 }
 
 // read takes what was sent and tells whether to go on.
@@ -74,6 +82,12 @@ func (s step) hash(p issuer.Plan) string {
 	return planHash(parts...)
 }
 
+// idle is the page of a change that changes nothing.
+func (s step) idle() answer {
+	s.form.Message, s.form.Hint = "Nothing would change", "It is like this already."
+	return s.page()
+}
+
 // look shows the plan.
 func (c *Console) look(r *http.Request, v *visit, s step) (answer, error) {
 	if !s.read(r) {
@@ -85,8 +99,7 @@ func (c *Console) look(r *http.Request, v *visit, s step) (answer, error) {
 		return s.refuse(err)
 	}
 	if len(m.plan.Changes) == 0 {
-		s.form.Message, s.form.Hint = "Nothing would change", "It is like this already."
-		return s.page(), nil
+		return s.idle(), nil
 	}
 	return s.planPage(m.plan, false), nil
 }
@@ -114,6 +127,9 @@ func (c *Console) apply(r *http.Request, v *visit, s step) (answer, error) {
 	}
 	op := v.dryRun(s.form.value("reason"))
 	m, err := s.run(op)
+	if err == nil && len(m.plan.Changes) == 0 {
+		return s.idle(), nil
+	}
 	if err == nil && s.hash(m.plan) != r.PostForm.Get("plan") {
 		return s.planPage(m.plan, true), nil
 	}

@@ -22,12 +22,13 @@ func (c *Console) newTemplate(r *http.Request, v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	f := c.newTemplateForm(s, start(r.URL.Query().Get("recipe")))
+	f := c.newTemplateForm(r, v, s, start(r.URL.Query().Get("recipe")))
 	return c.templateFormPage(s, f, nil), nil
 }
 
-func (c *Console) newTemplateForm(s site, in issuer.TemplateInput) *form {
+func (c *Console) newTemplateForm(r *http.Request, v *visit, s site, in issuer.TemplateInput) *form {
 	f := templateForm(in)
+	f.Rules = c.templateRules(r.Context(), v, s)
 	f.Action, f.Submit, f.Cancel = s.url("new"), "Create template", s.url()
 	f.Groups = append(f.Groups, group{Legend: "Preview", Fields: []*field{sampleField("")}})
 	return f
@@ -77,7 +78,7 @@ func (c *Console) createTemplate(r *http.Request, v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	f := c.newTemplateForm(s, start(""))
+	f := c.newTemplateForm(r, v, s, start(""))
 	f.read(r.PostForm)
 	edit := templateEdit(f)
 	if !f.ok() {
@@ -126,8 +127,9 @@ func (c *Console) notSaved(r *http.Request, v *visit, s site, f *form, edit func
 	return c.templateFormPage(s, f, preview), nil
 }
 
-func (c *Console) editTemplateForm(s site, x issuer.TemplateWithKeys) *form {
+func (c *Console) editTemplateForm(r *http.Request, v *visit, s site, x issuer.TemplateWithKeys) *form {
 	f := templateForm(issuer.TemplateInput{Body: x.Body, MaxTTL: x.MaxTTL, Tests: x.Tests})
+	f.Rules = c.templateRules(r.Context(), v, s)
 	f.Action, f.Submit, f.Cancel = s.templateURL("edit"), "Review the change", s.templateURL()
 	f.Groups = append(f.Groups, group{Fields: []*field{reasonField()}}, group{Legend: "Preview", Fields: []*field{sampleField("")}})
 	return f
@@ -138,7 +140,7 @@ func (c *Console) editTemplate(r *http.Request, v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return c.templateFormPage(s, c.editTemplateForm(s, x), nil), nil
+	return c.templateFormPage(s, c.editTemplateForm(r, v, s, x), nil), nil
 }
 
 // update changes the template of the site.
@@ -154,7 +156,7 @@ func (c *Console) planTemplate(r *http.Request, v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	f := c.editTemplateForm(s, x)
+	f := c.editTemplateForm(r, v, s, x)
 	f.read(r.PostForm)
 	edit := templateEdit(f)
 	if !f.ok() || r.PostForm.Get("back") != "" {
@@ -228,7 +230,7 @@ func (c *Console) applyTemplate(r *http.Request, v *visit) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		f := c.editTemplateForm(s, x)
+		f := c.editTemplateForm(r, v, s, x)
 		f.read(r.PostForm)
 		edit := templateEdit(f)
 		if !f.ok() {

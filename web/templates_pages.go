@@ -160,7 +160,11 @@ func (c *Console) templates(r *http.Request, v *visit) (answer, error) {
 			view.Recipes = recipeCards(view.NewURL)
 		}
 	}
-	return answer{page: "templates", title: view.Title, crumbs: crumbs, body: view, calls: []apiCall{
+	var tabs []navItem
+	if !s.shared() {
+		tabs = place{account: s.account, accountRef: r.PathValue("acct")}.tabs(v, "Templates")
+	}
+	return answer{page: "templates", title: view.Title, crumbs: crumbs, tabs: tabs, body: view, calls: []apiCall{
 		c.call("This list", http.MethodGet, withQuery(s.url(), "q", q), ""),
 	}}, nil
 }

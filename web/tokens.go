@@ -10,7 +10,6 @@ import (
 
 // tokensView is the list of API tokens.
 type tokensView struct {
-	Tabs     []navItem
 	Rows     []tokenRow
 	Pager    pager
 	CanWrite bool
@@ -53,7 +52,7 @@ func (c *Console) tokens(r *http.Request, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	list, more := cut(list, pageSize)
-	view := tokensView{Tabs: accessTabs(v, tokensPath), CanWrite: v.may(issuer.WriteTokens), Why: "Your role does not allow making or revoking tokens. Ask an admin of the account or operator."}
+	view := tokensView{CanWrite: v.may(issuer.WriteTokens), Why: "Your role does not allow making or revoking tokens. Ask an admin of the account or operator."}
 	names := map[string]string{}
 	for _, k := range list {
 		view.Rows = append(view.Rows, c.tokenRow(r, names, k))
@@ -70,7 +69,7 @@ func (c *Console) tokens(r *http.Request, v *visit) (answer, error) {
 			view.Empty.Action = &link{"New token", tokensPath + "/new"}
 		}
 	}
-	return answer{page: "tokens", title: "API tokens", crumbs: accessCrumbs(), body: view, calls: []apiCall{c.call("These tokens", http.MethodGet, "/tokens", "")}}, nil
+	return answer{page: "tokens", title: "API tokens", crumbs: accessCrumbs(), tabs: accessTabs(v, tokensPath), body: view, calls: []apiCall{c.call("These tokens", http.MethodGet, "/tokens", "")}}, nil
 }
 
 // newTokenStep is making a token: form, summary, and the token.

@@ -141,7 +141,7 @@ func (c *Console) userForm(ctx context.Context, v *visit, p place, chosen string
 	fields = append(append(append(fields, tags, lifetimeField(b)), keyFields()...), issueReason())
 	return &form{
 		Action: p.accountURL("users", "new"), Submit: "Create user and issue credentials", Cancel: p.accountURL(),
-		Groups: []group{{Fields: fields}}, Hidden: []hidden{{"once", newOnce()}},
+		Groups: []group{{Fields: fields}}, Hidden: []hidden{{"once", newOnce()}}, Rules: c.userRules(ctx, v, p),
 	}, nil
 }
 

@@ -38,6 +38,7 @@ func (c *Console) editStep(r *http.Request, v *visit, p place, s step) (step, er
 	}
 	s.title, s.lead = "Change "+u.Name, "What was issued to this user says what it said. Credentials that are issued or renewed from now on carry the change."
 	s.form.Groups, s.closes = append([]group{{Fields: []*field{choice, tags}}}, s.form.Groups...), false
+	s.form.Rules = c.userRules(r.Context(), v, p)
 	s.plan.Apply, s.plan.Unpushed = "Change", true
 	s.calls = []apiCall{c.call("Change the user", http.MethodPatch, p.userURL(), `{"template":"device","tags":["region:eu"]}`)}
 	s.run = func(op issuer.Op) (made, error) {

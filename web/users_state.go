@@ -67,6 +67,7 @@ func (c *Console) keyStep(r *http.Request, v *visit, p place, s step, kind strin
 	}
 	fields := append([]*field{lifetimeField(c.boundsOf(ctx, v, p, longest))}, keyFields()...)
 	fields = append(fields, issueReason())
+	s.form.Rules = c.userRules(ctx, v, p)
 	s.form.Hidden = []hidden{{"once", newOnce()}}
 	if sent := r.PostForm.Get("once"); sent != "" {
 		s.form.Hidden[0].Value = sent

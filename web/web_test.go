@@ -276,6 +276,9 @@ func (b *browser) submit(p page, values ...string) page {
 	return b.post(html.UnescapeString(action[1]), formOf(p, values...))
 }
 
+// unchecked is the value of a box from which the mark is taken.
+const unchecked = "\x00"
+
 // formOf returns what the form of a page would send, with values in place of its own.
 func formOf(p page, values ...string) url.Values {
 	form := url.Values{}
@@ -287,7 +290,17 @@ func formOf(p page, values ...string) url.Values {
 			form.Set(m[1], html.UnescapeString(chosen[1]))
 		}
 	}
+	for _, m := range regexp.MustCompile(`(?s)<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>`).FindAllStringSubmatch(p.body, -1) {
+		form.Set(m[1], html.UnescapeString(m[2]))
+	}
+	for _, m := range regexp.MustCompile(`<input type="checkbox"[^>]* name="([^"]+)" checked`).FindAllStringSubmatch(p.body, -1) {
+		form.Set(m[1], "on")
+	}
 	for i := 0; i+1 < len(values); i += 2 {
+		if values[i+1] == unchecked {
+			form.Del(values[i])
+			continue
+		}
 		form.Set(values[i], values[i+1])
 	}
 	return form

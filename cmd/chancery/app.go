@@ -36,6 +36,8 @@ type appConfig struct {
 	listener    net.Listener
 	tls         *tls.Config
 	dev         bool
+	// auditCheckpoints is the file for checkpoints of the audit log; empty for none.
+	auditCheckpoints string
 	// trustedProxies are those whose X-Forwarded-For is believed.
 	trustedProxies []netip.Prefix
 	// natsURLs overrides the service URLs of every operator; may be nil.
@@ -58,6 +60,11 @@ type app struct {
 	// keep ends the upkeep; kept tells that it ended.
 	keep context.CancelFunc
 	kept sync.WaitGroup
+	// checkpoints is the file for those of the audit log; nil for none. anchor ends the
+	// writing to it; anchored tells that it ended.
+	checkpoints *issuer.FileLog
+	anchor      context.CancelFunc
+	anchored    sync.WaitGroup
 	// release gives the data folder free.
 	release func() error
 }
@@ -85,6 +92,11 @@ func (a *app) open(ctx context.Context) (err error) {
 		return err
 	}
 	a.sequencer = store.NewSequencer(a.store)
+	var checkpoints issuer.CheckpointLog
+	if cfg.auditCheckpoints != "" {
+		a.checkpoints = issuer.NewFileLog(cfg.auditCheckpoints)
+		checkpoints = a.checkpoints
+	}
 	a.issuer, err = issuer.Open(ctx, issuer.Config{
 		Store: a.store, Now: cfg.now, Logger: cfg.log, KEK: cfg.kek, SystemPermissions: resolver.SystemPermissions(),
 		Connections: func(ctx context.Context, account string) ([]claims.Connection, error) {
@@ -93,12 +105,14 @@ func (a *app) open(ctx context.Context) (err error) {
 		Trusts: func(_ context.Context, operator, key string) ([]string, bool) {
 			return a.resolver.Untrusting(operator, key)
 		},
-		Sync: func(ctx context.Context, account string) (claims.Sync, error) { return a.resolver.Sync(ctx, account) },
-		Wake: func() { a.resolver.Wake() },
+		Sync:        func(ctx context.Context, account string) (claims.Sync, error) { return a.resolver.Sync(ctx, account) },
+		Wake:        func() { a.resolver.Wake() },
+		Checkpoints: checkpoints,
 	})
 	if err != nil {
 		return err
 	}
+	a.anchorMetrics()
 	identities := &systemIdentities{issuer: a.issuer, dir: cfg.dataDir, now: cfg.now, log: cfg.log}
 	a.resolver, err = resolver.New(resolver.Config{
 		Store: a.store, Now: cfg.now, Logger: cfg.log, Owner: replicaName(cfg.dataDir), Identity: identities.get, URLs: a.natsURLs, Metrics: a.metrics,
@@ -168,6 +182,9 @@ func (a *app) start(ctx context.Context) error {
 	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.keep = stop
 	a.kept.Go(func() { a.issuer.Keep(keep) })
+	anchor, stopAnchor := context.WithCancel(context.WithoutCancel(ctx))
+	a.anchor = stopAnchor
+	a.anchored.Go(func() { a.issuer.Anchor(anchor) })
 	go func() {
 		var err error
 		if a.cfg.tls != nil {
@@ -200,11 +217,18 @@ func (a *app) stop() error {
 	}
 	a.resolver.Stop()
 	a.sequencer.Stop()
+	if a.anchor != nil { // the last checkpoint is of what was numbered last
+		a.anchor()
+		a.anchored.Wait()
+	}
 	return errors.Join(err, a.close())
 }
 
 func (a *app) close() error {
 	var errs []error
+	if a.checkpoints != nil {
+		errs = append(errs, a.checkpoints.Close())
+	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
 	}
@@ -212,4 +236,24 @@ func (a *app) close() error {
 		errs = append(errs, a.release())
 	}
 	return errors.Join(errs...)
+}
+
+// anchorMetrics tells how far the checkpoints of the audit log are.
+func (a *app) anchorMetrics() {
+	if a.checkpoints == nil {
+		return
+	}
+	a.metrics.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "chancery_audit_checkpoint_behind", Help: "Audit entries that no checkpoint of this process covers yet.",
+		}, func() float64 { return float64(a.issuer.AnchorState().Behind) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "chancery_audit_checkpoint_failing", Help: "1 while no checkpoint of the audit log can be written.",
+		}, func() float64 {
+			if a.issuer.AnchorState().Error != "" {
+				return 1
+			}
+			return 0
+		}),
+	)
 }

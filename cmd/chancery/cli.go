@@ -22,6 +22,7 @@ type cli struct {
 	ServerConfig serverConfigCommand `cmd:"" help:"Print what a nats-server's configuration needs, from a running Chancery."`
 	SignInLink   signInLinkCommand   `cmd:"" help:"Make a one-time sign-in link for an owner, directly in the database of a configuration."`
 	Key          keyCommand          `cmd:"" help:"The keys under which seeds are stored, directly in the database of a configuration."`
+	Audit        auditCommand        `cmd:"" help:"The audit log: list, export, verify."`
 	Token        tokenCommand        `cmd:"" help:"Make an API token, directly in the database of a configuration."`
 	OpenAPI      openAPICommand      `cmd:"" name:"openapi" help:"Print the REST API's contract as YAML."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`

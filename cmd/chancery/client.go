@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,8 @@ type client struct {
 	token claims.Secret
 	// instead is what may help when nobody answers, or "".
 	instead string
+	// timeout bounds one call; 0 is the usual one.
+	timeout time.Duration
 }
 
 func (f clientFlags) client(env environment) (*client, error) {
@@ -93,8 +96,25 @@ func (c *client) post(ctx context.Context, path string, question, answer any) er
 }
 
 func (c *client) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.timeout, clientTimeout))
 	defer cancel()
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, &exitError{err, exitUnreachable}
+	}
+	return raw, nil
+}
+
+// maxAnswer bounds an answer that is read as a whole, in bytes.
+const maxAnswer = 4 << 20
+
+// send returns the answer of an operation that succeeded.
+func (c *client) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.url+api.Base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, usage(errors.New("the control plane's address is no URL"))
@@ -107,13 +127,13 @@ func (c *client) call(ctx context.Context, method, path string, body []byte) ([]
 	if err != nil {
 		return nil, &exitError{fmt.Errorf("the control plane at %s cannot be reached: %w%s", c.url, cause(err), c.instead), exitUnreachable}
 	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return nil, &exitError{err, exitUnreachable}
-	}
-	if resp.StatusCode == http.StatusOK {
-		return raw, nil
 	}
 	return nil, refusal(resp, raw)
 }

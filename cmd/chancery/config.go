@@ -37,6 +37,7 @@ type configFlags struct {
 	TLSCertFile       string `help:"Certificate (PEM); with it HTTPS is served." placeholder:"FILE"`
 	TLSKeyFile        string `help:"Private key of the certificate (PEM)." placeholder:"FILE"`
 	NATSURLs          string `help:"Addresses of the nats-servers, with commas between; overrides the service URLs of the operators." name:"nats-urls" placeholder:"URLS"`
+	AuditCheckpoints  string `help:"File to which signed checkpoints of the audit log are appended; keep it, or copies of it, where nobody who can write to the database can write." placeholder:"FILE"`
 	LogLevel          string `help:"debug, info, warn or error. Default info." placeholder:"LEVEL"`
 	LogFormat         string `help:"json or text. Default json." placeholder:"FORMAT"`
 	TrustedProxies    string `help:"Addresses or CIDRs of proxies whose X-Forwarded-For is believed, with commas between. Default none." placeholder:"CIDRS"`
@@ -51,9 +52,11 @@ type config struct {
 	kek                                     custody.KEK
 	tls                                     *tls.Config
 	natsURLs                                []string
-	trustedProxies                          []netip.Prefix
-	level                                   slog.Level
-	jsonLogs                                bool
+	// auditCheckpoints is a file, or empty.
+	auditCheckpoints string
+	trustedProxies   []netip.Prefix
+	level            slog.Level
+	jsonLogs         bool
 }
 
 // configError is every problem of a configuration.
@@ -93,7 +96,7 @@ func (f configFlags) load(env environment) (config, error) {
 func settingNames() []string {
 	return []string{
 		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "kek_passphrase_file", "tls_cert_file", "tls_key_file",
-		"nats_urls", "log_level", "log_format", "trusted_proxies",
+		"nats_urls", "audit_checkpoints", "log_level", "log_format", "trusted_proxies",
 	}
 }
 
@@ -139,7 +142,7 @@ func (s *settings) readFile(path string, names []string) {
 
 func (s *settings) config(env environment) config {
 	v := s.values
-	c := config{listen: v["listen"], publicURL: strings.TrimSuffix(v["public_url"], "/"), dataDir: v["data_dir"], jsonLogs: v["log_format"] != "text"}
+	c := config{listen: v["listen"], publicURL: strings.TrimSuffix(v["public_url"], "/"), dataDir: v["data_dir"], jsonLogs: v["log_format"] != "text", auditCheckpoints: v["audit_checkpoints"]}
 	if _, _, err := net.SplitHostPort(c.listen); err != nil {
 		s.wrong("listen", "must be HOST:PORT, such as 127.0.0.1:8080 or :8443")
 	}

@@ -125,7 +125,7 @@ func startDev(ctx context.Context, o devOptions) (*dev, error) {
 	url := "http://" + listener.Addr().String()
 	d.app, err = openApp(ctx, appConfig{
 		databaseURL: "sqlite://" + filepath.Join(dir, "chancery.db"), dataDir: dir, kek: kek, publicURL: url, listener: listener, dev: true,
-		natsURLs: d.natsURLs, now: time.Now, log: o.log,
+		natsURLs: d.natsURLs, now: time.Now, log: o.log, auditCheckpoints: filepath.Join(dir, "audit-checkpoints.ndjson"),
 	})
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())

@@ -51,6 +51,12 @@ func (a *app) readyz(w http.ResponseWriter, r *http.Request) {
 	if why := a.issuer.Sealed(); why != "" {
 		parts["signing"] = "sealed: " + why
 	}
+	if a.checkpoints != nil {
+		parts["audit checkpoints"] = "ok"
+		if why := a.issuer.AnchorState().Error; why != "" {
+			parts["audit checkpoints"] = "not written: " + why
+		}
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "parts": parts})

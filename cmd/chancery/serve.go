@@ -65,7 +65,8 @@ func openServe(ctx context.Context, cfg config, log *slog.Logger) (*app, error) 
 	}
 	ac := appConfig{
 		databaseURL: cfg.databaseURL, dataDir: cfg.dataDir, kek: cfg.kek, publicURL: cfg.publicURL, listener: l, tls: cfg.tls, now: time.Now, log: log,
-		trustedProxies: cfg.trustedProxies,
+		auditCheckpoints: cfg.auditCheckpoints,
+		trustedProxies:   cfg.trustedProxies,
 	}
 	if len(cfg.natsURLs) > 0 {
 		ac.natsURLs = func() []string { return cfg.natsURLs }

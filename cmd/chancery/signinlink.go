@@ -48,7 +48,11 @@ func onDatabase(ctx context.Context, env environment, cfg config, f func(i *issu
 	}
 	if err = s.Migrate(ctx); err == nil {
 		var i *issuer.Issuer
-		if i, err = issuer.Open(ctx, issuer.Config{Store: s, Now: time.Now, Logger: log, KEK: cfg.kek}); err == nil {
+		var checkpoints issuer.CheckpointLog
+		if cfg.auditCheckpoints != "" {
+			checkpoints = issuer.NewFileLog(cfg.auditCheckpoints) // to be read
+		}
+		if i, err = issuer.Open(ctx, issuer.Config{Store: s, Now: time.Now, Logger: log, KEK: cfg.kek, Checkpoints: checkpoints}); err == nil {
 			err = f(i, cfg)
 		}
 	}

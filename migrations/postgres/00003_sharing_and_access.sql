@@ -114,6 +114,9 @@ CREATE INDEX audit_actor ON audit (actor, seq);
 CREATE INDEX audit_target ON audit (target, seq);
 CREATE INDEX audit_request ON audit (request_id);
 CREATE INDEX jwts_request ON jwts (request_id);
+-- The key that signs checkpoints of the audit log: one of kind audit.
+CREATE INDEX keys_audit ON keys (created_us) WHERE kind = 'audit';
+
 -- Who may do what: a role on everything, on an operator, on an account or on one
 -- template of it. holder is a person or a token.
 CREATE TABLE grants (
