@@ -168,8 +168,9 @@ func TestPagesOfferWhatIsAllowed(t *testing.T) {
 	w := newTenants(t)
 	admin := w.browsers["account_admin"]
 	admin.get("/accounts").want(200).has("ORDERS", "Account admin").hasNot("PARTS", "New account", `href="/operators"`, `href="/keys"`)
-	admin.get("/accounts/ORDERS").want(200).has("New user").hasNot("/suspend", "/limits", `href="/operators/acme"`)
-	admin.get("/accounts/ORDERS/limits").want(403)
+	admin.get("/accounts/ORDERS").want(200).has("New user").hasNot("/suspend", "/ORDERS/delete", `href="/operators/acme"`)
+	admin.get("/accounts/ORDERS/limits").want(200).hasNot("Review the change")
+	admin.get("/accounts/ORDERS/suspend").want(403).has("Your role does not allow this")
 	admin.get("/settings/access").want(200).has("olga", "Auditor of account ORDERS of acme", "Who may sign in is up to an owner").hasNot("fred", ">owner<", "Let a person in")
 	admin.get("/settings/tokens").want(200).has("mine", "New token").hasNot("theirs")
 	one := w.browsers["issuer"]
