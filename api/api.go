@@ -42,6 +42,8 @@ type API struct {
 	requests  *prometheus.HistogramVec
 	huma      huma.API
 	router    chi.Router
+	// uploads has room for those that are read.
+	uploads chan struct{}
 }
 
 // New returns the API with every route of the table mounted.
@@ -77,7 +79,7 @@ func newAPI() *API {
 		huma.DefaultArrayNullable = false
 	})
 	a := &API{
-		router: chi.NewRouter(),
+		router: chi.NewRouter(), uploads: make(chan struct{}, mostUploads),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "chancery_api_seconds", Help: "Time to answer an API request, by operation and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
@@ -100,5 +102,6 @@ func newAPI() *API {
 	}
 	a.describeBulk()
 	a.describeExport()
+	a.describeArchives("createImportJob")
 	return a
 }

@@ -64,6 +64,9 @@ func handle[I, O any](h func(*API, context.Context, call, *I) (*O, error)) func(
 			Middlewares: huma.Middlewares{a.begin(r), a.authenticate, a.strict(r.body)},
 			Extensions:  map[string]any{"x-permission": string(r.permission)},
 		}
+		if takesBinary[I]() {
+			op.Middlewares = huma.Middlewares{a.begin(r), a.authenticate, a.binary(r)}
+		}
 		if r.permission == anybody {
 			op.Security, op.Middlewares = []map[string][]string{}, huma.Middlewares{a.begin(r), a.unnamed, a.strict(r.body)}
 		}

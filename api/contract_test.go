@@ -245,6 +245,19 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{post, "/people/dora/sign-in-links", "", 201},
 			{get, "/roles", "", 200},
 			{get, "/me", "", 200},
+			{get, "/operators/acme/nsc-store", "", 200},
+			{get, "/operators/nobody/nsc-store", "", 404},
+			{get, "/import-jobs", "", 200},
+			{post, "/import-jobs", someArchive(h.t), 201},
+			{post, "/import-jobs", "no archive", 422},
+			{post, "/import-jobs?dry_run=true", someArchive(h.t), 200},
+			{get, "/import-jobs/{job}", "", 200},
+			{get, "/import-jobs/job_none", "", 404},
+			{put, "/import-jobs/{job}/run", `{"mode":"observe","plan_hash":"x"}`, 412},
+			{put, "/import-jobs/{job}/run", `{"mode":"take","plan_hash":"x"}`, 422},
+			{put, "/import-jobs/{job}/run?dry_run=true", `{"mode":"adopt","plan_hash":"x"}`, 200},
+			{del, "/import-jobs/{job}", "", 200},
+			{get, "/import-jobs/{job}", "", 404},
 			{post, "/inspections", `{"jwt":"` + someJWT + `"}`, 200},
 			{post, "/inspections", `{"jwt":"nonsense"}`, 422},
 			{get, "/audit?account=ORDERS&limit=2", "", 200},
@@ -259,7 +272,11 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{post, "/permission-checks", `{"op":"publish","subject":"devices.>"}`, 422},
 		} {
 			c.path = fill(keys.Replace(c.path))
-			a := h.send(request{method: c.method, path: c.path, body: c.body, token: h.owner})
+			r := request{method: c.method, path: c.path, body: c.body, token: h.owner}
+			if c.method == post && strings.HasPrefix(c.path, "/import-jobs") {
+				r.header = archiveHeader
+			}
+			a := h.send(r)
 			if a.status != c.status {
 				h.t.Errorf("%s %s answered %d, want %d: %s", c.method, c.path, a.status, c.status, a.body)
 				continue

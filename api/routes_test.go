@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -19,6 +20,12 @@ func exampleOf(t *testing.T, op *openapi3.Operation) string {
 	}
 	for kind, media := range op.RequestBody.Value.Content {
 		if strings.Contains(kind, "ndjson") {
+			continue
+		}
+		if kind == "application/gzip" {
+			return someArchive(t)
+		}
+		if kind == "application/zip" || kind == "application/octet-stream" {
 			continue
 		}
 		if media.Example == nil {
@@ -61,7 +68,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 					{"an auditor", h.auditor, auditorStatus(op)},
 					{"an owner", h.owner, ownerStatus(op)},
 				} {
-					r := request{method: method, path: fill(keys.Replace(path)), body: exampleOf(h.t, op), token: who.token}
+					r := request{method: method, path: fill(keys.Replace(path)), body: exampleOf(h.t, op), token: who.token, header: mediaOf(op)}
 					if method != http.MethodGet && !reads(op) && !open(op) {
 						r.path += "?dry_run=true"
 					}
@@ -192,6 +199,7 @@ func (h *house) spareKeys() *strings.Replacer {
 		}
 		pairs = append(pairs, owner+"/{key}", owner+"/"+k.ID)
 	}
+	pairs = append(pairs, "/import-jobs/{job}", "/import-jobs/"+h.importJob())
 	return strings.NewReplacer(append(append(pairs, "{token}", h.spare), h.sharedPaths()...)...)
 }
 
@@ -207,4 +215,34 @@ func (h *house) sharedPaths() []string {
 		export + "{export}/activations/{activation}", "/accounts/ORDERS/exports/" + x.Export.ID + "/activations/" + x.Activation.ID,
 		export + "{export}", "/accounts/ORDERS/exports/" + x.Export.ID, imported + "{import}", "/accounts/SHIPPING/imports/" + x.Import.ID,
 	}
+}
+
+// importJob uploads a store of nsc and returns the id of its job.
+func (h *house) importJob() string {
+	h.t.Helper()
+	var j api.ImportJob
+	a := h.send(request{method: post, path: "/import-jobs", body: someArchive(h.t), token: h.owner, header: archiveHeader})
+	if a.status != 201 {
+		h.t.Fatalf("%d %s", a.status, a.body)
+	}
+	a.into(h.t, &j)
+	return j.ID
+}
+
+var archiveHeader = map[string]string{"Content-Type": "application/gzip"}
+
+// mediaOf is the Content-Type of a body that is no JSON.
+func mediaOf(op *openapi3.Operation) map[string]string {
+	if op.RequestBody == nil || op.RequestBody.Value.Content["application/gzip"] == nil {
+		return nil
+	}
+	return archiveHeader
+}
+
+// someArchive is a store of nsc whose operator is called vault.
+func someArchive(t *testing.T) string {
+	t.Helper()
+	raw, err := os.ReadFile("../claims/nsc/testdata/nsc-vault-strict.tgz")
+	must(t, err)
+	return string(raw)
 }

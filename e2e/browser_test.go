@@ -281,3 +281,9 @@ func origin(address string) string {
 	}
 	return u.Scheme + "://" + u.Host
 }
+
+// awaits waits for an element of a page that loads itself again.
+func (b *tab) awaits(selector string) {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(chromedp.CSS(selector)))
+}

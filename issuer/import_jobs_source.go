@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,6 +70,9 @@ type sourceUser struct {
 // readSource reads an archive and checks all that needs no database.
 func readSource(archive []byte, now time.Time) (*source, error) {
 	a, err := nsc.Open(archive)
+	if refused, ok := errors.AsType[*nsc.ArchiveError](err); ok {
+		return nil, invalidField("/archive", refused.Code, refused.Detail)
+	}
 	if err != nil {
 		return nil, invalidField("/archive", "invalid_archive", claims.Sentence(err))
 	}
@@ -85,6 +89,9 @@ func readSource(archive []byte, now time.Time) (*source, error) {
 		if err := r.operator(s); err != nil {
 			return nil, err
 		}
+	}
+	for _, p := range a.Problems[:min(len(a.Problems), importProblems)] {
+		r.source.problems = append(r.source.problems, ImportProblem{Path: p.Path, Code: p.Code, Detail: p.Detail, LeftOut: p.LeftOut})
 	}
 	if err := r.onServersOnly(); err != nil {
 		return nil, err
@@ -308,7 +315,7 @@ func (r *sourceReader) accountFault(c *jwt.AccountClaims) ImportProblem {
 	switch {
 	case !claims.IsPublicKey(claims.KindAccount, c.Subject):
 		return left("invalid_key", "The JWT is not about an account.")
-	case r.accounts[c.Subject]:
+	case r.accounts[c.Subject] || r.keys[c.Subject] != "":
 		return left("duplicate_key", "Another account of the archive has the same key.")
 	case c.IssuedAt <= 0 || c.IssuedAt > r.now.Unix()+claims.MaxClockLead:
 		return left("in_the_future", "The JWT is issued in the future, or at no time: look at the clock of the machine that signed it.")
@@ -322,8 +329,8 @@ func (r *sourceReader) accountFault(c *jwt.AccountClaims) ImportProblem {
 		if !claims.IsPublicKey(claims.KindAccount, k) {
 			return left("invalid_key", "One of the account's signing keys is none.")
 		}
-		if whose, known := r.keys[k]; known || k == c.Subject {
-			return left("duplicate_key", "One of the account's signing keys is also a key of "+shownName(whose)+".")
+		if r.keys[k] != "" || r.accounts[k] || k == c.Subject {
+			return left("duplicate_key", "One of the account's signing keys is also a key of something else.")
 		}
 	}
 	for subject, before := range c.Revocations {

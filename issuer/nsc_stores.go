@@ -34,7 +34,8 @@ type NSCMissing struct {
 
 // ExportNSC returns an operator as a store that nsc reads: its JWT, those of its
 // accounts as they are served, and those of users that were kept when they were
-// imported; of other users only the holder has the JWT. It holds no seeds.
+// imported; of other users only the holder has the JWT. It holds no seeds, and a JWT that
+// alone admits its holder only for a caller who may issue credentials of the operator.
 func (i *Issuer) ExportNSC(ctx context.Context, caller Caller, operator string) (NSCStore, error) {
 	u := use{permission: ReadAdoption, action: "export", kind: "operator", target: operator}
 	return read(ctx, i, caller, u, func(ctx context.Context, d *desk) (NSCStore, error) {
@@ -43,6 +44,7 @@ func (i *Issuer) ExportNSC(ctx context.Context, caller Caller, operator string) 
 			return NSCStore{}, err
 		}
 		x := exporting{work: &work{desk: *d}, issuer: i, operator: o, used: map[string]bool{}}
+		x.bearers = caller.Allows(IssueCredentials, Scope{Operator: o.ID})
 		return x.all(ctx)
 	})
 }
@@ -65,7 +67,7 @@ func (i *Issuer) ExportNSCWithSeeds(ctx context.Context, op Op, operator string)
 			return none, err
 		}
 		return planned[NSCStore]{target: o.ID, apply: func(ctx context.Context) (NSCStore, error) {
-			x := exporting{work: w, issuer: i, operator: o, seeds: true, used: map[string]bool{}}
+			x := exporting{work: w, issuer: i, operator: o, seeds: true, bearers: true, used: map[string]bool{}}
 			return x.all(ctx)
 		}}, nil
 	})
@@ -78,8 +80,10 @@ type exporting struct {
 	issuer   *Issuer
 	operator Operator
 	seeds    bool
-	out      NSCStore
-	into     nsc.Store
+	// bearers tells that the JWTs are written too that admit whoever has them.
+	bearers bool
+	out     NSCStore
+	into    nsc.Store
 	// used are the names of accounts in lower case.
 	used map[string]bool
 }
@@ -203,6 +207,9 @@ func (x *exporting) user(ctx context.Context, a Account, u User, k store.KeptJWT
 		return nsc.User{}, false, nil
 	case k.JWT == "" && len(k.Sealed) == 0:
 		x.missing(a.Name, u.Name, "held_elsewhere", "Only the holder has the user's JWT: it was not kept here.")
+		return nsc.User{}, false, nil
+	case len(k.Sealed) > 0 && !x.bearers:
+		x.missing(a.Name, u.Name, "bearer", "The user's JWT admits whoever has it: it is written out only for those who may issue credentials.")
 		return nsc.User{}, false, nil
 	}
 	text, err := x.issuer.importedJWT(ctx, x.work, k)

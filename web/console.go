@@ -49,6 +49,8 @@ type Console struct {
 	assets      assets
 	pages       map[string]*template.Template
 	handler     http.Handler
+	// uploads has room for those that are read.
+	uploads chan struct{}
 }
 
 // New returns a console with every route mounted. It fails when a template or an
@@ -59,7 +61,8 @@ func New(cfg Config) (*Console, error) {
 	}
 	c := &Console{
 		issuer: cfg.Issuer, live: cfg.Live, now: cfg.Now, log: cfg.Logger, sessions: newSessions(cfg.Sessions, cfg.Secure),
-		secure: cfg.Secure, dev: cfg.Dev, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), natsURL: cfg.NATSURL,
+		uploads: make(chan struct{}, mostUploads),
+		secure:  cfg.Secure, dev: cfg.Dev, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), natsURL: cfg.NATSURL,
 	}
 	if c.natsURL == nil {
 		c.natsURL = func(string) string { return "" }

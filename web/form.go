@@ -17,6 +17,7 @@ const (
 	kindTextarea = "textarea"
 	kindSelect   = "select"
 	kindCheckbox = "checkbox"
+	kindFile     = "file"
 )
 
 // maxField bounds one field, in characters; issuer has the bounds that matter.
@@ -32,8 +33,10 @@ type form struct {
 	Cancel string
 	// Danger colours the button.
 	Danger bool
-	Groups []group
-	Hidden []hidden
+	// Multipart sends files; the handler reads the parts.
+	Multipart bool
+	Groups    []group
+	Hidden    []hidden
 	// Warnings do not hinder: sending the form again accepts them.
 	Warnings []string
 	// Rules are the guardrails that hold for what is asked, under RulesTitle.
@@ -74,6 +77,8 @@ type field struct {
 	Options      []option
 	Placeholder  string
 	Autocomplete string
+	// Accept lists the kinds of file that a browser offers.
+	Accept string
 	// Numeric brings up the digits on a phone.
 	Numeric bool
 	// JWT says that a JWT is what is asked for; elsewhere it is a secret gone astray.
@@ -151,6 +156,9 @@ func (f *form) read(sent url.Values) {
 			if x.Kind == kindCheckbox {
 				x.Checked = sent.Get(x.Name) != ""
 				continue
+			}
+			if x.Kind == kindFile {
+				continue // browsers do not take one back
 			}
 			x.Value = sent.Get(x.Name)
 			if why := x.unacceptable(); why != "" {

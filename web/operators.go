@@ -16,6 +16,8 @@ func operatorURL(ref string, rest ...string) string {
 type operatorsView struct {
 	Rows      []operatorRow
 	CanCreate bool
+	// CanImport and SeesImports lead to the stores of nsc that were uploaded.
+	CanImport, SeesImports bool
 }
 
 type operatorRow struct {
@@ -29,7 +31,7 @@ func (c *Console) operators(r *http.Request, v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	view := operatorsView{CanCreate: v.may(issuer.WriteOperators)}
+	view := operatorsView{CanCreate: v.may(issuer.WriteOperators), CanImport: v.imports(), SeesImports: v.caller.Allows(issuer.ReadAdoption, issuer.Scope{})}
 	for _, o := range list {
 		view.Rows = append(view.Rows, operatorRow{
 			Name: o.Name, URL: operatorURL(segment(o.Name, o.ID)), Key: o.ID, Custody: custodyWords(o.Custody), State: operatorChip(o), Servers: len(c.live.Servers(o.ID)),

@@ -20,7 +20,7 @@ var templateFiles embed.FS
 
 // pageNames are the templates that answers name. Each lies in a file of its name
 // and defines "content"; everything else under templates is shared by all.
-var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare", "users", "revocations", "keys", "owner_keys", "account_new", "account_limits", "account_settings", "account_users", "account_jwt", "account_connections", "access", "person", "tokens", "roles", "shown"}
+var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare", "users", "revocations", "keys", "owner_keys", "account_new", "account_limits", "account_settings", "account_users", "account_jwt", "account_connections", "imports", "import", "import_new", "import_run", "access", "person", "tokens", "roles", "shown"}
 
 // layoutView is what the layout shows around a page.
 type layoutView struct {
@@ -37,6 +37,8 @@ type layoutView struct {
 	Notice    string
 	Calls     []apiCall
 	RequestID string
+	// Refresh is after how many seconds the page is loaded again; 0 never.
+	Refresh int
 	// Wide is false for the one-column pages before signing in.
 	Wide bool
 	Body any
@@ -85,7 +87,7 @@ func (c *Console) render(out *bytes.Buffer, r *http.Request, v *visit, requestID
 	if !ok {
 		return fmt.Errorf("no page %q", a.page)
 	}
-	l := layoutView{Title: a.title, Nav: nav(a, v), Crumbs: a.crumbs, Tabs: a.tabs, Dev: c.dev, Calls: a.calls, RequestID: requestID, Body: a.body}
+	l := layoutView{Title: a.title, Nav: nav(a, v), Crumbs: a.crumbs, Tabs: a.tabs, Dev: c.dev, Calls: a.calls, RequestID: requestID, Refresh: a.refresh, Body: a.body}
 	if v.signedIn() {
 		l.Wide, l.Caller = true, v.caller
 		l.Operators, l.SigningOff = c.roster(r.Context(), v)

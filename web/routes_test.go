@@ -186,6 +186,13 @@ var pages = []struct {
 	{"GET", "/accounts/{acct}/templates/{tpl}/keys/{key}/{step}", "/accounts/ORDERS/templates/device/keys/OX/retire", false},
 	{"POST", "/accounts/{acct}/templates/{tpl}/keys/{key}/{step}", "/accounts/ORDERS/templates/device/keys/OX/retire", false},
 	{"POST", "/accounts/{acct}/templates/{tpl}/keys/{key}/{step}/apply", "/accounts/ORDERS/templates/device/keys/OX/retire/apply", false},
+	{"GET", "/import-jobs", "/import-jobs", false},
+	{"GET", "/import-jobs/new", "/import-jobs/new", false},
+	{"POST", "/import-jobs/new", "/import-jobs/new", false},
+	{"GET", "/import-jobs/{job}", "/import-jobs/job_x", false},
+	{"POST", "/import-jobs/{job}/drop", "/import-jobs/job_x/drop", false},
+	{"GET", "/import-jobs/{job}/{mode}", "/import-jobs/job_x/adopt", false},
+	{"POST", "/import-jobs/{job}/{mode}", "/import-jobs/job_x/adopt", false},
 	{"", "/", "/nowhere", true},
 }
 

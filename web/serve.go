@@ -24,6 +24,8 @@ type answer struct {
 	body any
 	// calls are the requests to the API that do the same.
 	calls []apiCall
+	// refresh loads the page again after so many seconds; 0 never.
+	refresh int
 	// location redirects by 303 instead.
 	location string
 }
@@ -40,12 +42,20 @@ func seeOther(location string) answer {
 func (c *Console) serve(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		most := int64(maxBody)
-		if rt.pattern == inspectPath {
+		switch rt.pattern {
+		case inspectPath:
 			most = maxDocumentBody
+		case uploadPath:
+			most = maxUpload
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, most)
 		r, v, err := c.open(w, r)
 		var a answer
+		if err == nil && rt.pattern == uploadPath && r.Method == http.MethodPost && v.imports() {
+			control := http.NewResponseController(w)
+			_ = control.SetReadDeadline(c.now().Add(uploadTime))
+			_ = control.SetWriteDeadline(c.now().Add(uploadTime))
+		}
 		if err == nil {
 			a, err = c.answer(rt, r, v)
 		}
@@ -63,7 +73,7 @@ func (c *Console) answer(rt route, r *http.Request, v *visit) (answer, error) {
 	if rt.needs != "" && !v.may(rt.needs) {
 		return answer{}, issuer.Forbidden(rt.needs)
 	}
-	for _, name := range []string{"acct", "user", "op", "tpl", "person", "token"} {
+	for _, name := range []string{"acct", "user", "op", "tpl", "job", "person", "token"} {
 		// PostgreSQL refuses such text with an error that looks like ours.
 		if s := r.PathValue(name); !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 			return c.notFound(r, v)

@@ -449,7 +449,7 @@ func (v verification) print(p page) {
 
 // stream copies the answer of a long operation.
 func (c *client) stream(ctx context.Context, path string, to io.Writer) error {
-	resp, err := c.send(ctx, "GET", path, nil)
+	resp, err := c.send(ctx, apiCall{method: "GET", path: path})
 	if err != nil {
 		return err
 	}

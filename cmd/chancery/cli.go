@@ -21,6 +21,8 @@ type cli struct {
 	Operator     operatorCommand     `cmd:"" help:"An operator whose identity key is kept offline: make the key, sign its changes."`
 	ServerConfig serverConfigCommand `cmd:"" help:"Print what a nats-server's configuration needs, from a running Chancery."`
 	SignInLink   signInLinkCommand   `cmd:"" help:"Make a one-time sign-in link for an owner, directly in the database of a configuration."`
+	Import       importCommand       `cmd:"" help:"Take over what another tool keeps: the store of nsc."`
+	Export       exportCommand       `cmd:"" help:"Write out what Chancery keeps, for another tool: as a store of nsc."`
 	Key          keyCommand          `cmd:"" help:"The keys under which seeds are stored, directly in the database of a configuration."`
 	Audit        auditCommand        `cmd:"" help:"The audit log: list, export, verify."`
 	Token        tokenCommand        `cmd:"" help:"Make an API token, directly in the database of a configuration."`

@@ -74,9 +74,24 @@ func (f clientFlags) client(env environment) (*client, error) {
 // clientTimeout bounds one call.
 const clientTimeout = 30 * time.Second
 
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 4 << 20
+
+// apiCall is one call of an operation; what is left out is that of a short one with
+// JSON.
+type apiCall struct {
+	method, path string
+	body         []byte
+	// media is the Content-Type of the body, accept what the answer is to be.
+	media, accept string
+	timeout       time.Duration
+	// most is the longest answer.
+	most int64
+}
+
 // get returns the body of an operation's answer.
 func (c *client) get(ctx context.Context, path string) ([]byte, error) {
-	return c.call(ctx, http.MethodGet, path, nil)
+	return c.call(ctx, apiCall{method: http.MethodGet, path: path})
 }
 
 // post asks an operation that takes JSON and fills answer with what it says.
@@ -85,7 +100,12 @@ func (c *client) post(ctx context.Context, path string, question, answer any) er
 	if err != nil {
 		return fmt.Errorf("writing the question: %w", err)
 	}
-	raw, err := c.call(ctx, http.MethodPost, path, body)
+	return c.ask(ctx, apiCall{method: http.MethodPost, path: path, body: body}, answer)
+}
+
+// ask fills answer with what an operation says.
+func (c *client) ask(ctx context.Context, a apiCall, answer any) error {
+	raw, err := c.call(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -95,39 +115,43 @@ func (c *client) post(ctx context.Context, path string, question, answer any) er
 	return nil
 }
 
-func (c *client) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.timeout, clientTimeout))
+func (c *client) call(ctx context.Context, a apiCall) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.timeout, c.timeout, clientTimeout))
 	defer cancel()
-	resp, err := c.send(ctx, method, path, body)
+	resp, err := c.send(ctx, a)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	most := cmp.Or(a.most, maxAnswer)
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
 	if err != nil {
 		return nil, &exitError{err, exitUnreachable}
+	}
+	if int64(len(raw)) > most {
+		return nil, errors.New("the answer of the control plane is longer than expected")
 	}
 	return raw, nil
 }
 
-// maxAnswer bounds an answer that is read as a whole, in bytes.
-const maxAnswer = 4 << 20
-
 // send returns the answer of an operation that succeeded.
-func (c *client) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.url+api.Base+path, bytes.NewReader(body))
+func (c *client) send(ctx context.Context, a apiCall) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, a.method, c.url+api.Base+a.path, bytes.NewReader(a.body))
 	if err != nil {
 		return nil, usage(errors.New("the control plane's address is no URL"))
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if a.body != nil {
+		req.Header.Set("Content-Type", cmp.Or(a.media, "application/json"))
+	}
+	if a.accept != "" {
+		req.Header.Set("Accept", a.accept)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, &exitError{fmt.Errorf("the control plane at %s cannot be reached: %w%s", c.url, cause(err), c.instead), exitUnreachable}
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode/100 == 2 {
 		return resp, nil
 	}
 	defer resp.Body.Close()
@@ -165,6 +189,8 @@ func refusal(resp *http.Response, raw []byte) error {
 		return &exitError{err, exitForbidden}
 	case http.StatusUnprocessableEntity, http.StatusNotFound:
 		return usage(err)
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return &exitError{err, exitConflict}
 	}
 	return err
 }

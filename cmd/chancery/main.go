@@ -41,6 +41,8 @@ const (
 	exitOK          = 0
 	exitFailure     = 1
 	exitNo          = 2 // the answer is no: denied, refused, not valid
+	exitPartial     = 3 // done, but for some of it
+	exitConflict    = 4
 	exitUnreachable = 5
 	exitUsage       = 64
 	exitForbidden   = 77

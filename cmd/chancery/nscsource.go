@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,26 +35,11 @@ type nscConfig struct {
 // an operator's name it is the only one that suits, where several do the one that nsc is
 // set to among them, and where none does the one that nsc is set to, or the only one. What could not be read of it is said on standard error.
 func openNSC(env environment, dir, operator string, suits func(*nsc.Store) bool) (*nscSource, error) {
-	config := readNSCConfig(env)
-	places := []string{config.StoreRoot}
-	if data := xdg(env, "XDG_DATA_HOME", ".local", "share"); data != "" {
-		places = append(places, filepath.Join(data, "nats", "nsc", "stores"))
-	}
-	if dir != "" {
-		places = []string{storesIn(dir)}
-	}
-	root, stores, err := openFirst(places)
-	if err != nil && dir == "" {
-		return nil, errNoSource
-	}
+	root, d, err := openStores(env, dir)
 	if err != nil {
-		return nil, usage(fmt.Errorf("the directory of nsc cannot be opened: %w", err))
+		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	if filepath.Clean(config.StoreRoot) != filepath.Clean(stores) && dir != "" {
-		config.Operator = "" // it is set for other stores
-	}
-	d := nscDir{root.FS(), stores, config.Operator}
 	var n *nscSource
 	if operator == "" {
 		n, err = d.choose(suits)
@@ -66,12 +50,6 @@ func openNSC(env environment, dir, operator string, suits func(*nsc.Store) bool)
 		n.warn(env)
 	}
 	return n, err
-}
-
-// nscDir is a directory of stores; set is the operator that nsc is set to there.
-type nscDir struct {
-	fs        fs.FS
-	name, set string
 }
 
 func (d nscDir) read(operator string) (*nscSource, error) {

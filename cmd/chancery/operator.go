@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +97,7 @@ func (c *operatorSignCommand) run(_ context.Context, env environment) error {
 	if err := showRequest(p, request); err != nil {
 		return err
 	}
-	if !c.Yes && !agrees(env) {
+	if !c.Yes && !agreesTo(env, "Sign this?") {
 		return &exitError{errors.New("nothing was signed"), exitNo}
 	}
 	token, err := request.Sign(pair)
@@ -136,16 +135,6 @@ func showRequest(p page, r claims.SigningRequest) error {
 		p.line("  ", x.Sentence())
 	}
 	return nil
-}
-
-// agrees asks the person in front of the terminal.
-func agrees(env environment) bool {
-	fmt.Fprint(env.stderr, "\nSign this? Type yes: ")
-	if env.stdin == nil {
-		return false
-	}
-	line, _ := bufio.NewReader(io.LimitReader(env.stdin, 64)).ReadString('\n') // no answer is no
-	return strings.TrimSpace(line) == "yes"
 }
 
 // readIdentity reads an operator's seed.

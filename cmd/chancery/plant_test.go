@@ -49,7 +49,18 @@ func eachPlant(t *testing.T, f func(p *plant)) {
 	}
 }
 
+// newPlant has the operator acme.
 func newPlant(t *testing.T, dialect string) *plant {
+	t.Helper()
+	return newPlantOf(t, dialect, func(p *plant, op issuer.Op) {
+		out, err := p.app.issuer.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "acme"})
+		must(t, err)
+		p.operator = out.Value
+	})
+}
+
+// newPlantOf has what furnish puts there before the start.
+func newPlantOf(t *testing.T, dialect string, furnish func(p *plant, op issuer.Op)) *plant {
 	t.Helper()
 	p := &plant{t: t, log: &lockedBuffer{}}
 	t.Cleanup(func() {
@@ -74,9 +85,7 @@ func newPlant(t *testing.T, dialect string) *plant {
 	})
 	must(t, err)
 	op := issuer.Op{Caller: issuer.System("test"), RequestID: "test"}
-	out, err := p.app.issuer.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "acme"})
-	must(t, err)
-	p.operator = out.Value
+	furnish(p, op)
 	made, err := p.app.issuer.CreateToken(t.Context(), op, issuer.TokenInput{Name: "test", Grants: issuer.Everything(issuer.RoleOwner), TTL: time.Hour})
 	must(t, err)
 	p.token = made.Value.Text.Reveal()

@@ -1,0 +1,7 @@
+//go:build race
+
+package main
+
+// grown is how large the generated store is: watched by the race detector everything
+// takes several times as long, so the full size is for a run without.
+var grown = generated{accounts: 60, users: 600}
