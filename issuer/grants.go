@@ -127,6 +127,11 @@ func (c Caller) Roles() []Role {
 	return out
 }
 
+// MayWithin tells whether the caller has the permission on at, or on a part of it.
+func (c Caller) MayWithin(p Permission, at Scope) bool {
+	return c.Allows(p, at) || c.mayWithin(p, at)
+}
+
 // mayWithin tells whether the caller has the permission on a part of at.
 func (c Caller) mayWithin(p Permission, at Scope) bool {
 	return slices.ContainsFunc(c.Grants, func(g Grant) bool { return Role(g.Role).Allows(p) && at.Covers(g.Scope) })

@@ -73,7 +73,7 @@ func (c *Console) account(r *http.Request, v *visit) (answer, error) {
 		Delivery: newDelivery(c.sync(ctx, v, a.ID)), Limits: summaryRows(a.Settings.Limits), InfoURL: a.Settings.InfoURL, End: c.endOf(a, o),
 		Suspended: a.State == "suspended", Deleted: a.State == "deleted",
 	}
-	if o.ID != "" {
+	if o.ID != "" && v.caller.Allows(issuer.ReadOperators, issuer.Scope{Operator: o.ID}) {
 		view.OperatorURL = operatorURL(segment(o.Name, o.ID))
 	}
 	view.CanLimit = !view.Deleted && v.mayIn(a, issuer.WriteLimits)

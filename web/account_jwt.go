@@ -42,6 +42,9 @@ func (c *Console) accountConnections(r *http.Request, v *visit) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
+	if _, err := c.issuer.GetWholeAccount(r.Context(), v.caller, p.account.ID); err != nil {
+		return answer{}, err
+	}
 	view := accountConnectionsView{
 		Name: p.account.Name, Limit: p.account.Settings.Limits.Conn,
 		Connections: c.connections(r.Context(), v, p.account.ID, func(claims.Connection) bool { return true }),

@@ -117,7 +117,7 @@ func TestAccountTabs(t *testing.T) {
 		"": "Limits", "/limits": "Start from a preset", "/settings": "Subject mappings", "/templates": "device", "/users": "d1", "/connections": "could not be asked",
 		"/keys": "Keys of ORDERS", "/revocations": "Revocations", "/jwt": "Chain of trust",
 	} {
-		p := b.get("/accounts/ORDERS"+path).want(200).has(says, `aria-label="Account"`, `href="/accounts/ORDERS`+path+`" aria-current="page"`)
+		p := b.get("/accounts/ORDERS"+path).want(200).has(says, `aria-label="Beside this page"`, `href="/accounts/ORDERS`+path+`" aria-current="page"`)
 		p.has(`href="/accounts/ORDERS/limits"`, `href="/accounts/ORDERS/jwt"`)
 	}
 	a, err := h.issuer.GetAccount(t.Context(), op.Caller, "ORDERS")

@@ -139,6 +139,9 @@ func (c *Console) createOperator(r *http.Request, v *visit) (answer, error) {
 func (c *Console) findOperator(r *http.Request, v *visit) (issuer.Operator, string, error) {
 	ref := r.PathValue("op")
 	o, err := c.issuer.GetOperator(r.Context(), v.caller, ref)
+	if err == nil {
+		v.at = issuer.Scope{Operator: o.ID}
+	}
 	return o, operatorURL(ref), err
 }
 

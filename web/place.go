@@ -18,7 +18,9 @@ type place struct {
 func (c *Console) findAccount(r *http.Request, v *visit) (place, error) {
 	p := place{accountRef: r.PathValue("acct")}
 	var err error
-	p.account, err = c.issuer.GetAccount(r.Context(), v.caller, p.accountRef)
+	if p.account, err = c.issuer.GetAccount(r.Context(), v.caller, p.accountRef); err == nil {
+		v.at = issuer.Scope{Operator: p.account.OperatorID, Account: p.account.ID}
+	}
 	return p, err
 }
 
@@ -29,7 +31,9 @@ func (c *Console) findUser(r *http.Request, v *visit) (place, error) {
 		return p, err
 	}
 	p.userRef = r.PathValue("user")
-	p.user, err = c.issuer.GetUser(r.Context(), v.caller, p.account.ID, p.userRef)
+	if p.user, err = c.issuer.GetUser(r.Context(), v.caller, p.account.ID, p.userRef); err == nil {
+		v.at.Template = p.user.TemplateID
+	}
 	return p, err
 }
 

@@ -20,7 +20,7 @@ var templateFiles embed.FS
 
 // pageNames are the templates that answers name. Each lies in a file of its name
 // and defines "content"; everything else under templates is shared by all.
-var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare", "users", "revocations", "keys", "owner_keys", "account_new", "account_limits", "account_settings", "account_users", "account_jwt", "account_connections", "imports", "import", "import_new", "import_run", "audit", "audit_entry"}
+var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare", "users", "revocations", "keys", "owner_keys", "account_new", "account_limits", "account_settings", "account_users", "account_jwt", "account_connections", "imports", "import", "import_new", "import_run", "audit", "audit_entry", "access", "person", "tokens", "roles", "shown"}
 
 // layoutView is what the layout shows around a page.
 type layoutView struct {
@@ -44,7 +44,8 @@ type layoutView struct {
 	Body any
 }
 
-// operatorView is an operator in the header, with how many servers are seen.
+// operatorView is an operator in the header, with how many servers are seen. It has no
+// page for whoever sees only a part of it.
 type operatorView struct {
 	Name, URL string
 	Servers   int
@@ -86,7 +87,7 @@ func (c *Console) render(out *bytes.Buffer, r *http.Request, v *visit, requestID
 	if !ok {
 		return fmt.Errorf("no page %q", a.page)
 	}
-	l := layoutView{Title: a.title, Nav: nav(a), Crumbs: a.crumbs, Tabs: a.tabs, Dev: c.dev, Calls: a.calls, RequestID: requestID, Refresh: a.refresh, Body: a.body}
+	l := layoutView{Title: a.title, Nav: nav(a, v), Crumbs: a.crumbs, Tabs: a.tabs, Dev: c.dev, Calls: a.calls, RequestID: requestID, Refresh: a.refresh, Body: a.body}
 	if v.signedIn() {
 		l.Wide, l.Caller = true, v.caller
 		l.Operators, l.SigningOff = c.roster(r.Context(), v)
@@ -112,7 +113,10 @@ func (c *Console) roster(ctx context.Context, v *visit) ([]operatorView, []signi
 	out := make([]operatorView, min(most, len(list)))
 	for i := range out {
 		o := list[i]
-		out[i] = operatorView{o.Name, operatorURL(segment(o.Name, o.ID)), len(c.live.Servers(o.ID))}
+		out[i] = operatorView{Name: o.Name, Servers: len(c.live.Servers(o.ID))}
+		if v.caller.Allows(issuer.ReadOperators, issuer.Scope{Operator: o.ID}) {
+			out[i].URL = operatorURL(segment(o.Name, o.ID))
+		}
 	}
 	return out, c.switchedOff(ctx, v, list)
 }

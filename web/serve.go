@@ -76,7 +76,7 @@ func (c *Console) answer(rt route, r *http.Request, v *visit) (answer, error) {
 	if rt.needs != "" && !v.may(rt.needs) {
 		return answer{}, issuer.Forbidden(rt.needs)
 	}
-	for _, name := range []string{"acct", "user", "op", "tpl", "job", "entry"} {
+	for _, name := range []string{"acct", "user", "op", "tpl", "job", "entry", "person", "token"} {
 		// PostgreSQL refuses such text with an error that looks like ours.
 		if s := r.PathValue(name); !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 			return c.notFound(r, v)
@@ -92,6 +92,9 @@ func (c *Console) answer(rt route, r *http.Request, v *visit) (answer, error) {
 		v.overrides = overrides(r.PostForm)
 	}
 	a, err := rt.handle(c, r, v)
+	if err == nil && rt.needs != "" && !v.may(rt.needs) {
+		return answer{}, issuer.Forbidden(rt.needs) // not at this place
+	}
 	return carryOverrides(a, v), err
 }
 

@@ -52,6 +52,9 @@ type visit struct {
 	requestID string
 	// caller is the zero value while nobody is signed in.
 	caller issuer.Caller
+	// at is the place of the page, once it was found: what the visitor may do is asked of
+	// it from then on. The zero value is any place.
+	at issuer.Scope
 	// overrides are the guards that the form of this request lets pass.
 	overrides []issuer.Guard
 	// changed says that the session has to be stored.
@@ -61,9 +64,22 @@ type visit struct {
 // signedIn tells whether somebody is.
 func (v *visit) signedIn() bool { return v != nil && v.caller.ID != "" }
 
-// may tells whether the caller's role has the permission; pages leave out what
-// would be refused.
-func (v *visit) may(p issuer.Permission) bool { return v.caller.May(p) }
+// may tells whether the caller has the permission at the place of the page, in an
+// account also where it is for a part of it; pages leave out what would be refused.
+func (v *visit) may(p issuer.Permission) bool {
+	switch {
+	case v.at == (issuer.Scope{}):
+		return v.caller.May(p)
+	case v.at.Account == "":
+		return v.caller.Allows(p, v.at)
+	}
+	return v.caller.MayWithin(p, v.at)
+}
+
+// mayOnOperators tells whether the caller has the permission on a whole operator.
+func (v *visit) mayOnOperators(p issuer.Permission) bool {
+	return slices.ContainsFunc(v.caller.Grants, func(g issuer.Grant) bool { return g.Account == "" && issuer.Role(g.Role).Allows(p) })
+}
 
 // op returns the circumstances of a change that this request asks for.
 func (v *visit) op(reason string) issuer.Op {

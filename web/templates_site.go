@@ -71,7 +71,9 @@ func (c *Console) findSite(r *http.Request, v *visit) (s site, err error) {
 	} else {
 		s.operatorRef = r.PathValue("op")
 	}
-	s.operator, err = c.issuer.GetOperator(r.Context(), v.caller, s.operatorRef)
+	if s.operator, err = c.issuer.GetOperator(r.Context(), v.caller, s.operatorRef); err == nil && s.shared() {
+		v.at = issuer.Scope{Operator: s.operator.ID}
+	}
 	return s, err
 }
 
@@ -84,6 +86,7 @@ func (c *Console) findTemplate(r *http.Request, v *visit) (s site, x issuer.Temp
 		x, err = c.issuer.GetSharedTemplate(r.Context(), v.caller, s.operator.ID, s.templateRef)
 	} else {
 		x, err = c.issuer.GetTemplate(r.Context(), v.caller, s.account.ID, s.templateRef)
+		v.at.Template = x.ID
 	}
 	return s, x, err
 }
