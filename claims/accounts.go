@@ -1,7 +1,6 @@
 package claims
 
 import (
-	"cmp"
 	"maps"
 	"net/url"
 	"regexp"
@@ -69,7 +68,7 @@ func BuildAccount(a Account) (Checked, Problems) {
 	if f := a.Foreign; f == nil {
 		c.Account.Tags = NormalizeTags(a.Settings.Tags)
 	} else {
-		c.Name, c.Audience, c.NotBefore = cmp.Or(f.Name, a.Name), f.Audience, f.NotBefore
+		c.Name, c.Audience, c.NotBefore = f.called(a.Name), f.Audience, f.NotBefore
 	}
 	if a.Settings.Trace != nil {
 		trace := *a.Settings.Trace // the library's check touches it

@@ -14,7 +14,7 @@ import (
 // that the ones built in its place mean the same. It is stored as JSON.
 type Foreign struct {
 	// Name is what the JWT calls the object where that cannot be its name here.
-	Name string `json:"name,omitempty"`
+	Name *string `json:"name,omitempty"`
 	// Audience and NotBefore are those of the JWT; so is Expires of an operator's.
 	Audience  string `json:"audience,omitempty"`
 	NotBefore int64  `json:"not_before,omitempty"`
@@ -63,7 +63,7 @@ func ForeignAccount(t Token, name string) (*Foreign, error) {
 	parts := AccountOf(c)
 	parts.Name = name
 	if c.Name != name {
-		f.Name = c.Name
+		f.Name = &c.Name
 	}
 	return f.complete(t, append(CheckAccount(parts), nameFaults(f.Name)...))
 }
@@ -78,16 +78,24 @@ func ForeignOperator(t Token, name string) (*Foreign, error) {
 	parts := OperatorOf(c)
 	parts.Name = name
 	if c.Name != name {
-		f.Name = c.Name
+		f.Name = &c.Name
 	}
 	return f.complete(t, append(CheckOperator(parts), nameFaults(f.Name)...))
 }
 
-func nameFaults(name string) Problems {
-	if name == "" {
+func nameFaults(name *string) Problems {
+	if name == nil {
 		return nil
 	}
-	return CheckName("/name", name)
+	return CheckName("/name", *name)
+}
+
+// called returns the name in the JWT of what has that name here.
+func (f *Foreign) called(name string) string {
+	if f.Name != nil {
+		return *f.Name
+	}
+	return name
 }
 
 func (f *Foreign) complete(t Token, problems Problems) (*Foreign, error) {

@@ -38,7 +38,7 @@ func ParseSigningRequest(raw []byte) (SigningRequest, error) {
 func (r SigningRequest) Claims() (after, before *jwt.OperatorClaims, err error) {
 	head, body, ok := strings.Cut(r.SigningInput, ".")
 	payload, err := encoding.DecodeString(body)
-	if !ok || head != header || err != nil {
+	if !ok || err != nil {
 		return nil, nil, errors.New("the signing input is no NATS JWT of version 2")
 	}
 	after = new(jwt.OperatorClaims)
@@ -48,7 +48,12 @@ func (r SigningRequest) Claims() (after, before *jwt.OperatorClaims, err error) 
 	if !IsPublicKey(KindOperator, after.Subject) || after.Issuer != after.Subject || after.IssuedAt <= 0 {
 		return nil, nil, errors.New("an operator's JWT is issued by its own identity key, at a time")
 	}
-	checked, problems := BuildOperator(OperatorOf(after))
+	// What the JWT in force came with from elsewhere may stay; nothing else is carried.
+	parts := OperatorOf(after)
+	if parts.Foreign, err = r.inForce(head); err != nil {
+		return nil, nil, err
+	}
+	checked, problems := BuildOperator(parts)
 	if problems.Blocking() {
 		return nil, nil, errors.New("the claims would be refused: " + problems[0].Detail)
 	}
@@ -68,6 +73,30 @@ func (r SigningRequest) Claims() (after, before *jwt.OperatorClaims, err error) 
 		return nil, nil, errors.New("the JWT in force is not signed by this identity")
 	}
 	return after, before, nil
+}
+
+// inForce returns what the JWT in force holds beside its claims, where what is to be
+// signed is not a plain JWT of ours: nil where it holds nothing else.
+func (r SigningRequest) inForce(head string) (*Foreign, error) {
+	if r.CurrentJWT == "" {
+		if head != header {
+			return nil, errors.New("the signing input is no NATS JWT of version 2")
+		}
+		return nil, nil //nolint:nilnil // there was nothing before
+	}
+	t, err := Read(r.CurrentJWT)
+	if err != nil {
+		return nil, errors.New("the JWT in force cannot be read")
+	}
+	c, ok := t.Claims.(*jwt.OperatorClaims)
+	if !ok {
+		return nil, errors.New("the JWT in force is no operator's")
+	}
+	f, err := ForeignOperator(t, c.Name)
+	if err != nil || len(f.Fields)+len(f.Tolerated) == 0 && f.Audience == "" && f.Expires == 0 && f.NotBefore == 0 {
+		return nil, err
+	}
+	return f, nil
 }
 
 // Sign signs the request with the identity key and reads the result back.

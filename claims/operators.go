@@ -1,7 +1,6 @@
 package claims
 
 import (
-	"cmp"
 	"net/url"
 	"strings"
 
@@ -40,7 +39,7 @@ func BuildOperator(o Operator) (Checked, Problems) {
 	if f := o.Foreign; f == nil {
 		c.Operator.Tags = NormalizeTags(o.Settings.Tags)
 	} else {
-		c.Name, c.Audience, c.Expires, c.NotBefore = cmp.Or(f.Name, o.Name), f.Audience, f.Expires, f.NotBefore
+		c.Name, c.Audience, c.Expires, c.NotBefore = f.called(o.Name), f.Audience, f.Expires, f.NotBefore
 	}
 	c.SigningKeys = append(jwt.StringList(nil), o.SigningKeys...)
 	return o.Foreign.carry(finish(c, problems))

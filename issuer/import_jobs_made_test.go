@@ -144,3 +144,9 @@ func (m *made) archive(t testing.TB, more map[string]string) []byte {
 	}
 	return pack(t, files, more)
 }
+
+// addUser adds a user to the account at a place.
+func (m *made) addUser(at int, file string, token claims.Token, creds claims.Secret) {
+	a := &m.Accounts[at]
+	a.Users = append(a.Users, nsc.User{Name: file, Token: token, Creds: creds})
+}

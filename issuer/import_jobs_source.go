@@ -315,7 +315,7 @@ func (r *sourceReader) accountFault(c *jwt.AccountClaims) ImportProblem {
 	switch {
 	case !claims.IsPublicKey(claims.KindAccount, c.Subject):
 		return left("invalid_key", "The JWT is not about an account.")
-	case r.accounts[c.Subject]:
+	case r.accounts[c.Subject] || r.keys[c.Subject] != "":
 		return left("duplicate_key", "Another account of the archive has the same key.")
 	case c.IssuedAt <= 0 || c.IssuedAt > r.now.Unix()+claims.MaxClockLead:
 		return left("in_the_future", "The JWT is issued in the future, or at no time: look at the clock of the machine that signed it.")
@@ -329,8 +329,8 @@ func (r *sourceReader) accountFault(c *jwt.AccountClaims) ImportProblem {
 		if !claims.IsPublicKey(claims.KindAccount, k) {
 			return left("invalid_key", "One of the account's signing keys is none.")
 		}
-		if whose, known := r.keys[k]; known || k == c.Subject {
-			return left("duplicate_key", "One of the account's signing keys is also a key of "+shownName(whose)+".")
+		if r.keys[k] != "" || r.accounts[k] || k == c.Subject {
+			return left("duplicate_key", "One of the account's signing keys is also a key of something else.")
 		}
 	}
 	for subject, before := range c.Revocations {

@@ -285,7 +285,7 @@ func TestImportExitCodes(t *testing.T) {
 		"no such directory":        {[]string{"import", "nsc", "--dir", "/nowhere"}, "", exitUsage, "cannot be opened"},
 		"no store":                 {[]string{"import", "nsc", "--dir", empty}, "", exitUsage, "holds no store of nsc"},
 		"no such keystore":         {[]string{"import", "nsc", "--operator", "vault", "--keystore-dir", "/nowhere"}, "", exitUsage, "directory of keys cannot be opened"},
-		"not permitted":            {[]string{"import", "nsc", "--operator", "vault", "--yes"}, auditor.Reveal(), exitForbidden, "adoption:write"},
+		"not permitted":            {[]string{"import", "nsc", "--operator", "vault", "--yes"}, auditor.Value.Text.Reveal(), exitForbidden, "adoption:write"},
 		"a name that is taken":     {[]string{"import", "nsc", "--operator", "acme", "--dry-run"}, "", exitNo, ""},
 		"nothing to take in":       {[]string{"import", "nsc", "--operator", "acme", "--yes"}, "", exitConflict, "No operator of the archive can be taken in."},
 		"export of nobody":         {[]string{"export", "nsc", "--operator", "nobody", "--dir", filepath.Join(empty, "out")}, "", exitUsage, ""},
