@@ -70,11 +70,11 @@ func compared(want, got jwt.Account) string {
 	return cmp.Diff(raw(want), raw(got))
 }
 
-// writable is what a PATCH takes of a GET.
-func (h *house) writable(path string) string {
+// writable is what a PATCH takes of a GET of ORDERS.
+func (h *house) writable() string {
 	h.t.Helper()
 	var all map[string]any
-	h.want(get, path, "", 200).into(h.t, &all)
+	h.want(get, orders, "", 200).into(h.t, &all)
 	out := map[string]any{}
 	for _, field := range []string{
 		"description", "info_url", "tags", "limits", "jetstream", "default_permissions", "mappings", "trace", "cluster_traffic", "authorization", "expires_at", "lifetime_seconds",
@@ -93,8 +93,8 @@ func (h *house) writable(path string) string {
 func TestEverySettingReachesTheJWT(t *testing.T) {
 	t.Parallel()
 	eachHouse(t, func(h *house) {
-		fresh := h.writable(orders)
-		h.unsigned(orders, fresh)
+		fresh := h.writable()
+		h.unsigned(fresh)
 		h.want(patch, orders, everything, 200)
 		c := h.served(orders)
 		if diff := compared(signed(), c.Account); diff != "" {
@@ -111,7 +111,7 @@ func TestEverySettingReachesTheJWT(t *testing.T) {
 		if a.JetStream.Tiers["R3"].Streams != -1 || a.JetStream.Tiers["R3"].MaxAckPending != -1 {
 			h.t.Errorf("tier R3 is shown as %+v", a.JetStream.Tiers["R3"])
 		}
-		h.unsigned(orders, h.writable(orders))
+		h.unsigned(h.writable())
 
 		h.want(patch, orders, `{"description":null,"info_url":null,"tags":null,"limits":null,"jetstream":null,"default_permissions":null,"mappings":null,"trace":null,
 			"cluster_traffic":null,"authorization":null,"expires_at":null,"lifetime_seconds":null}`, 200)
@@ -128,12 +128,12 @@ func TestEverySettingReachesTheJWT(t *testing.T) {
 	})
 }
 
-// unsigned sends a patch that must change nothing.
-func (h *house) unsigned(path, body string) {
+// unsigned sends a patch of ORDERS that must change nothing.
+func (h *house) unsigned(body string) {
 	h.t.Helper()
 	var before, after api.Account
-	h.want(get, path, "", 200).into(h.t, &before)
-	h.want(patch, path, body, 200).into(h.t, &after)
+	h.want(get, orders, "", 200).into(h.t, &before)
+	h.want(patch, orders, body, 200).into(h.t, &after)
 	if before.Revision != after.Revision {
 		h.t.Errorf("what was read and written again was signed anew: %s", body)
 	}
@@ -199,7 +199,7 @@ func TestSettingsAreMerged(t *testing.T) {
 			if diff := compared(want, h.served(orders).Account); diff != "" {
 				h.t.Errorf("%s (-want +got):\n%s", c.patch, diff)
 			}
-			h.unsigned(orders, h.writable(orders))
+			h.unsigned(h.writable())
 		}
 		if c := h.served(orders); c.Expires != end.Unix() {
 			h.t.Errorf("it ends at %d, not %d", c.Expires, end.Unix())
@@ -263,7 +263,7 @@ func TestCalloutIsGuarded(t *testing.T) {
 		if diff := cmp.Diff(want, h.served(orders).Authorization); diff != "" {
 			h.t.Errorf("(-want +got):\n%s", diff)
 		}
-		h.unsigned(orders, h.writable(orders))
+		h.unsigned(h.writable())
 	})
 }
 

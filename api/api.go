@@ -101,7 +101,7 @@ func newAPI() *API {
 		exemplify(a.huma.OpenAPI(), r)
 	}
 	a.describeBulk()
-	a.describeArchives("createImportJob")
 	a.describeExport()
+	a.describeArchives("createImportJob")
 	return a
 }

@@ -34,10 +34,10 @@ const (
 	fast    = 10 * time.Second
 	// waiting is for what may wait for servers, see Prefer: wait.
 	waiting = 45 * time.Second
-	// uploading is for an archive over a slow line.
-	uploading = 3 * time.Minute
 	// long is for what reads the whole audit log.
 	long = 10 * time.Minute
+	// uploading is for an archive over a slow line.
+	uploading = 3 * time.Minute
 )
 
 // anybody is the permission of operations that need none: what they are sent is the
@@ -132,13 +132,6 @@ func routes() []route {
 		{del, acct + "/revocations/{subject}", "unrevoke", "Take revocations back: old credentials are accepted again", issuer.WriteRevocations, 200, 0, waiting, handle((*API).unrevoke)},
 		{post, acct + "/revocations/compaction", "compactRevocations", "Drop revocations that revoke nothing any more", issuer.WriteRevocations, 200, 0, waiting, handle((*API).compactRevocations)},
 
-		{get, op + "/nsc-store", "exportNSCStore", "Write an operator out as a store of nsc, without seeds", issuer.ReadAdoption, 200, 0, waiting, handle((*API).exportNSCStore)},
-		{get, "/import-jobs", "listImportJobs", "List uploaded stores of nsc", issuer.ReadAdoption, 200, 0, fast, handle((*API).listImportJobs)},
-		{post, "/import-jobs", "createImportJob", "Upload a store of nsc: a report of what it holds and what taking it in would do", issuer.WriteAdoption, 201, archive, uploading, handle((*API).createImportJob)},
-		{get, "/import-jobs/{job}", "getImportJob", "Read an uploaded store's report and how far it is taken in", issuer.ReadAdoption, 200, 0, fast, handle((*API).getImportJob)},
-		{put, "/import-jobs/{job}/run", "runImportJob", "Take an uploaded store in", issuer.WriteAdoption, 202, small, waiting, handle((*API).runImportJob)},
-		{del, "/import-jobs/{job}", "dropImportJob", "Delete an uploaded store; what was taken in stays", issuer.WriteAdoption, 200, 0, fast, handle((*API).dropImportJob)},
-
 		{get, "/tokens", "listTokens", "List API tokens", issuer.ReadTokens, 200, 0, fast, handle((*API).listTokens)},
 		{post, "/tokens", "createToken", "Make an API token", issuer.WriteTokens, 201, small, fast, handle((*API).createToken)},
 		{get, "/tokens/{token}", "getToken", "Read an API token", issuer.ReadTokens, 200, 0, fast, handle((*API).getToken)},
@@ -150,6 +143,12 @@ func routes() []route {
 		{post, "/people/{person}/sign-in-links", "createSignInLink", "Make a one-time link with which a person signs in", issuer.WritePeople, 201, 0, fast, handle((*API).createSignInLink)},
 		{get, "/roles", "listRoles", "What each role allows", anyToken, 200, 0, fast, handle((*API).listRoles)},
 		{get, "/me", "getMe", "Who asks, and what they may do", anyToken, 200, 0, fast, handle((*API).getMe)},
+		{get, op + "/nsc-store", "exportNSCStore", "Write an operator out as a store of nsc, without seeds", issuer.ReadAdoption, 200, 0, waiting, handle((*API).exportNSCStore)},
+		{get, "/import-jobs", "listImportJobs", "List uploaded stores of nsc", issuer.ReadAdoption, 200, 0, fast, handle((*API).listImportJobs)},
+		{post, "/import-jobs", "createImportJob", "Upload a store of nsc: a report of what it holds and what taking it in would do", issuer.WriteAdoption, 201, archive, uploading, handle((*API).createImportJob)},
+		{get, "/import-jobs/{job}", "getImportJob", "Read an uploaded store's report and how far it is taken in", issuer.ReadAdoption, 200, 0, fast, handle((*API).getImportJob)},
+		{put, "/import-jobs/{job}/run", "runImportJob", "Take an uploaded store in", issuer.WriteAdoption, 202, small, waiting, handle((*API).runImportJob)},
+		{del, "/import-jobs/{job}", "dropImportJob", "Delete an uploaded store; what was taken in stays", issuer.WriteAdoption, 200, 0, fast, handle((*API).dropImportJob)},
 
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},

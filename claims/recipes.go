@@ -129,8 +129,12 @@ func (r Recipe) Check() Problems {
 	return out
 }
 
-// Flows returns the subjects to share. A client reaches the API under the prefix of the
-// domain; acknowledgements and flow control have subjects that no client can change.
+// Flows returns the subjects to share; without any one of them something fails that the
+// recipe is for. A client reaches the API under the prefix of the domain;
+// acknowledgements and flow control have subjects that no client can change, those of
+// nats-server without its feature flag js_ack_fc_v2. Whoever makes consumers says where
+// they deliver to, which may be any subject of the exporter's account: with a Consumer
+// the importer makes none.
 func (r Recipe) Flows() []Flow {
 	s, local := r.stream(), "$JS."+r.Domain+".API."
 	api := func(subject string, response jwt.ResponseType) Flow {
@@ -146,16 +150,16 @@ func (r Recipe) Flows() []Flow {
 	out := []Flow{
 		api("STREAM.INFO."+s, ""),
 		api("CONSUMER.CREATE."+s+".>", ""),
-		api("CONSUMER.INFO."+s+".*", ""),
 		api("CONSUMER.DELETE."+s+".*", ""),
-		api("CONSUMER.MSG.NEXT."+s+".*", jwt.ResponseTypeStream),
-		plain("$JS.ACK." + s + ".>"),
 		plain("$JS.FC." + s + ".>"),
 		{Name: "JetStream " + s, Kind: jwt.Stream, Subject: r.inbox() + ".*.>", TokenPosition: 3},
 	}
-	if r.Kind == RecipeKV {
-		out = append(out, api("STREAM.MSG.GET."+s, ""), api("DIRECT.GET."+s, ""), api("DIRECT.GET."+s+".>", ""))
+	if r.Kind == RecipeStream {
+		return append(out, api("CONSUMER.INFO."+s+".*", ""), api("CONSUMER.MSG.NEXT."+s+".*", jwt.ResponseTypeStream), plain("$JS.ACK."+s+".>"))
 	}
+	// A bucket that does not allow direct reading is read by STREAM.MSG.GET. Watching it
+	// takes a push consumer, which acknowledges nothing.
+	out = append(out, api("STREAM.MSG.GET."+s, ""), api("DIRECT.GET."+s, ""), api("DIRECT.GET."+s+".>", ""))
 	if r.Access == RecipeReadWrite {
 		put := "$KV." + r.Name + ".>"
 		out = append(out, Flow{Name: "JetStream " + s, Kind: jwt.Service, Subject: put, LocalSubject: local + put})

@@ -51,7 +51,7 @@ func TestQuotasUnderLoad(t *testing.T) {
 		} {
 			h := newHouse(t, h.store.Dialect()) // the functions get its issuers
 			h.furnish(t)
-			did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = 10 })).well(t)
+			did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(e *issuer.AccountEdit) { e.Limits.Conn = 10 })).well(t)
 			h.guard(t, c.level, c.g)
 			local := []*issuer.Issuer{h.Issuer, h.Issuer}
 			if strings.HasPrefix(h.url, "postgres") {

@@ -201,6 +201,10 @@ func sharing(pointer string) []entryPoint {
 	}
 }
 
+func cloneOrders(t *testing.T, x *outsider, op issuer.Op) error {
+	return second(x.CloneAccount(t.Context(), op, "ORDERS", issuer.AccountCloneInput{Name: "COPY"}))
+}
+
 // strayAccount is an account that nobody here knows.
 const strayAccount = "AAO77KCK72ZJXZMYLR65MCGXMPYBMVDFQIDNJBY2IJI3ZNXDUK2YMQNJ"
 
@@ -304,6 +308,8 @@ func rules() []rule {
 				return second(x.Share(t.Context(), op, issuer.ShareInput{Exporter: "NEIGHBOUR", Importer: "ORDERS", Flows: []claims.Flow{{Kind: jwt.Service, Subject: "orders.ask"}}}))
 			}, "", ""},
 		}},
+		{"signing keys to copy", quota(claims.QuotaSigningKeys, 3), nil, []entryPoint{{"clone an account", cloneOrders, "", "operator"}}},
+		{"templates to copy", quota(claims.QuotaTemplates, 1), nil, []entryPoint{{"clone an account", cloneOrders, "", "operator"}}},
 		{"an account's default permissions", claims.Guardrails{Subjects: []string{"orders."}}, nil, []entryPoint{
 			{"create an account", account("NEW", defaults), "/default_permissions/publish/allow/0", "operator"},
 			{"update an account", update(defaults), "/default_permissions/publish/allow/0", ""},

@@ -42,7 +42,7 @@ func (i *Issuer) UpdateOperator(ctx context.Context, op Op, operator string, edi
 				return none, err
 			}
 		}
-		problems := append(checkPolicy(after.Policy), claims.CheckOperator(claims.Operator{Name: after.Name, Settings: after.Settings})...)
+		problems := append(checkPolicy(after.Policy), claims.CheckOperator(claims.Operator{Name: after.Name, Settings: after.Settings, Foreign: after.Foreign})...)
 		if problems.Blocking() {
 			return none, invalid(problems)
 		}
@@ -95,7 +95,10 @@ func edited(o Operator, edit func(e *OperatorEdit)) Operator {
 		AccountServerURL: o.Settings.AccountServerURL, Strict: o.Settings.StrictSigningKeyUsage, Policy: o.Policy,
 	}
 	edit(&e)
-	o.Settings.OperatorServiceURLs, o.Settings.Tags = e.ServiceURLs, claims.NormalizeTags(e.Tags)
+	o.Settings.OperatorServiceURLs = e.ServiceURLs
+	if !slices.Equal(o.Settings.Tags, e.Tags) { // those of a JWT from elsewhere stay until they are edited
+		o.Settings.Tags = claims.NormalizeTags(e.Tags)
+	}
 	o.Settings.AccountServerURL, o.Settings.StrictSigningKeyUsage, o.Policy = e.AccountServerURL, e.Strict, e.Policy
 	return o
 }

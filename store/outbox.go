@@ -35,7 +35,9 @@ const exporterWait = 2 * time.Second
 // oweDelivery records that j must reach every server. A claim in progress keeps its
 // lease, so that two pushes of an account never overlap. Only what says so waits for
 // another account, and never what is owed already and was not tried yet: a revocation
-// may be in it. Whatever is signed later ends the waiting.
+// may be in it. Whatever is signed later ends the waiting. An importer that comes first
+// all the same is no harm for long: a nats-server tries the imports that it could not
+// make again when their exporter changes (accounts.go: incompleteAccExporterMap).
 func (t *Tx) oweDelivery(ctx context.Context, j JWT) error {
 	until := int64(0)
 	if j.After != "" {

@@ -111,7 +111,7 @@ func parseMappings(text string, was jwt.Mapping) (jwt.Mapping, error) {
 			ok, d.Weight = ok && err == nil && weight > 0, uint8(weight) //nolint:gosec // of 7 bits
 		}
 		if !ok {
-			return nil, errors.New("Line " + strconv.Itoa(n+1) + ": " + errMapping.Error()) //nolint:revive,staticcheck // a sentence for people
+			return nil, errors.New("Line " + strconv.Itoa(n+1) + ": " + errMapping.Error())
 		}
 		if len(words) > 3 {
 			d.Cluster = words[3]

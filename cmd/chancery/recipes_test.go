@@ -298,6 +298,23 @@ func (x *recipe) readBucket(write bool) {
 		}
 		return nil
 	})
+	x.may("reading a bucket without direct reading", func(ctx context.Context) error {
+		s, err := x.owner.Stream(ctx, "KV_settings")
+		if err != nil {
+			return err
+		}
+		config := s.CachedInfo().Config
+		config.AllowDirect = false
+		if _, err := x.owner.UpdateStream(ctx, config); err != nil {
+			return err
+		}
+		slow, err := x.guest.KeyValue(ctx, "settings")
+		if err != nil {
+			return err
+		}
+		_, err = slow.Get(ctx, "colour")
+		return err
+	})
 	x.writeBucket(kv, write)
 }
 
