@@ -64,13 +64,24 @@ func newTenants(h *house) *tenants {
 	for _, u := range []string{users + "/d1", users + "/s1", accounts + "/PARTS/users/f1"} {
 		h.want(post, u+"/credentials", `{}`, 201)
 	}
+	h.want(post, accounts, `{"name":"SHIPPING","operator":"acme"}`, 201)
+	h.want(post, accounts, `{"name":"STOCK","operator":"globex"}`, 201)
+	job := h.importJob() // of an operator that is none of these
 	w.places[own] = w.furnished(place{operator: "acme", account: "ORDERS", template: "device", shared: "service", other: "service", user: "d1", person: "olga"}, `"account":"ORDERS","operator":"acme"`)
 	w.places[sibling] = w.furnished(place{operator: "acme", account: "ORDERS", template: "gauge", shared: "service", other: "service", user: "s1", person: "opal"}, `"operator":"acme"`)
 	w.places[foreign] = w.furnished(place{operator: "globex", account: "PARTS", template: "widget", shared: "utility", other: "utility", user: "f1", person: "fred"}, `"account":"PARTS","operator":"globex"`)
+	mine, theirs := w.shared("ORDERS", "SHIPPING"), w.shared("PARTS", "STOCK")
+	for object, shared := range map[string]map[string]string{own: mine, sibling: mine, foreign: theirs} {
+		p := w.places[object]
+		p.more = shared
+		p.more["job"], p.more["entry"] = job, "1"
+		w.places[object] = p
+	}
 	nobody := strings.Repeat("A", 55)
 	w.places[absent] = place{
 		operator: "none", account: "NONE", template: "none", shared: "none", other: "none", user: "none", subject: "*", token: "tok_none", person: "none",
 		operatorKey: "O" + nobody, accountKey: "A" + nobody, templateKey: "A" + nobody,
+		more: map[string]string{"export": "exp_none", "import": "imp_none", "activation": "act_none", "job": "job_none", "entry": "999999999"},
 	}
 	w.ids[foreign], w.ids[own] = w.identified(w.places[foreign]), w.identified(w.places[own])
 	w.ids[absent] = w.places[absent]
@@ -105,6 +116,18 @@ func (w *tenants) furnished(p place, scope string) place {
 	w.want(post, "/tokens", `{"name":"of `+p.person+`","grants":[{"role":"auditor",`+scope+`}],"ttl_seconds":600}`, 201).into(w.t, &k)
 	p.token = k.ID
 	return p
+}
+
+// shared has the account share with its neighbour, and the other way round.
+func (w *tenants) shared(account, neighbour string) map[string]string {
+	w.t.Helper()
+	share := func(exporter, importer string) api.SharedPair {
+		var s api.Shared
+		w.want(post, "/shares", `{"exporter":"`+exporter+`","importer":"`+importer+`","kind":"stream","subject":"`+strings.ToLower(exporter)+`.out.>"}`, 201).into(w.t, &s)
+		return s.Shares[0]
+	}
+	out, in := share(account, neighbour), share(neighbour, account)
+	return map[string]string{"export": out.Export.ID, "activation": out.Activation.ID, "import": in.Import.ID}
 }
 
 // identified is the place by identities instead of names.
@@ -196,7 +219,7 @@ func (o operation) permission() issuer.Permission {
 
 // about is the request of an operation on a place: a dry run, if it would change something.
 func (w *tenants) about(o operation, path, body place, token string) request {
-	r := request{method: o.method, path: path.fill(w.t, o.path), body: w.body(w.t, o.Operation, body), token: token}
+	r := request{method: o.method, path: path.fill(w.t, o.path), body: w.body(w.t, o.Operation, body), token: token, header: mediaOf(o.Operation)}
 	var query []string
 	if o.method != http.MethodGet && o.Parameters.GetByInAndName("query", "dry_run") != nil {
 		query = append(query, "dry_run=true")
