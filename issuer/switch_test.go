@@ -20,7 +20,7 @@ var whileOff = map[string]string{
 	"SetAccountGuardrails": "they only refuse, and nothing is signed", "SetOperatorGuardrails": "they only refuse, and nothing is signed",
 	"UploadStore": "signs nothing", "RunImport": "signs nothing: what it takes in is signed", "DropImportJob": "signs nothing",
 	"ExportNSCWithSeeds": "signs nothing",
-	"CreateToken": "about this program's own callers", "RevokeTokens": "about this program's own callers",
+	"CreateToken":        "about this program's own callers", "RevokeTokens": "about this program's own callers",
 	"RevokeToken": "about this program's own callers", "CreatePerson": "about this program's own callers", "UpdatePerson": "about this program's own callers",
 	"InvitePerson": "about this program's own callers", "SignInLink": "about this program's own callers", "SetupLink": "about this program's own callers",
 }
