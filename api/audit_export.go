@@ -29,42 +29,58 @@ const exportPause = time.Minute
 func (a *API) exportAudit(_ context.Context, by call, in *exportAuditInput) (*huma.StreamResponse, error) {
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		_, w := humachi.Unwrap(hc)
-		control := http.NewResponseController(w)
-		write, flush, media := ndjsonWriter(w)
-		if in.Format == "csv" {
-			write, flush, media = csvWriter(w)
-		}
 		begun := false
-		begin := func() {
-			if begun {
-				return
-			}
+		err := a.WriteAudit(hc.Context(), by.caller, in.query(), in.Format, func(media string) {
 			begun = true
 			hc.SetHeader("Content-Type", media)
 			hc.SetHeader("Content-Disposition", `attachment; filename="audit.`+in.Format+`"`)
 			hc.SetStatus(http.StatusOK)
-		}
-		err := a.issuer.ExportAudit(hc.Context(), by.caller, in.query(), func(list []issuer.AuditEntry) error {
-			begin()
-			_ = control.SetWriteDeadline(a.now().Add(exportPause))
-			for _, e := range list {
-				if err := write(viewAudit(e)); err != nil {
-					return err
-				}
-			}
-			return flush()
-		})
+		}, w)
 		switch {
 		case err != nil && !begun:
 			a.refuse(hc, err)
 		case err != nil:
 			// Whoever reads must not take a part for all of it.
 			panic(http.ErrAbortHandler)
-		default:
-			begin()
-			_ = flush() // a reader that hung up needs no rest
 		}
 	}}, nil
+}
+
+// WriteAudit writes the entries that a query keeps to w, as ndjson or csv. begin is
+// called with the kind of text before the first byte; an error before that is the
+// caller's to answer.
+func (a *API) WriteAudit(ctx context.Context, caller issuer.Caller, q issuer.AuditQuery, format string, begin func(media string), w io.Writer) error {
+	write, flush, media := ndjsonWriter(w)
+	if format == "csv" {
+		write, flush, media = csvWriter(w)
+	}
+	var control *http.ResponseController
+	if rw, ok := w.(http.ResponseWriter); ok {
+		control = http.NewResponseController(rw)
+	}
+	begun := false
+	err := a.issuer.ExportAudit(ctx, caller, q, func(list []issuer.AuditEntry) error {
+		if !begun {
+			begun = true
+			begin(media)
+		}
+		if control != nil {
+			_ = control.SetWriteDeadline(a.now().Add(exportPause)) // else the server's own holds
+		}
+		for _, e := range list {
+			if err := write(viewAudit(e)); err != nil {
+				return err
+			}
+		}
+		return flush()
+	})
+	if err != nil {
+		return err
+	}
+	if !begun {
+		begin(media)
+	}
+	return flush()
 }
 
 func ndjsonWriter(w io.Writer) (write func(AuditEntry) error, flush func() error, media string) {

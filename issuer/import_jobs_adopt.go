@@ -154,14 +154,12 @@ func (d *adopting) syncStates(ctx context.Context, operatorID, accountID string,
 	out := map[string]store.Key{}
 	for _, k := range keys {
 		out[k.ID] = k
-		state := k.State
+		state := KeyRetired
 		switch is := listed(k.ID); {
 		case k.Role != "signing" || is == trustedState(k.State):
 			continue
 		case is:
 			state = KeyCurrent
-		default:
-			state = KeyRetired
 		}
 		if err := d.SetKeyState(ctx, k.ID, state, time.Time{}); err != nil {
 			return nil, err

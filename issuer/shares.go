@@ -3,9 +3,7 @@ package issuer
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -255,64 +253,6 @@ func (s *sharePlan) activate(ctx context.Context, w *work, in ShareInput, l *lin
 	return nil
 }
 
-// accessOf is the access that is asked for one subject.
-func (in ShareInput) accessOf(f claims.Flow) Access {
-	if f.TokenPosition > 0 {
-		return AccessTokenPosition
-	}
-	return in.Access
-}
-
-// underKey puts the importer's key into its place in a subject.
-func underKey(subject jwt.Subject, position uint, importer string) (jwt.Subject, error) {
-	tokens := strings.Split(string(subject), ".")
-	if position > uint(len(tokens)) || (tokens[position-1] != "*" && tokens[position-1] != importer) {
-		return "", invalidField("/subject", "account_token", "The export gives each importer its own subject: write * at the place of the importer's key.")
-	}
-	tokens[position-1] = importer
-	return jwt.Subject(strings.Join(tokens, ".")), nil
-}
-
-// covering returns the export that the import is held against, nil for none.
-func (s *sharePlan) covering(m *jwt.Import) *Export {
-	from := &jwt.AccountClaims{}
-	for _, e := range s.exports {
-		from.Exports = append(from.Exports, &e.Body)
-	}
-	if found := claims.ExportOf(from, m); found != nil {
-		return s.exports[slices.Index(from.Exports, found)]
-	}
-	return nil
-}
-
-// offer makes an export of what is to be shared.
-func (s *sharePlan) offer(ctx context.Context, w *work, in ShareInput, f claims.Flow) (*Export, error) {
-	x := exportEdit{account: s.exporter, after: &Export{AccountID: s.exporter.ID, Version: 1, Created: w.Now(), Updated: w.Now(), Body: jwt.Export{
-		Name: f.Name, Subject: jwt.Subject(f.Subject), Type: f.Kind, ResponseType: f.Response, AllowTrace: in.AllowTrace && f.Kind == jwt.Service,
-	}}}
-	body := &x.after.Body
-	switch in.accessOf(f) {
-	case AccessActivation, "":
-		body.TokenReq = true
-	case AccessPublic:
-	case AccessTokenPosition:
-		if body.AccountTokenPosition = f.TokenPosition; f.TokenPosition == 0 {
-			return nil, invalidField("/account_token_position", "required", "Say at which place of the subject, counted from 1, the importer's key stands.")
-		}
-	default:
-		return nil, invalidField("/access", "unknown_value", "Access is public, activation or token_position.")
-	}
-	var err error
-	if x.after.ID, err = w.NewID("exp_"); err != nil {
-		return nil, err
-	}
-	if err := x.inherit(ctx, w); err != nil {
-		return nil, err
-	}
-	s.exports = append(s.exports, x.after)
-	return x.after, nil
-}
-
 // editExporter and editImporter make the parts of the two JWTs what they will be.
 func (s *sharePlan) editExporter(parts *claims.Account) {
 	for _, l := range s.links {
@@ -354,102 +294,6 @@ func (s *sharePlan) planned(ctx context.Context, i *Issuer, w *work) (planned[Sh
 	return planned[Shared]{preview: s.shared(), target: s.exporter.ID + " " + s.importer.ID, plan: plan, apply: func(ctx context.Context) (Shared, error) {
 		return s.apply(ctx, i, w)
 	}}, nil
-}
-
-// check holds the two sides, as they will be, against each other. The tokens are yet to
-// be signed: that they are asked for is left out.
-func (s *sharePlan) check(ctx context.Context, w *work) error {
-	from, err := accountParts(ctx, w.Tx, s.exporter)
-	if err != nil {
-		return err
-	}
-	to, err := accountParts(ctx, w.Tx, s.importer)
-	if err != nil {
-		return err
-	}
-	s.editExporter(&from)
-	s.editImporter(&to)
-	open := &jwt.AccountClaims{}
-	open.Subject = s.exporter.ID
-	for _, e := range from.Settings.Exports {
-		c := *e
-		if AccessOf(e) == AccessActivation {
-			c.TokenReq = false
-		}
-		open.Exports = append(open.Exports, &c)
-	}
-	importer := &jwt.AccountClaims{Account: jwt.Account{Imports: to.Settings.Imports}}
-	importer.Subject = s.importer.ID
-	known, err := s.others(ctx, w, to)
-	if err != nil {
-		return err
-	}
-	known[s.exporter.ID] = open
-	problems := claims.CheckSharing(importer, func(id string) *jwt.AccountClaims { return known[id] }, w.Now())
-	problems = append(problems, claims.CheckAccount(to)...)
-	exporting := claims.CheckAccount(from)
-	var found claims.Problems
-	for n := range s.links {
-		l := &s.links[n]
-		at := slices.Index(to.Settings.Imports, &l.after.Body)
-		mine := own(problems, claims.Point("/imports", at), "/imports", importFields)
-		if l.made {
-			mine = append(mine, own(exporting, claims.Point("/exports", slices.Index(from.Settings.Exports, &l.export.Body)), "/exports", exportFields)...)
-		}
-		for _, p := range mine {
-			// A flow that would not work is not made; one that shares subjects with another is.
-			p.Blocking = p.Blocking || (p.Code != "overlap" && p.Code != "no_effect")
-			if !slices.Contains(found, p) {
-				found = append(found, p)
-			}
-		}
-	}
-	if s.circular(importer, known) {
-		found = append(found, claims.Problem{Code: "import_cycle", Detail: edgeText["import_cycle"].detail, Blocking: true})
-	}
-	if found.Blocking() {
-		return invalid(found)
-	}
-	s.warnings = found
-	return nil
-}
-
-// others returns the claims of the accounts that the importer imports from, and of those
-// behind them, as far as circles are looked for.
-func (s *sharePlan) others(ctx context.Context, w *work, to claims.Account) (map[string]*jwt.AccountClaims, error) {
-	g := graph{accounts: map[string]Account{}, claims: map[string]*jwt.AccountClaims{}}
-	ids := []string{s.exporter.ID, s.importer.ID}
-	for _, m := range to.Settings.Imports {
-		ids = append(ids, m.Account)
-	}
-	if err := g.load(ctx, w.Tx, ids); err != nil {
-		return nil, err
-	}
-	_, err := g.circles(ctx, w.Tx, ids)
-	return g.claims, err
-}
-
-// circular tells whether an import that is made or renewed leads back to the importer.
-func (s *sharePlan) circular(importer *jwt.AccountClaims, known map[string]*jwt.AccountClaims) bool {
-	all := []*jwt.AccountClaims{importer}
-	for id, c := range known {
-		if c != nil && id != importer.Subject {
-			if id == s.exporter.ID { // its imports, too
-				if own, err := jwt.DecodeAccountClaims(s.exporter.JWT); err == nil {
-					c.Imports = own.Imports
-				}
-			}
-			all = append(all, c)
-		}
-	}
-	for _, p := range claims.CheckCycles(all) {
-		for n := range s.links {
-			if p.Pointer == claims.Point("", 0, "imports", slices.Index(importer.Imports, &s.links[n].after.Body)) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // say puts one subject of the plan into words.
@@ -535,32 +379,4 @@ func (s *sharePlan) apply(ctx context.Context, i *Issuer, w *work) (Shared, erro
 	out = s.shared()
 	out.ExporterJWTVersion, out.ImporterJWTVersion = from.JWTVersion, to.JWTVersion
 	return out, s.proof(w, from, to)
-}
-
-// proof holds the two signed JWTs against each other: what was planned is what is
-// committed, or nothing is.
-func (s *sharePlan) proof(w *work, from, to Account) error {
-	exporter, err := jwt.DecodeAccountClaims(from.JWT)
-	if err != nil {
-		return fmt.Errorf("reading the exporter's new JWT: %w", err)
-	}
-	importer, err := jwt.DecodeAccountClaims(to.JWT)
-	if err != nil {
-		return fmt.Errorf("reading the importer's new JWT: %w", err)
-	}
-	all := claims.CheckSharing(importer, func(id string) *jwt.AccountClaims {
-		if id == exporter.Subject {
-			return exporter
-		}
-		return nil
-	}, w.Now())
-	for n := range s.links {
-		at := slices.IndexFunc(importer.Imports, func(m *jwt.Import) bool { return *m == s.links[n].after.Body })
-		for _, p := range own(all, claims.Point("/imports", at), "/imports", importFields) {
-			if at < 0 || p.Code != "overlap" {
-				return fmt.Errorf("the signed JWTs of %s and %s do not fit each other: %s", from.ID, to.ID, p.Code)
-			}
-		}
-	}
-	return nil
 }

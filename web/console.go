@@ -34,6 +34,8 @@ type Config struct {
 	// NATSURL returns where an operator's servers are reached, "" if that is not
 	// known; nil knows none.
 	NATSURL func(operatorID string) string
+	// AuditExport writes an export of the audit log; nil offers none.
+	AuditExport AuditExport
 }
 
 // Console answers browsers. It is safe for concurrent use.
@@ -46,6 +48,7 @@ type Console struct {
 	secure, dev bool
 	publicURL   string
 	natsURL     func(operatorID string) string
+	exportAudit AuditExport
 	assets      assets
 	pages       map[string]*template.Template
 	handler     http.Handler
@@ -62,7 +65,7 @@ func New(cfg Config) (*Console, error) {
 	c := &Console{
 		issuer: cfg.Issuer, live: cfg.Live, now: cfg.Now, log: cfg.Logger, sessions: newSessions(cfg.Sessions, cfg.Secure),
 		uploads: make(chan struct{}, mostUploads),
-		secure:  cfg.Secure, dev: cfg.Dev, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), natsURL: cfg.NATSURL,
+		secure:  cfg.Secure, dev: cfg.Dev, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), natsURL: cfg.NATSURL, exportAudit: cfg.AuditExport,
 	}
 	if c.natsURL == nil {
 		c.natsURL = func(string) string { return "" }

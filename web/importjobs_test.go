@@ -16,7 +16,7 @@ import (
 )
 
 // upload sends the form with a file, as a browser does.
-func (b *browser) upload(path, file string, archive []byte, fields ...string) page {
+func (b *browser) upload(file string, archive []byte, fields ...string) page {
 	t := b.h.t
 	t.Helper()
 	var body bytes.Buffer
@@ -29,7 +29,7 @@ func (b *browser) upload(path, file string, archive []byte, fields ...string) pa
 	_, err = part.Write(archive)
 	must(t, err)
 	must(t, w.Close())
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.h.front.URL+path, &body)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.h.front.URL+"/import-jobs/new", &body)
 	must(t, err)
 	for k, v := range b.header {
 		req.Header[k] = v
@@ -40,7 +40,7 @@ func (b *browser) upload(path, file string, archive []byte, fields ...string) pa
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	must(t, err)
-	return page{t: t, url: path, status: res.StatusCode, header: res.Header, body: string(text)}
+	return page{t: t, url: "/import-jobs/new", status: res.StatusCode, header: res.Header, body: string(text)}
 }
 
 func storeOf(t *testing.T, name string) []byte {
@@ -61,7 +61,7 @@ func TestImport(t *testing.T) {
 		b.get("/import-jobs").want(200).has("Nothing was imported yet", "chancery import nsc --dry-run")
 		b.get("/operators").want(200).has(`href="/import-jobs/new"`)
 		b.get("/import-jobs/new").want(200).has(`enctype="multipart/form-data"`, `type="file"`)
-		p := b.upload("/import-jobs/new", "nsc.tgz", storeOf(t, "nsc-vault-strict.tgz"), "reason", "we move").want(303)
+		p := b.upload("nsc.tgz", storeOf(t, "nsc-vault-strict.tgz"), "reason", "we move").want(303)
 		at := p.header.Get("Location")
 		if !jobPath.MatchString(at) {
 			t.Fatalf("it leads to %q", at)
@@ -96,15 +96,15 @@ func TestImportRefused(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, "sqlite", web.Config{})
 	b := h.signedIn()
-	b.upload("/import-jobs/new", "x", nil).want(422).has("Choose the archive first.")
-	b.upload("/import-jobs/new", "x.txt", []byte("nonsense")).want(422).has("This is none of the archives that are understood")
-	b.upload("/import-jobs/new", "x.tgz", storeOf(t, "nsc-vault-strict.tgz")[:2000]).want(422).has("ends too early")
-	b.upload("/import-jobs/new", "x.tgz", bytes.Repeat([]byte("x"), 64<<20+1)).want(413).has("more than 64 MiB")
+	b.upload("x", nil).want(422).has("Choose the archive first.")
+	b.upload("x.txt", []byte("nonsense")).want(422).has("This is none of the archives that are understood")
+	b.upload("x.tgz", storeOf(t, "nsc-vault-strict.tgz")[:2000]).want(422).has("ends too early")
+	b.upload("x.tgz", bytes.Repeat([]byte("x"), 64<<20+1)).want(413).has("more than 64 MiB")
 	b.post("/import-jobs/new", url.Values{"reason": {"no file"}}).want(400)
 	auditor := h.auditor()
-	auditor.upload("/import-jobs/new", "x.tgz", storeOf(t, "nsc-vault-strict.tgz")).want(403)
+	auditor.upload("x.tgz", storeOf(t, "nsc-vault-strict.tgz")).want(403)
 	auditor.get("/import-jobs").want(200).hasNot(`href="/import-jobs/new"`)
-	p := b.upload("/import-jobs/new", "acme.tgz", storeOf(t, "nsc-acme.tgz")).want(303)
+	p := b.upload("acme.tgz", storeOf(t, "nsc-acme.tgz")).want(303)
 	p = b.get(p.header.Get("Location")).want(200).has("Left out", "Another operator here has this name.")
 	p.hasNot(`/adopt"`)
 	if n := strings.Count(h.log.String(), "SOAF"); n > 0 {

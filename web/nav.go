@@ -13,6 +13,9 @@ func nav(a answer, v *visit) []navItem {
 		items = append(items, navItem{Text: "Operators", URL: "/operators"}, navItem{Text: "Keys", URL: "/keys"})
 	}
 	items = append(items, navItem{Text: "Inspector", URL: "/inspect"})
+	if v != nil && v.caller.May(issuer.ReadAudit) {
+		items = append(items, navItem{Text: "Audit", URL: "/audit"})
+	}
 	switch {
 	case v == nil:
 	case v.caller.May(issuer.ReadPeople):

@@ -193,6 +193,10 @@ var pages = []struct {
 	{"POST", "/import-jobs/{job}/drop", "/import-jobs/job_x/drop", false},
 	{"GET", "/import-jobs/{job}/{mode}", "/import-jobs/job_x/adopt", false},
 	{"POST", "/import-jobs/{job}/{mode}", "/import-jobs/job_x/adopt", false},
+	{"GET", "/audit", "/audit?account=ORDERS&from=2026-11-21", false},
+	{"GET", "/audit/export", "/audit/export?format=csv", false},
+	{"POST", "/audit/verify", "/audit/verify", false},
+	{"GET", "/audit/{entry}", "/audit/1", false},
 	{"", "/", "/nowhere", true},
 }
 

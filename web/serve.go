@@ -28,6 +28,9 @@ type answer struct {
 	refresh int
 	// location redirects by 303 instead.
 	location string
+	// download sends something else than a page instead, and tells whether it had begun
+	// when it failed.
+	download func(w http.ResponseWriter) (begun bool, err error)
 }
 
 // link is a place to go.
@@ -73,7 +76,7 @@ func (c *Console) answer(rt route, r *http.Request, v *visit) (answer, error) {
 	if rt.needs != "" && !v.may(rt.needs) {
 		return answer{}, issuer.Forbidden(rt.needs)
 	}
-	for _, name := range []string{"acct", "user", "op", "tpl", "job", "person", "token"} {
+	for _, name := range []string{"acct", "user", "op", "tpl", "job", "entry", "person", "token"} {
 		// PostgreSQL refuses such text with an error that looks like ours.
 		if s := r.PathValue(name); !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 			return c.notFound(r, v)
@@ -181,6 +184,17 @@ func (c *Console) home(*http.Request, *visit) (answer, error) { return seeOther(
 func (c *Console) write(w http.ResponseWriter, r *http.Request, v *visit, a answer) {
 	if a.status == 0 {
 		a.status = http.StatusOK
+	}
+	if a.download != nil {
+		c.save(w, r, v)
+		begun, err := a.download(w)
+		switch {
+		case err == nil:
+			return
+		case begun:
+			panic(http.ErrAbortHandler) // whoever reads must not take a part for all of it
+		}
+		a = c.failure(r, v, err)
 	}
 	var page bytes.Buffer
 	if a.location == "" {

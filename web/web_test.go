@@ -70,6 +70,8 @@ type house struct {
 	operator, account string
 	// nats is where the operator's server is, once there is one.
 	nats atomic.Pointer[string]
+	// url is that of its database.
+	url string
 }
 
 var op = issuer.Op{Caller: issuer.System("test"), RequestID: "test"}
@@ -88,14 +90,13 @@ func eachHouse(t *testing.T, f func(t *testing.T, h *house)) {
 func newHouse(t *testing.T, dialect string, cfg web.Config) *house {
 	t.Helper()
 	h := &house{t: t, log: &lockedBuffer{}}
-	if dialect == "postgres" {
-		h.store = storetest.Postgres(t)
-	} else {
-		h.store = storetest.SQLite(t)
-	}
 	log := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	kek, err := custody.NewKEK(strings.NewReader(strings.Repeat("k", 32)))
 	must(t, err)
+	h.url = storetest.URL(t, dialect)
+	h.store, err = store.Open(t.Context(), store.Config{URL: h.url, Now: time.Now, Logger: log})
+	must(t, err)
+	t.Cleanup(func() { must(t, h.store.Close()) })
 	h.issuer, err = issuer.Open(t.Context(), issuer.Config{
 		Store: h.store, Now: time.Now, Logger: log, KEK: kek, SystemPermissions: resolver.SystemPermissions(),
 		Connections: func(ctx context.Context, account string) ([]claims.Connection, error) {
@@ -118,6 +119,8 @@ func newHouse(t *testing.T, dialect string, cfg web.Config) *house {
 	h.front = httptest.NewServer(mux)
 	t.Cleanup(h.front.Close)
 	h.furnish()
+	_, err = h.store.Sequence(t.Context())
+	must(t, err)
 	must(t, h.live.Start(t.Context()))
 	t.Cleanup(h.live.Stop)
 	return h

@@ -127,6 +127,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	console, err := web.New(web.Config{
 		Issuer: a.issuer, Live: a.resolver, Sessions: a.store.Sessions(), Now: cfg.now, Logger: cfg.log,
 		Secure: strings.HasPrefix(cfg.publicURL, "https://"), Dev: cfg.dev, PublicURL: cfg.publicURL, NATSURL: a.firstNATSURL,
+		AuditExport: rest.WriteAudit,
 	})
 	if err != nil {
 		return err

@@ -74,7 +74,8 @@ func (f clientFlags) client(env environment) (*client, error) {
 // clientTimeout bounds one call.
 const clientTimeout = 30 * time.Second
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer bounds an answer that is read as a whole, in bytes, unless the call says
+// otherwise.
 const maxAnswer = 4 << 20
 
 // apiCall is one call of an operation; what is left out is that of a short one with
@@ -115,6 +116,7 @@ func (c *client) ask(ctx context.Context, a apiCall, answer any) error {
 	return nil
 }
 
+// call returns the whole answer of an operation that succeeded.
 func (c *client) call(ctx context.Context, a apiCall) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.timeout, c.timeout, clientTimeout))
 	defer cancel()
@@ -134,7 +136,8 @@ func (c *client) call(ctx context.Context, a apiCall) ([]byte, error) {
 	return raw, nil
 }
 
-// send returns the answer of an operation that succeeded.
+// send returns the answer of an operation that succeeded, to be read and closed. Only
+// ctx bounds it.
 func (c *client) send(ctx context.Context, a apiCall) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, a.method, c.url+api.Base+a.path, bytes.NewReader(a.body))
 	if err != nil {

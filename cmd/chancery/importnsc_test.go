@@ -29,7 +29,7 @@ type moved struct {
 
 func newMoved(t *testing.T, dialect, home string) *moved {
 	t.Helper()
-	return &moved{newPlantOf(t, dialect, func(*plant, issuer.Op) {}), home}
+	return &moved{newPlantOf(t, dialect, func(*appConfig) {}, func(*plant, issuer.Op) {}), home}
 }
 
 // chancery runs a command line against the control plane.

@@ -33,6 +33,8 @@ type plant struct {
 	token    string
 	operator issuer.Operator
 	log      *lockedBuffer
+	// databaseURL leads to its database past everything that a test may close.
+	databaseURL string
 	// stopDatabase makes every query fail from then on.
 	stopDatabase func()
 
@@ -52,7 +54,13 @@ func eachPlant(t *testing.T, f func(p *plant)) {
 // newPlant has the operator acme.
 func newPlant(t *testing.T, dialect string) *plant {
 	t.Helper()
-	return newPlantOf(t, dialect, func(p *plant, op issuer.Op) {
+	return newPlantWith(t, dialect, func(*appConfig) {})
+}
+
+// newPlantWith is newPlant with another configuration.
+func newPlantWith(t *testing.T, dialect string, adjust func(*appConfig)) *plant {
+	t.Helper()
+	return newPlantOf(t, dialect, adjust, func(p *plant, op issuer.Op) {
 		out, err := p.app.issuer.CreateOperator(t.Context(), op, issuer.OperatorInput{Name: "acme"})
 		must(t, err)
 		p.operator = out.Value
@@ -60,7 +68,7 @@ func newPlant(t *testing.T, dialect string) *plant {
 }
 
 // newPlantOf has what furnish puts there before the start.
-func newPlantOf(t *testing.T, dialect string, furnish func(p *plant, op issuer.Op)) *plant {
+func newPlantOf(t *testing.T, dialect string, adjust func(*appConfig), furnish func(p *plant, op issuer.Op)) *plant {
 	t.Helper()
 	p := &plant{t: t, log: &lockedBuffer{}}
 	t.Cleanup(func() {
@@ -69,6 +77,7 @@ func newPlantOf(t *testing.T, dialect string, furnish func(p *plant, op issuer.O
 		}
 	})
 	dsn := storetest.URL(t, dialect)
+	p.databaseURL = dsn
 	if dialect == "postgres" {
 		gate := newGate(t, dsn)
 		dsn, p.stopDatabase = gate.dsn, gate.close
@@ -79,10 +88,12 @@ func newPlantOf(t *testing.T, dialect string, furnish func(p *plant, op issuer.O
 	must(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	p.app, err = openApp(t.Context(), appConfig{
+	cfg := appConfig{
 		databaseURL: dsn, dataDir: t.TempDir(), kek: kek, publicURL: "http://" + l.Addr().String(), listener: l,
 		natsURLs: p.natsURLs, now: time.Now, log: newLogger(p.log, slog.LevelDebug, false),
-	})
+	}
+	adjust(&cfg)
+	p.app, err = openApp(t.Context(), cfg)
 	must(t, err)
 	op := issuer.Op{Caller: issuer.System("test"), RequestID: "test"}
 	furnish(p, op)
