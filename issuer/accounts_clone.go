@@ -54,9 +54,6 @@ func (i *Issuer) CloneAccount(ctx context.Context, op Op, account string, in Acc
 		if err != nil {
 			return none, err
 		}
-		if err := w.guardCopies(ctx, n.account, copies); err != nil {
-			return none, err
-		}
 		plan := n.plan
 		plan.Changes = append(plan.Changes, Change{Path: "/cloned_from", To: from.ID})
 		plan.Warnings = append(append(plan.Warnings, warnings...), found...)

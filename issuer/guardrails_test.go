@@ -308,8 +308,8 @@ func rules() []rule {
 				return second(x.Share(t.Context(), op, issuer.ShareInput{Exporter: "NEIGHBOUR", Importer: "ORDERS", Flows: []claims.Flow{{Kind: jwt.Service, Subject: "orders.ask"}}}))
 			}, "", ""},
 		}},
-		{"signing keys to copy", quota(claims.QuotaSigningKeys, 3), nil, []entryPoint{{"clone an account", cloneOrders, "", "operator"}}},
-		{"templates to copy", quota(claims.QuotaTemplates, 1), nil, []entryPoint{{"clone an account", cloneOrders, "", "operator"}}},
+		{"signing keys to copy", quota(claims.QuotaSigningKeys, 3), nil, []entryPoint{{"clone an account", cloneOrders, "/templates", "operator"}}},
+		{"templates to copy", quota(claims.QuotaTemplates, 1), nil, []entryPoint{{"clone an account", cloneOrders, "/templates", "operator"}}},
 		{"an account's default permissions", claims.Guardrails{Subjects: []string{"orders."}}, nil, []entryPoint{
 			{"create an account", account("NEW", defaults), "/default_permissions/publish/allow/0", "operator"},
 			{"update an account", update(defaults), "/default_permissions/publish/allow/0", ""},

@@ -279,12 +279,22 @@ func TestExportNSC(t *testing.T) {
 			archive := archiveOf(t, name)
 			h.takeIn(t, archive, issuer.ImportAdopt)
 			want := readStore(t, archive, operator)
-			out, err := h.ExportNSC(t.Context(), auditor, operator)
+			out, err := h.ExportNSC(t.Context(), owner, operator)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if len(out.Missing) > 0 {
 				t.Errorf("missing %+v", out.Missing)
+			}
+			bearers := 0
+			seen, err := h.ExportNSC(t.Context(), auditor, operator)
+			for _, m := range seen.Missing {
+				if m.Code == "bearer" {
+					bearers++
+				}
+			}
+			if want := map[string]int{"acme": 2}[operator]; err != nil || bearers != want || len(seen.Files) != len(out.Files)-want {
+				t.Errorf("who may not issue gets %d of %d files, without %d bearers: %v", len(seen.Files), len(out.Files), bearers, err)
 			}
 			for _, f := range out.Files {
 				if !strings.HasPrefix(f.Path, "stores/") {

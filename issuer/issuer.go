@@ -38,6 +38,10 @@ type (
 	Import = store.Import
 	// Activation is an account's leave for another one to import.
 	Activation = store.Activation
+	// ServerDelivery is how far an account's JWT got on one server.
+	ServerDelivery = store.Delivery
+	// AuditAnchor is an entry of the audit log whose hash was kept outside the database.
+	AuditAnchor = store.Checkpoint
 	// Page asks for one page of a list.
 	Page = store.Page
 )
