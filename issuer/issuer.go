@@ -33,8 +33,9 @@ type (
 	Credential = store.Credential
 	// Revocation refuses what was issued before a time.
 	Revocation = store.Revocation
-	// Export is what an account offers to others, Import what it takes.
+	// Export is what an account offers to others.
 	Export = store.Export
+	// Import is what an account takes from another one.
 	Import = store.Import
 	// Activation is an account's leave for another one to import.
 	Activation = store.Activation
