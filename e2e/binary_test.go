@@ -3,9 +3,11 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,20 +20,42 @@ type dev struct {
 	CredsFile string `json:"creds_file"`
 }
 
-// startDev builds the binary, or takes the one in CHANCERY_BINARY, and starts
-// everything in one process on free ports.
+// binary is the path of chancery: the one in CHANCERY_BINARY, else one that is built for all tests of the run.
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("CHANCERY_BINARY"); path != "" {
+		return path, nil
+	}
+	dir, err := os.MkdirTemp("", "chancery-e2e-")
+	if err != nil {
+		return "", err
+	}
+	built = dir
+	path := filepath.Join(dir, "chancery")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./cmd/chancery")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the binary: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// built is the directory of what binary built.
+var built string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
+	os.Exit(code)
+}
+
+// startDev starts everything in one process on free ports.
 func startDev(t *testing.T) dev {
 	t.Helper()
-	binary := os.Getenv("CHANCERY_BINARY")
-	if binary == "" {
-		binary = filepath.Join(t.TempDir(), "chancery")
-		build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, "./cmd/chancery")
-		build.Dir = ".."
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("building the binary: %v\n%s", err, out)
-		}
-	}
-	cmd := exec.Command(binary, "dev", "--dir", t.TempDir(), "--json", "--port", "0", "--nats-port", "0")
+	path, err := binary()
+	must(t, err)
+	cmd := exec.Command(path, "dev", "--dir", t.TempDir(), "--json", "--port", "0", "--nats-port", "0")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	must(t, err)
