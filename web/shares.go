@@ -166,7 +166,7 @@ func (c *Console) shareStep(r *http.Request, v *visit) (step, error) {
 	s := step{
 		form: f, url: sharingPath + "/new", title: "Share a subject", crumbs: []link{{"Sharing", sharingPath}}, template: "share",
 		lead:  "Both sides are made in one step and checked against each other: the export, the activation if one is needed, and the import. The exporter's servers are told first.",
-		plan:  planView{Cancel: sharingPath, Apply: "Share", Impact: []impact{noneClose()}, Servers: c.serversOf(r, v)},
+		plan:  planView{Cancel: sharingPath, Apply: "Share", Impact: []impact{noneClose()}},
 		calls: []apiCall{c.call("Share a subject", http.MethodPost, "/shares", `{"exporter":"ORDERS","importer":"BILLING","kind":"stream","subject":"orders.paid.>"}`)},
 	}
 	switch what {
@@ -177,6 +177,7 @@ func (c *Console) shareStep(r *http.Request, v *visit) (step, error) {
 		s.title = "Share a key-value bucket"
 		s.calls = []apiCall{c.call("Share a bucket", http.MethodPost, "/shares", `{"exporter":"ORDERS","importer":"BILLING","recipe":{"kind":"kv","name":"settings","access":"read","domain":"orders"}}`)}
 	}
+	c.saySides(r, v, &s.plan)
 	s.agreed = []any{what, r.PostForm.Get("exporter"), r.PostForm.Get("importer")}
 	s.body = func() any { return shareView{formView{s.title, s.lead, f}, otherShares(what, f)} }
 	var out issuer.Outcome[issuer.Shared]
@@ -224,17 +225,23 @@ func otherShares(what string, f *form) []recipeCard {
 	return out
 }
 
-// serversOf returns the names of the servers of the exporter that was chosen.
-func (c *Console) serversOf(r *http.Request, v *visit) []string {
-	ref := r.PostForm.Get("exporter")
-	if ref == "" || carriesSecret(ref) {
-		return nil
+// saySides names the accounts that were chosen, and the exporter's servers, in the plan.
+// Who is not found is what the change itself refuses.
+func (c *Console) saySides(r *http.Request, v *visit, plan *planView) {
+	var names []string
+	for _, side := range []string{"exporter", "importer"} {
+		ref := r.PostForm.Get(side)
+		if ref == "" || carriesSecret(ref) {
+			return
+		}
+		a, err := c.issuer.GetAccount(r.Context(), v.caller, ref)
+		if err != nil {
+			return
+		}
+		names = append(names, a.Name)
+		plan.Servers = serverNames(c.live.Servers(a.OperatorID))
 	}
-	a, err := c.issuer.GetAccount(r.Context(), v.caller, ref)
-	if err != nil {
-		return nil // the plan says so
-	}
-	return serverNames(c.live.Servers(a.OperatorID))
+	plan.Lead = "Nothing has happened yet. This is what " + names[0] + " exports and " + names[1] + " imports."
 }
 
 // sharedView is what came of it, and what clients of the importer do with it.
