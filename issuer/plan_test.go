@@ -213,7 +213,7 @@ func TestOperatorsApart(t *testing.T) {
 		h.unchanged(t, func() {
 			_, err := h.GetAccount(t.Context(), owner, "ORDERS")
 			e := wants(t, err, issuer.KindConflict)
-			for _, id := range []string{w.account.ID, other.account.ID, w.operator.ID, other.operator.ID} {
+			for _, id := range []string{w.account.ID, other.account.ID, w.operator.Name, other.operator.Name} {
 				if !strings.Contains(e.Hint, id) {
 					t.Errorf("%s is not offered in %q", id, e.Hint)
 				}
