@@ -235,6 +235,12 @@ func TestOperatorsApart(t *testing.T) {
 				t.Errorf("the accounts of %s: %d, %v", ref, len(list), err)
 			}
 		}
+		for name, id := range map[string]string{"acme": w.account.ID, "zeta": other.account.ID} {
+			in := issuer.TokenInput{Name: name, Grants: []issuer.Grant{{Role: string(issuer.RoleIssuer), Scope: issuer.Scope{Operator: name, Account: "ORDERS"}}}, TTL: time.Hour}
+			if k := did(h.CreateToken(t.Context(), op(), in)).well(t); k.Held[0].Account != id {
+				t.Errorf("ORDERS of %s is %s", name, k.Held[0].Account)
+			}
+		}
 		config, err := h.ServerConfig(t.Context(), owner, "zeta", "https://x")
 		if err != nil || !strings.Contains(config.Text, "URL(https://x/o/"+other.operator.ID+"/jwt/v1/accounts/)") {
 			t.Errorf("%s, %v", config.Text, err)
