@@ -10,7 +10,6 @@ import (
 
 	"chancery/claims"
 	"chancery/issuer"
-	"chancery/store"
 )
 
 // AuditEntry is one line of the audit log. Seeds, tokens and JWTs are not in it.
@@ -168,7 +167,7 @@ func (a *API) getAuditEntry(ctx context.Context, by call, in *getAuditInput) (*s
 	return &saved[AuditRecord]{Body: out}, nil
 }
 
-func viewAuditServer(d store.Delivery, version int64) AuditServer {
+func viewAuditServer(d issuer.ServerDelivery, version int64) AuditServer {
 	out := AuditServer{ID: d.ServerID, Name: d.ServerName, State: d.State, Revision: d.Version, Later: d.Version > version, Since: given(d.Updated), Error: claims.Redact(d.Error)}
 	if d.Version < version {
 		return AuditServer{ID: d.ServerID, Name: d.ServerName, State: "pending", Revision: d.Version}
@@ -246,13 +245,13 @@ type AuditFault struct {
 }
 
 func (a *API) verifyAudit(ctx context.Context, by call, in *verifyAuditInput) (*saved[AuditVerification], error) {
-	var kept []store.Checkpoint
+	var kept []issuer.AuditAnchor
 	for _, c := range in.Body.Checkpoints {
 		hash, err := hex.DecodeString(c.Hash)
 		if err != nil {
 			return nil, err
 		}
-		kept = append(kept, store.Checkpoint{Seq: c.Seq, Hash: hash, At: c.At})
+		kept = append(kept, issuer.AuditAnchor{Seq: c.Seq, Hash: hash, At: c.At})
 	}
 	v, err := a.issuer.VerifyAudit(ctx, by.caller, kept)
 	if err != nil {

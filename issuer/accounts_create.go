@@ -38,7 +38,7 @@ func accountSigning(operatorID, accountID, templateID string) store.Key {
 func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Outcome[Account], error) {
 	return change(ctx, i, op, use{permission: WriteLimits, action: "create", kind: "account", target: in.Name}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
-		o, err := onlyOperator(ctx, &w.desk, in.Operator)
+		o, err := w.operatorForAccount(ctx, in.Operator)
 		if err != nil {
 			return none, err
 		}
@@ -56,6 +56,16 @@ func (i *Issuer) CreateAccount(ctx context.Context, op Op, in AccountInput) (Out
 			return i.resign(ctx, w, n.account.ID)
 		}}, nil
 	})
+}
+
+// operatorForAccount finds the operator of an account that is to be made: an account
+// more is a matter of all of the operator.
+func (w *work) operatorForAccount(ctx context.Context, ref string) (Operator, error) {
+	o, err := onlyOperator(ctx, &w.desk, ref)
+	if err != nil {
+		return o, err
+	}
+	return o, w.whole(Scope{Operator: o.ID})
 }
 
 // newcomer is an account that is to be created, with its keys.

@@ -37,16 +37,15 @@ func (i *Issuer) VerifyAudit(ctx context.Context, caller Caller, kept []store.Ch
 		if i.checkpoints == nil {
 			return v, nil
 		}
-		key, err := d.GetAuditKey(ctx)
-		if errors.Is(err, store.ErrNotFound) {
-			return v, nil
-		}
-		if err != nil {
+		verifier := ""
+		switch key, err := d.GetAuditKey(ctx); {
+		case errors.Is(err, store.ErrNotFound): // what is in the file nevertheless is of a key that was taken away
+		case err != nil:
 			return v, err
-		}
-		verifier, _, err := noteVerifier(key.ID)
-		if err != nil {
-			return v, err
+		default:
+			if verifier, _, err = noteVerifier(key.ID); err != nil {
+				return v, err
+			}
 		}
 		own, err := ReadCheckpoints(i.checkpoints.Lines, verifier)
 		if err != nil {
@@ -71,10 +70,10 @@ func (i *Issuer) VerifyAudit(ctx context.Context, caller Caller, kept []store.Ch
 }
 
 // AuditBroken returns the last verification of this process, if it found the log
-// broken.
+// broken, to who may read all of it: what is wrong tells of entries everywhere.
 func (i *Issuer) AuditBroken(caller Caller) (AuditVerification, bool) {
 	v := i.verified.Load()
-	if v == nil || v.Whole() || !caller.May(ReadAudit) {
+	if v == nil || v.Whole() || !caller.Allows(ReadAudit, Scope{}) {
 		return AuditVerification{}, false
 	}
 	return *v, true
@@ -90,7 +89,8 @@ type CheckpointFile struct {
 	Lines, Torn, Foreign int
 }
 
-// ReadCheckpoints reads the lines of a checkpoint log that verifier signed. What was
+// ReadCheckpoints reads the lines of a checkpoint log that verifier signed; without a
+// verifier all of them are foreign. What was
 // rewritten from some entry on differs from every later checkpoint: of a long log it is
 // enough to keep some, and the last.
 func ReadCheckpoints(lines func(each func(line []byte) error) error, verifier string) (CheckpointFile, error) {
@@ -102,6 +102,10 @@ func ReadCheckpoints(lines func(each func(line []byte) error) error, verifier st
 			return nil
 		}
 		f.Lines++
+		if verifier == "" {
+			f.Foreign++
+			return nil
+		}
 		c, err := ParseCheckpoint(line, verifier)
 		switch {
 		case errors.Is(err, ErrTornCheckpoint):

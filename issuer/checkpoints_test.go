@@ -392,3 +392,24 @@ func TestTamperingIsHeldAgainstTheFile(t *testing.T) {
 		}
 	})
 }
+
+// Whoever takes the key out of the database, with which it could all be told, is found out by the file.
+func TestCheckpointsWithoutTheirKey(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, _ world) {
+		h.anchor(t)
+		if v, err := h.VerifyAudit(t.Context(), owner, nil); err != nil || !v.Whole() || v.Lines != 1 {
+			t.Fatalf("%+v, %v", v, err)
+		}
+		h.raw.Run(t, `DELETE FROM keys WHERE role = 'checkpoint'`)
+		if v, err := h.VerifyAudit(t.Context(), owner, nil); err != nil || v.Whole() || v.Foreign != 1 {
+			t.Errorf("%+v, %v", v, err)
+		}
+		some := may(on(issuer.RoleAuditor, h.account(t, "ORDERS").OperatorID)).Caller
+		if _, told := h.AuditBroken(some); told {
+			t.Error("who may read a part of the log is told of all of it")
+		}
+		if _, told := h.AuditBroken(auditor); !told {
+			t.Error("who may read all of it is not told")
+		}
+	})
+}

@@ -73,7 +73,7 @@ func (i *Issuer) UpdateExport(ctx context.Context, op Op, account, export string
 		edit(&after.Body)
 		after.Body.Revocations = maps.Clone(before.Body.Revocations)
 		x := exportEdit{account: a, before: &before, after: &after}
-		if after.Body.Subject != before.Body.Subject || after.Body.Type != before.Body.Type {
+		if x.moves() {
 			if err := x.inherit(ctx, w); err != nil {
 				return none, err
 			}
@@ -141,6 +141,25 @@ func (x *exportEdit) inherit(ctx context.Context, w *work) error {
 		}
 	}
 	return nil
+}
+
+// moves tells whether an export that is kept is of other subjects afterwards.
+func (x *exportEdit) moves() bool {
+	return x.after.Body.Subject != x.before.Body.Subject || x.after.Body.Type != x.before.Body.Type
+}
+
+// leave keeps what is revoked in an export for the subjects that it leaves: whoever
+// exports them again must not let the revoked back in.
+func (x *exportEdit) leave(ctx context.Context, w *work) error {
+	if len(x.before.Body.Revocations) == 0 {
+		return nil
+	}
+	left := *x.before
+	var err error
+	if left.ID, err = w.NewID("exp_"); err != nil {
+		return err
+	}
+	return w.KeepLeftExport(ctx, left)
 }
 
 // revokeIn refuses the activations of an export to target that were issued up to at.
@@ -271,7 +290,7 @@ func (x *exportEdit) apply(ctx context.Context, i *Issuer, w *work, out ExportCh
 	case x.after == nil:
 		gone := *x.before
 		gone.Body = cloneExport(gone.Body)
-		if err = revokeIssuedFor(ctx, w, &gone, ""); err == nil {
+		if err = revokeAllFor(ctx, w, &gone); err == nil {
 			err = w.DeleteExport(ctx, gone)
 		}
 	case !changed:
@@ -279,6 +298,9 @@ func (x *exportEdit) apply(ctx context.Context, i *Issuer, w *work, out ExportCh
 		return out, nil
 	default:
 		err = orTaken(w.UpdateExport(ctx, *x.after), "export")
+		if err == nil && x.moves() {
+			err = x.leave(ctx, w)
+		}
 	}
 	if err != nil {
 		return out, err

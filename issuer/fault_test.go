@@ -111,7 +111,7 @@ func TestFaults(t *testing.T) {
 func faulty(t *testing.T, h *house, w world, name string, c useCase, key string) (n int) {
 	f := new(faults)
 	if name == "SetupLink" {
-		h.raw.Run(t, `DELETE FROM people`)
+		h.raw.Run(t, `DELETE FROM people WHERE name <> 'dora'`)
 	}
 	h.faults.Store(f)
 	op := issuer.Op{Caller: owner, RequestID: "req_fault", Reason: "because", IdempotencyKey: key}

@@ -217,30 +217,6 @@ func (w *work) guardAccount(ctx context.Context, o Operator, before, after Accou
 	return refusal(append(problems, over...))
 }
 
-// guardCopies refuses the templates of a copied account, of which adapt has seen those
-// that become its own, where its guardrails allow fewer, or not these shared ones.
-func (w *work) guardCopies(ctx context.Context, a Account, copies []copiedTemplate) error {
-	if len(copies) == 0 {
-		return nil
-	}
-	t, err := termsOf(ctx, w.Tx, a)
-	if err != nil {
-		return err
-	}
-	var problems claims.Problems
-	own := int64(0)
-	for _, x := range copies {
-		if x.own {
-			own++
-			continue
-		}
-		found := t.levels.CheckPermissions(x.Body.Permissions, a.Settings.DefaultPermissions)
-		problems = append(problems, found.At("/templates/"+x.ID)...)
-	}
-	problems = append(problems, t.levels.CheckQuota("", claims.QuotaTemplates, own)...)
-	return refusal(append(problems, t.levels.CheckQuota("", claims.QuotaSigningKeys, 1+int64(len(copies)))...))
-}
-
 // total is a limit of accounts that is summed.
 type total struct {
 	quota   claims.Quota

@@ -237,11 +237,11 @@ func rules() []rule {
 		return rule{name, prefixed, p, slices.Concat(templating(p, pointer), owning(p, pointer), laterUses(pointer))}
 	}
 	bearer := permissionsOf(func(p *jwt.UserPermissionLimits) { p.BearerToken = true })
-	account := func(name string, f func(s *jwt.Account)) func(t *testing.T, x *outsider, op issuer.Op) error {
+	account := func(f func(s *jwt.Account)) func(t *testing.T, x *outsider, op issuer.Op) error {
 		return func(t *testing.T, x *outsider, op issuer.Op) error {
 			s := claims.NewAccountSettings()
 			f(&s)
-			return second(x.CreateAccount(t.Context(), op, issuer.AccountInput{Operator: "acme", Name: name, Settings: s}))
+			return second(x.CreateAccount(t.Context(), op, issuer.AccountInput{Operator: "acme", Name: "NEW", Settings: s}))
 		}
 	}
 	update := func(f func(s *jwt.Account)) func(t *testing.T, x *outsider, op issuer.Op) error {
@@ -308,25 +308,25 @@ func rules() []rule {
 				return second(x.Share(t.Context(), op, issuer.ShareInput{Exporter: "NEIGHBOUR", Importer: "ORDERS", Flows: []claims.Flow{{Kind: jwt.Service, Subject: "orders.ask"}}}))
 			}, "", ""},
 		}},
-		{"signing keys to copy", quota(claims.QuotaSigningKeys, 3), nil, []entryPoint{{"clone an account", cloneOrders, "", "operator"}}},
-		{"templates to copy", quota(claims.QuotaTemplates, 1), nil, []entryPoint{{"clone an account", cloneOrders, "", "operator"}}},
+		{"signing keys to copy", quota(claims.QuotaSigningKeys, 3), nil, []entryPoint{{"clone an account", cloneOrders, "/templates", "operator"}}},
+		{"templates to copy", quota(claims.QuotaTemplates, 1), nil, []entryPoint{{"clone an account", cloneOrders, "/templates", "operator"}}},
 		{"an account's default permissions", claims.Guardrails{Subjects: []string{"orders."}}, nil, []entryPoint{
-			{"create an account", account("NEW", defaults), "/default_permissions/publish/allow/0", "operator"},
+			{"create an account", account(defaults), "/default_permissions/publish/allow/0", "operator"},
 			{"update an account", update(defaults), "/default_permissions/publish/allow/0", ""},
 		}},
 		{"an account's tag", claims.Guardrails{AccountTags: []string{"team"}}, nil, []entryPoint{
-			{"create an account", account("NEW", func(s *jwt.Account) { s.Tags = jwt.TagList{"env:prod"} }), "/tags", "operator"},
+			{"create an account", account(func(s *jwt.Account) { s.Tags = jwt.TagList{"env:prod"} }), "/tags", "operator"},
 			{"update an account", update(func(s *jwt.Account) { s.Limits.Conn = 3 }), "/tags", "operator"},
 		}},
-		{"accounts", quota(claims.QuotaAccounts, 2), nil, []entryPoint{{"create an account", account("NEW", func(*jwt.Account) {}), "", "operator"}}},
+		{"accounts", quota(claims.QuotaAccounts, 2), nil, []entryPoint{{"create an account", account(func(*jwt.Account) {}), "", "operator"}}},
 		{"connections", quota(claims.TotalConnections, 100), nil, []entryPoint{
-			{"create an account", account("NEW", func(*jwt.Account) {}), "/limits/connections", "operator"},
-			{"create one beside an unlimited one", account("NEW", func(s *jwt.Account) { s.Limits.Conn = 1 }), "/limits/connections", "operator"},
+			{"create an account", account(func(*jwt.Account) {}), "/limits/connections", "operator"},
+			{"create one beside an unlimited one", account(func(s *jwt.Account) { s.Limits.Conn = 1 }), "/limits/connections", "operator"},
 		}},
 		{"disk", quota(claims.TotalDisk, 1<<30), nil, []entryPoint{
-			{"create an account", account("NEW", func(s *jwt.Account) { s.Limits.DiskStorage = 1<<30 + 1 }), "/jetstream/disk_bytes", "operator"},
-			{"create one without limit", account("NEW", func(s *jwt.Account) { s.Limits.DiskStorage = -1 }), "/jetstream/disk_bytes", "operator"},
-			{"create one with three replicas", account("NEW", func(s *jwt.Account) {
+			{"create an account", account(func(s *jwt.Account) { s.Limits.DiskStorage = 1<<30 + 1 }), "/jetstream/disk_bytes", "operator"},
+			{"create one without limit", account(func(s *jwt.Account) { s.Limits.DiskStorage = -1 }), "/jetstream/disk_bytes", "operator"},
+			{"create one with three replicas", account(func(s *jwt.Account) {
 				s.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{"R3": {DiskStorage: 400 << 20}}
 			}), "/jetstream/disk_bytes", "operator"},
 			{"update an account", update(func(s *jwt.Account) { s.Limits.DiskStorage = 2 << 30 }), "/jetstream/disk_bytes", "operator"},

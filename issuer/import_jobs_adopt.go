@@ -223,8 +223,11 @@ func (d *adopting) accounts(ctx context.Context, o *sourceOperator, list []*sour
 		return ignoreMissing(err) // it was left out
 	}
 	d.silent[o.ID] = operator.Custody == CustodyObserved
-	p, err := findPlacesOf(ctx, d.Tx, o.ID, list)
+	p, err := findPlaces(ctx, d.Tx, o, list)
 	if err != nil {
+		return err
+	}
+	if p.operator, err = trustedHere(ctx, d.Tx, o.ID); err != nil {
 		return err
 	}
 	for _, a := range list {

@@ -279,12 +279,22 @@ func TestExportNSC(t *testing.T) {
 			archive := archiveOf(t, name)
 			h.takeIn(t, archive, issuer.ImportAdopt)
 			want := readStore(t, archive, operator)
-			out, err := h.ExportNSC(t.Context(), auditor, operator)
+			out, err := h.ExportNSC(t.Context(), owner, operator)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if len(out.Missing) > 0 {
 				t.Errorf("missing %+v", out.Missing)
+			}
+			bearers := 0
+			seen, err := h.ExportNSC(t.Context(), auditor, operator)
+			for _, m := range seen.Missing {
+				if m.Code == "bearer" {
+					bearers++
+				}
+			}
+			if want := map[string]int{"acme": 2}[operator]; err != nil || bearers != want || len(seen.Files) != len(out.Files)-want {
+				t.Errorf("who may not issue gets %d of %d files, without %d bearers: %v", len(seen.Files), len(out.Files), bearers, err)
 			}
 			for _, f := range out.Files {
 				if !strings.HasPrefix(f.Path, "stores/") {
@@ -343,4 +353,51 @@ func sameTokens(t *testing.T, want, got *nsc.Store) (right, total int) {
 		t.Errorf("%d JWTs, want %d", len(b), len(a))
 	}
 	return right, total
+}
+
+// A store from before a signing key was dropped brings nothing back that the key signed since, be it newer or new.
+func TestOldStoreTrustsNoDroppedKey(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		m := makeStore(t, "made", h.time())
+		stolen, public := m.pair(t, nkeys.PrefixByteOperator)
+		c := jwt.NewOperatorClaims(m.Operator.Claims().Subject)
+		c.Name = "made"
+		c.SigningKeys.Add(public)
+		was := m.token(t, c, m.operator)
+		m.Operator.Token = was
+		a := m.account(t, "ORDERS", nil)
+		h.takeIn(t, m.archive(t, nil), issuer.ImportObserve)
+		c.SigningKeys.Remove(public)
+		m.Operator.Token = must(claims.Read(signedAt(t, c, m.operator, m.at+10)))(t)
+		h.takeIn(t, m.archive(t, nil), issuer.ImportObserve)
+		before := h.account(t, "ORDERS")
+
+		m.Operator.Token = was
+		forge := func(token string) claims.Token {
+			return must(claims.Read(remade(t, token, stolen, func(p map[string]any) {
+				p["iat"], p["iss"], p["jti"] = m.at+20, public, "FORGED"
+				p["nats"].(map[string]any)["description"] = "mine now"
+			})))(t)
+		}
+		user := m.user(t, a, "mallory", nil)
+		id := a.Claims().Subject
+		a.Token = forge(a.Token.Text)
+		b := m.account(t, "MORE", nil)
+		b.Token = forge(b.Token.Text)
+		j := h.takeIn(t, m.archive(t, map[string]string{"servers/" + id + ".jwt": m.Accounts[0].Token.Text}), issuer.ImportAdopt)
+		for _, name := range []string{"ORDERS", "MORE"} {
+			if x := reported(t, j, name); x.State != issuer.ImportLeftOut || x.Problems[0].Code != "not_trusted_here" {
+				t.Errorf("%s: %s, %+v", name, x.State, x.Problems)
+			}
+		}
+		if after := h.account(t, "ORDERS"); after.JWT != before.JWT {
+			t.Error("what a dropped key signed replaced the account's JWT")
+		}
+		if _, err := h.GetUser(t.Context(), owner, "ORDERS", user.Claims().Name); err == nil {
+			t.Error("users of what was left out were taken in")
+		}
+		if _, err := h.GetAccount(t.Context(), owner, "MORE"); err == nil {
+			t.Error("a new account of a dropped key was taken in")
+		}
+	})
 }

@@ -29,8 +29,11 @@ func reportOf(ctx context.Context, t *store.Tx, src *source) (ImportReport, erro
 				claimed[a.ID] = a.claims
 			}
 		}
-		places, err := findPlaces(ctx, t, o)
+		places, err := findPlaces(ctx, t, o, o.accounts)
 		if err != nil {
+			return out, err
+		}
+		if places.operator, err = trusting(ctx, t, o, d.State); err != nil {
 			return out, err
 		}
 		for _, a := range o.accounts {
@@ -145,17 +148,15 @@ func compareJWT(here string, hereAt int64, verbatim bool, there string, thereAt 
 
 // places is what of an operator's accounts is here already.
 type places struct {
+	// operator are the claims that accounts are to be trusted by, see trusting.
+	operator *jwt.OperatorClaims
 	accounts map[string]Account
 	// names are those of other accounts under the operator, with their keys.
 	names map[string]string
 	keys  map[string]store.Key
 }
 
-func findPlaces(ctx context.Context, t *store.Tx, o *sourceOperator) (p places, err error) {
-	return findPlacesOf(ctx, t, o.ID, o.accounts)
-}
-
-func findPlacesOf(ctx context.Context, t *store.Tx, operatorID string, list []*sourceAccount) (p places, err error) {
+func findPlaces(ctx context.Context, t *store.Tx, o *sourceOperator, list []*sourceAccount) (p places, err error) {
 	p = places{names: map[string]string{}, keys: map[string]store.Key{}}
 	var ids, names, keys []string
 	for _, a := range list {
@@ -168,7 +169,7 @@ func findPlacesOf(ctx context.Context, t *store.Tx, operatorID string, list []*s
 	if p.accounts, err = t.AccountsByID(ctx, ids); err != nil {
 		return p, err
 	}
-	accounts, err := t.AccountsNamed(ctx, operatorID, names)
+	accounts, err := t.AccountsNamed(ctx, o.ID, names)
 	if err != nil {
 		return p, err
 	}
@@ -180,6 +181,31 @@ func findPlacesOf(ctx context.Context, t *store.Tx, operatorID string, list []*s
 		p.keys[k.ID] = k
 	}
 	return p, err
+}
+
+// trusting returns the operator's claims that decide whose accounts are taken in: those
+// of the archive where they are taken in too, or else those that are here. A store from
+// before a key was dropped must not bring back what that key signed since.
+func trusting(ctx context.Context, t *store.Tx, o *sourceOperator, s ImportedState) (*jwt.OperatorClaims, error) {
+	if s == ImportNew || s == ImportNewer || s == ImportUnchanged || s == ImportLeftOut {
+		return o.claims, nil
+	}
+	return trustedHere(ctx, t, o.ID)
+}
+
+// trustedHere returns the claims of an operator as they are here; what was never signed
+// trusts nobody.
+func trustedHere(ctx context.Context, t *store.Tx, operatorID string) (*jwt.OperatorClaims, error) {
+	o, err := t.GetOperator(ctx, operatorID)
+	if err != nil || o.JWT == "" {
+		return &jwt.OperatorClaims{}, err
+	}
+	return jwt.DecodeOperatorClaims(o.JWT)
+}
+
+// trusts tells whether servers that have the operator's claims accept the account.
+func trusts(o *jwt.OperatorClaims, c *jwt.AccountClaims) bool {
+	return slices.Contains(o.SigningKeys, c.Issuer) || c.Issuer == o.Subject && !o.StrictSigningKeyUsage
 }
 
 // decideAccount holds an account of the archive against what is here; the name may be
@@ -205,12 +231,18 @@ func decideAccount(o *sourceOperator, a *sourceAccount, p places) (ImportedAccou
 	case found:
 		d.Name = here.Name
 		d.State = compareJWT(here.JWT, here.IssuedAt, here.Verbatim, a.token.Text, a.claims.IssuedAt)
+		if d.State == ImportNewer && !trusts(p.operator, a.claims) {
+			d.leave(notTrustedHere())
+			return d, here
+		}
 		if c, err := jwt.DecodeAccountClaims(here.JWT); err == nil && d.State != ImportUnchanged {
 			for _, f := range claims.DiffAccounts(c, a.claims) {
 				d.Differences = append(d.Differences, bounded(f.Sentence()))
 			}
 			d.Differences = bounds(d.Differences)
 		}
+	case !trusts(p.operator, a.claims):
+		d.leave(notTrustedHere())
 	case p.keys[a.ID].ID != "":
 		d.leave(left("key_known", "The account's key is, or was, the key of something else here."))
 	default:
@@ -220,6 +252,10 @@ func decideAccount(o *sourceOperator, a *sourceAccount, p places) (ImportedAccou
 		}
 	}
 	return d, here
+}
+
+func notTrustedHere() ImportProblem {
+	return left("not_trusted_here", "The operator's JWT here is another one than the store's, and does not accept the key that signed this account.")
 }
 
 // reportAccount is decideAccount with what is counted.

@@ -214,7 +214,7 @@ func accountClaims(t claims.Token) *jwt.AccountClaims {
 
 // trusts tells whether a nats-server that trusts the operator would take the account.
 func (o *sourceOperator) trusts(c *jwt.AccountClaims) bool {
-	return slices.Contains(o.claims.SigningKeys, c.Issuer) || c.Issuer == o.ID && !o.Strict
+	return trusts(o.claims, c)
 }
 
 func untrusted(o *sourceOperator, c *jwt.AccountClaims) ImportProblem {

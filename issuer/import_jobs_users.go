@@ -24,6 +24,9 @@ func (d *adopting) users(ctx context.Context, o *sourceOperator, a *sourceAccoun
 	if account.OperatorID != o.ID || account.State == accountDeleted {
 		return nil
 	}
+	if ok, err := d.takes(ctx, o, a); err != nil || !ok {
+		return err
+	}
 	b := &userBatch{adopting: d, account: account, templates: map[string]string{}, users: map[string]User{}, known: map[string][]Credential{}}
 	if err := b.read(ctx, o, list); err != nil {
 		return err
@@ -34,6 +37,19 @@ func (d *adopting) users(ctx context.Context, o *sourceOperator, a *sourceAccoun
 		}
 	}
 	return b.store(ctx)
+}
+
+// takes tells whether the account, which is here, was taken in and not left out.
+func (d *adopting) takes(ctx context.Context, o *sourceOperator, a *sourceAccount) (bool, error) {
+	p, err := findPlaces(ctx, d.Tx, o, []*sourceAccount{a})
+	if err != nil {
+		return false, err
+	}
+	if p.operator, err = trustedHere(ctx, d.Tx, o.ID); err != nil {
+		return false, err
+	}
+	x, _ := decideAccount(o, a, p)
+	return x.State != ImportLeftOut, nil
 }
 
 // userBatch is some users of one account.

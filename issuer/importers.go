@@ -126,6 +126,18 @@ func revokeIssuedFor(ctx context.Context, w *work, e *Export, importer string) e
 	return err
 }
 
+// revokeAllFor revokes in an export that goes what was issued for it. Tokens need not be
+// on record here, such as those from before an adoption: of what asks for one, all that
+// were issued up to now are refused.
+func revokeAllFor(ctx context.Context, w *work, e *Export) error {
+	if err := revokeIssuedFor(ctx, w, e, ""); err != nil || !e.Body.TokenReq {
+		return err
+	}
+	highest, err := w.LastActivationIAT(ctx, e.AccountID, "")
+	revokeIn(&e.Body, Everybody, claims.RevokedBefore(w.Now(), highest))
+	return err
+}
+
 // warnOfState says what the importers of an account lose that is suspended or deleted.
 func (w *work) warnOfState(ctx context.Context, before, after Account, plan *Plan) error {
 	switch {

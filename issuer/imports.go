@@ -105,7 +105,11 @@ func exporterKey(ctx context.Context, d *desk, ref string) (string, error) {
 	if ref == "" || claims.LooksLikeKey(ref) {
 		return ref, nil // checked with the rest of the import
 	}
+	importer := d.at
 	a, err := findAccount(ctx, d, ref)
+	if err == nil {
+		d.at = importer // which is what changes
+	}
 	return a.ID, err
 }
 

@@ -33,11 +33,16 @@ type (
 	Credential = store.Credential
 	// Revocation refuses what was issued before a time.
 	Revocation = store.Revocation
-	// Export is what an account offers to others, Import what it takes.
+	// Export is what an account offers to others.
 	Export = store.Export
+	// Import is what an account takes from another one.
 	Import = store.Import
 	// Activation is an account's leave for another one to import.
 	Activation = store.Activation
+	// ServerDelivery is how far an account's JWT got on one server.
+	ServerDelivery = store.Delivery
+	// AuditAnchor is an entry of the audit log whose hash was kept outside the database.
+	AuditAnchor = store.Checkpoint
 	// Page asks for one page of a list.
 	Page = store.Page
 )

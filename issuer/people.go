@@ -100,6 +100,7 @@ func (i *Issuer) UpdatePerson(ctx context.Context, op Op, person string, edit fu
 		if err != nil {
 			return none, err
 		}
+		w.at = enclosing(slices.Concat(before.Grants, after.Grants)) // the entry names the places of both
 		plan := personPlan(was, out)
 		if plan.Warnings, err = w.tokensLeft(ctx, was, out); err != nil {
 			return none, err

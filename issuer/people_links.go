@@ -196,7 +196,7 @@ func (i *Issuer) UseLink(ctx context.Context, op Op, link claims.Secret, name st
 		if person.State != personActive {
 			return errLink
 		}
-		w.op.Caller = personCaller(person)
+		w.op.Caller, w.at = personCaller(person), enclosing(person.Grants)
 		return w.audit(ctx, use{permission: WritePeople, action: "sign_in", kind: "person", target: person.ID}, Plan{})
 	})
 	if err != nil {

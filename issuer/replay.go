@@ -32,20 +32,32 @@ func replayed[T any](ctx context.Context, w *work, out *Outcome[T]) (bool, error
 			Hint: "Make a new key for each request; repeat a key only to repeat the very same request.",
 		}
 	}
-	*out = Outcome[T]{Replayed: true, Plan: Plan{Connections: unknown}}
-	if err := json.Unmarshal([]byte(p.Answer), &out.Value); err != nil {
+	known := answer[T]{}
+	if err := json.Unmarshal([]byte(p.Answer), &known); err != nil {
 		return false, fmt.Errorf("reading what was answered before: %w", err)
 	}
+	if !w.caller.MayWithin(w.use.permission, known.At) { // grants may have been taken since
+		w.at = known.At
+		return false, denied(missing(w.use.kind))
+	}
+	*out = Outcome[T]{Value: known.Value, Replayed: true, Plan: Plan{Connections: unknown}}
 	return true, nil
+}
+
+// answer is what a request came to, as it is kept.
+type answer[T any] struct {
+	// At is the object's place, for who asks again.
+	At    Scope `json:"at"`
+	Value T     `json:"value"`
 }
 
 // remember keeps the answer for a repetition of the request. Secrets write
 // themselves as nothing, see claims.Secret.
-func remember(ctx context.Context, w *work, value any) error {
+func remember[T any](ctx context.Context, w *work, value T) error {
 	if !w.op.repeatable() {
 		return nil
 	}
-	raw, err := json.Marshal(value)
+	raw, err := json.Marshal(answer[T]{w.at, value})
 	if err != nil {
 		return fmt.Errorf("keeping the answer: %w", err)
 	}

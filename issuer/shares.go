@@ -380,6 +380,12 @@ func (s *sharePlan) apply(ctx context.Context, i *Issuer, w *work) (Shared, erro
 	if err != nil {
 		return out, err
 	}
+	// Both sides have it on record: the change itself at the exporter.
+	w.at = scopeOf(s.importer)
+	if err := w.audit(ctx, use{permission: WriteSharing, action: "share", kind: "import", target: s.importer.ID}, Plan{}); err != nil {
+		return out, err
+	}
+	w.at = scopeOf(s.exporter)
 	out = s.shared()
 	out.ExporterJWTVersion, out.ImporterJWTVersion = from.JWTVersion, to.JWTVersion
 	return out, s.proof(w, from, to)

@@ -148,7 +148,9 @@ func (i *Issuer) graph(ctx context.Context, caller Caller, u use, q GraphQuery, 
 // graph is edges as the rows and JWTs tell them.
 type graph struct {
 	// sees tells whether the caller may know of an account.
-	sees     func(Scope) bool
+	sees func(Scope) bool
+	// all tells that the caller may know of everything.
+	all      bool
 	edges    []Edge
 	accounts map[string]Account
 	claims   map[string]*jwt.AccountClaims
@@ -160,7 +162,7 @@ type graph struct {
 // newGraph works out the edges of the imports. The JWTs are what is checked: that is
 // what servers have, or are about to have.
 func newGraph(ctx context.Context, d *desk, imports []Import) (*graph, error) {
-	g := &graph{sees: d.caller.sees, accounts: map[string]Account{}, claims: map[string]*jwt.AccountClaims{}, exports: map[string]string{}}
+	g := &graph{sees: d.caller.sees, all: d.caller.Allows(d.use.permission, Scope{}), accounts: map[string]Account{}, claims: map[string]*jwt.AccountClaims{}, exports: map[string]string{}}
 	var ids []string
 	for _, m := range imports {
 		ids = append(ids, m.AccountID, m.Body.Account)
@@ -279,8 +281,17 @@ func (g *graph) edge(m Import, problems claims.Problems, circles map[string]bool
 			e.ExportID, e.Access = g.exports[exportKey(m.Body.Account, x)], AccessOf(x)
 		}
 	}
+	seen := g.all || exporter.ID != "" && g.sees(scopeOf(exporter))
+	invited := seen
 	if act, err := jwt.DecodeActivationClaims(m.Body.Token); err == nil {
 		e.Expires = act.Expires
+		invited = invited || g.signed(act, m)
+	}
+	if !seen {
+		e.ExportID = ""
+	}
+	if e.Importer.Name == "" { // what it makes of the messages is its own
+		e.Body.Name, e.Body.LocalSubject = "", ""
 	}
 	n := slices.IndexFunc(g.claims[m.AccountID].Imports, func(x *jwt.Import) bool { return *x == m.Body })
 	if n < 0 {
@@ -306,11 +317,21 @@ func (g *graph) edge(m Import, problems claims.Problems, circles map[string]bool
 	default:
 		return e
 	}
+	if !invited && ofExporter[code] {
+		code, detail, e.Access = "not_offered", "", ""
+	}
 	e.Problem = edgeProblem(code, detail)
 	if code != "overlap" {
 		e.State = EdgeBroken
 	}
 	return e
+}
+
+// signed tells whether the exporter of an import signed the token in it for the importer,
+// who may know then why it is worth nothing.
+func (g *graph) signed(act *jwt.ActivationClaims, m Import) bool {
+	from := g.claims[m.Body.Account]
+	return from != nil && act.Subject == m.AccountID && (act.Issuer == from.Subject || from.SigningKeys.Contains(act.Issuer))
 }
 
 func (g *graph) node(id string) EdgeNode {

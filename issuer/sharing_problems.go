@@ -4,6 +4,7 @@ package issuer
 // to put it right.
 var edgeText = map[string]struct{ detail, fix string }{
 	"exporter_unknown": {"The account to import from is not known here, so no server knows it.", "Look whether the public key is right; an account of this operator is made or adopted first."},
+	"not_offered":      {"Nothing that can be told offers this subject to the importing account: the account to import from may not be there, or not export it, or not to this one.", "Ask whoever has the account to import from for its public key, the subject and, if need be, an activation token."},
 	"other_operator":   {"The account to import from belongs to another operator: servers never know both.", "Share within one operator, or bridge the two with a leaf node."},
 	"exporter_deleted": {"The account to import from is deleted.", "Delete the import."},
 	"exporter_suspended": {
@@ -24,6 +25,14 @@ var edgeText = map[string]struct{ detail, fix string }{
 	"not_subset":          {"", "Import no more than is exported, or export more."},
 	"no_export":           {"", "Export the subject, or delete the import."},
 	"overlap":             {"", "Give one of the two imports another local subject."},
+}
+
+// ofExporter are the codes that tell of the exporter. Whoever neither sees it nor has a
+// token of it is not told apart what is not there from what is not for them: else an
+// import would be a way to ask about everybody's exports.
+var ofExporter = map[string]bool{
+	"exporter_unknown": true, "other_operator": true, "exporter_deleted": true, "exporter_suspended": true, "import_cycle": true,
+	"account_token": true, "token_required": true, "token_untrusted_key": true, "token_revoked": true, "wrong_kind": true, "not_subset": true, "no_export": true,
 }
 
 // edgeProblem returns the problem of an edge with a code; detail replaces the text of

@@ -128,9 +128,10 @@ func (i *Issuer) recordStray(ctx context.Context, k store.Token, from netip.Addr
 		if err != nil {
 			return err
 		}
+		at := enclosing(k.Grants) // who administers it there is to know
 		return t.AppendAudit(ctx, store.AuditEntry{
 			Actor: k.ID, ActorKind: string(CallerToken), Action: "authenticate", TargetKind: "token", Target: k.ID,
-			Outcome: "denied", RequestID: requestID, Detail: string(detail),
+			Outcome: "denied", RequestID: requestID, Detail: string(detail), OperatorID: at.Operator, AccountID: at.Account,
 		})
 	})
 	if err != nil {

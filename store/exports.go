@@ -62,6 +62,18 @@ func (t *Tx) DeleteExport(ctx context.Context, e Export) error {
 	return t.must(ctx, `UPDATE exports SET deleted_us = $2 WHERE id = $1 AND deleted_us = 0`, e.ID, micros(t.now))
 }
 
+// KeepLeftExport keeps an export, under an identity of its own, as a deleted one: the row
+// that it was is of other subjects now. See DeletedExports.
+func (t *Tx) KeepLeftExport(ctx context.Context, e Export) error {
+	body, err := toJSON(&e.Body) // its kind writes itself by pointer only
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO exports (id, account_id, kind, subject, body, created_us, updated_us, deleted_us) VALUES ($1, $2, $3, $4, $5, $6, $6, $6)`,
+		e.ID, e.AccountID, e.Body.Type.String(), string(e.Body.Subject), body, micros(t.now))
+	return err
+}
+
 // GetExport returns an export of the account.
 func (t *Tx) GetExport(ctx context.Context, accountID, id string) (Export, error) {
 	return one(ctx, t, scanExport, `SELECT `+exportColumns+` FROM exports WHERE id = $1 AND account_id = $2 AND deleted_us = 0`, id, accountID)

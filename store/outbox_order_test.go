@@ -56,7 +56,7 @@ func TestExporterFirst(t *testing.T) {
 				d.after(t, exporter, importer)
 				d.claimNone(t, operator)
 				d.advance(2*time.Second + time.Millisecond)
-				if got := d.claim(t, operator, "me", 10); len(got) != 2 {
+				if got := d.claim(t, operator, "me"); len(got) != 2 {
 					t.Errorf("claimed %+v, want both", got)
 				}
 			},
@@ -91,7 +91,7 @@ func (d *db) after(t testing.TB, account, exporter string) {
 // wants one row, of the account, and no other.
 func (d *db) wants(t testing.TB, operator, account string) store.Owed {
 	t.Helper()
-	got := d.claim(t, operator, "me", 10)
+	got := d.claim(t, operator, "me")
 	if len(got) != 1 || got[0].AccountID != account {
 		t.Fatalf("claimed %+v, want %s", got, account)
 	}

@@ -12,11 +12,11 @@ import (
 
 const lease = 10 * time.Second
 
-func (d *db) claim(t testing.TB, operator, owner string, limit int) []store.Owed {
+func (d *db) claim(t testing.TB, operator, owner string) []store.Owed {
 	t.Helper()
 	var out []store.Owed
 	d.write(t, func(ctx context.Context, tx *store.Tx) (err error) {
-		out, err = tx.ClaimOwed(ctx, operator, owner, lease, limit)
+		out, err = tx.ClaimOwed(ctx, operator, owner, lease, 10)
 		return err
 	})
 	return out
@@ -25,7 +25,7 @@ func (d *db) claim(t testing.TB, operator, owner string, limit int) []store.Owed
 // claimOne wants exactly one row, of the version.
 func (d *db) claimOne(t testing.TB, operator string, version int64) store.Owed {
 	t.Helper()
-	got := d.claim(t, operator, "me", 10)
+	got := d.claim(t, operator, "me")
 	if len(got) != 1 || got[0].Version != version {
 		t.Fatalf("claimed %+v, want version %d", got, version)
 	}
@@ -34,7 +34,7 @@ func (d *db) claimOne(t testing.TB, operator string, version int64) store.Owed {
 
 func (d *db) claimNone(t testing.TB, operator string) {
 	t.Helper()
-	if got := d.claim(t, operator, "other", 10); len(got) != 0 {
+	if got := d.claim(t, operator, "other"); len(got) != 0 {
 		t.Fatalf("claimed %+v", got)
 	}
 }

@@ -57,6 +57,9 @@ type personRow struct {
 	You bool
 }
 
+// untold is why no server hears of a change of who may do what.
+const untold = "It is about who may use Chancery; no server knows of that."
+
 // notYours says whom to ask for what the visitor's role does not allow.
 func notYours(what string) string { return what + " is up to an owner: your role does not allow it." }
 

@@ -82,7 +82,7 @@ func (c *Console) personStep(r *http.Request, v *visit, kind string) (step, erro
 	}
 	url := personURL(p)
 	s := step{url: personURL(p, kind), crumbs: append(accessCrumbs(), link{p.Name, url}), agreed: []any{p.ID, p.Version, kind}}
-	s.plan = planView{Cancel: url, Lead: "Nothing has happened yet. It holds from the next request on, on all replicas.", Unpushed: true}
+	s.plan = planView{Cancel: url, Lead: "Nothing has happened yet. It holds from the next request on, on all replicas.", Unpushed: true, Untold: untold}
 	s.form = &form{Action: s.url, Submit: "Review the change", Cancel: url, Groups: []group{{Fields: []*field{reasonField()}}}}
 	var edit func(*issuer.PersonEdit)
 	switch kind {

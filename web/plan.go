@@ -25,6 +25,8 @@ type planView struct {
 	Servers []string
 	// Unpushed says that no server is told: what is issued later carries the change.
 	Unpushed bool
+	// Untold says why no server is told, where it is about Chancery's own callers.
+	Untold string
 	// Action applies it; Back is sent the same fields to change them.
 	Action, Back string
 	Cancel       string

@@ -73,19 +73,18 @@ func (c *Console) tokens(r *http.Request, v *visit) (answer, error) {
 }
 
 // newTokenStep is making a token: form, summary, and the token.
-func (c *Console) newTokenStep(r *http.Request, v *visit) (step, error) {
+func (c *Console) newTokenStep(r *http.Request, v *visit) step {
 	once := r.FormValue("once")
 	if once == "" {
 		once = newOnce()
 	}
-	life := &field{Name: "ttl", Pointer: "/ttl_seconds", Label: "Lifetime", Kind: kindSelect, Required: true, Value: "720h"}
-	for _, o := range []option{{"1h", "1 hour"}, {"24h", "1 day"}, {"168h", "7 days"}, {"720h", "30 days"}, {"2160h", "90 days"}, {"8760h", "1 year"}} {
-		life.Options = append(life.Options, o)
-	}
+	life := &field{Name: "ttl", Pointer: "/ttl_seconds", Label: "Lifetime", Kind: kindSelect, Required: true, Value: "720h", Options: []option{
+		{"1h", "1 hour"}, {"24h", "1 day"}, {"168h", "7 days"}, {"720h", "30 days"}, {"2160h", "90 days"}, {"8760h", "1 year"},
+	}}
 	s := step{
 		url: tokensPath + "/new", title: "New API token", crumbs: append(accessCrumbs(), link{"API tokens", tokensPath}),
 		lead: "For a program. It is shown once; what it may do does not change with what you may do.",
-		plan: planView{Title: "New API token", Lead: "Nothing has happened yet. This is the token that will be made.", Cancel: tokensPath, Apply: "Make the token", Unpushed: true},
+		plan: planView{Title: "New API token", Lead: "Nothing has happened yet. This is the token that will be made.", Cancel: tokensPath, Apply: "Make the token", Unpushed: true, Untold: untold},
 		form: &form{
 			Action: tokensPath + "/new", Submit: "Look at the summary", Cancel: tokensPath, Hidden: []hidden{{"once", once}},
 			Groups: []group{
@@ -131,31 +130,19 @@ func (c *Console) newTokenStep(r *http.Request, v *visit) (step, error) {
 			Verify: "export CHANCERY_TOKEN=chy_pat_…   # the token above\n" + c.call("", http.MethodGet, "/me", "").Command,
 		}}, nil
 	}
-	return s, nil
+	return s
 }
 
 func (c *Console) newToken(r *http.Request, v *visit) (answer, error) {
-	s, err := c.newTokenStep(r, v)
-	if err != nil {
-		return answer{}, err
-	}
-	return s.page(), nil
+	return c.newTokenStep(r, v).page(), nil
 }
 
 func (c *Console) planToken(r *http.Request, v *visit) (answer, error) {
-	s, err := c.newTokenStep(r, v)
-	if err != nil {
-		return answer{}, err
-	}
-	return c.look(r, v, s)
+	return c.look(r, v, c.newTokenStep(r, v))
 }
 
 func (c *Console) createToken(r *http.Request, v *visit) (answer, error) {
-	s, err := c.newTokenStep(r, v)
-	if err != nil {
-		return answer{}, err
-	}
-	return c.apply(r, v, s)
+	return c.apply(r, v, c.newTokenStep(r, v))
 }
 
 // revokeTokenStep is revoking one.
@@ -167,7 +154,7 @@ func (c *Console) revokeTokenStep(r *http.Request, v *visit) (step, error) {
 	s := step{
 		url: tokenURL(k, "revoke"), title: "Revoke " + k.Name, lead: strings.Join(grantWords(k.Held), "; ") + ". Its next request is refused. This cannot be undone.",
 		crumbs: append(accessCrumbs(), link{"API tokens", tokensPath}), agreed: []any{k.ID},
-		plan: planView{Cancel: tokensPath, Apply: "Revoke now", Danger: true, Lead: "Nothing has happened yet. It holds from the next request on, on all replicas.", Unpushed: true},
+		plan: planView{Cancel: tokensPath, Apply: "Revoke now", Danger: true, Lead: "Nothing has happened yet. It holds from the next request on, on all replicas.", Unpushed: true, Untold: untold},
 	}
 	s.form = &form{Action: s.url, Submit: "Review the change", Cancel: tokensPath, Groups: []group{{Fields: []*field{reasonField()}}}}
 	s.run = func(op issuer.Op) (made, error) {

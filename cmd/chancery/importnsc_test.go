@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
 
 	"chancery/api"
 	"chancery/claims/nsc"
@@ -201,25 +203,39 @@ func TestImportGeneratedStore(t *testing.T) {
 			if took > 30*time.Second {
 				t.Errorf("it took %v", took)
 			}
-			m.sample(g)
+			m.everybody(g)
 			m.comesBackEqual(g)
 		})
 	}
 }
 
-// sample connects with original creds of users of every fiftieth account.
-func (m *moved) sample(g *generator) {
+// everybody connects with the original creds of every user: to a server that asks Chancery, and to one with nsc's own
+// configuration, which has the accounts in its memory.
+func (m *moved) everybody(g *generator) {
 	m.t.Helper()
 	m.serve("grown")
+	memory := new(server.MemAccResolver)
+	for _, a := range g.store.Accounts {
+		must(m.t, memory.Store(a.Claims().Subject, a.Token.Text))
+	}
+	own, err := startNATS(natsServerConfig{
+		name: "own", operatorJWT: m.operator.JWT, resolverURL: m.app.cfg.publicURL + "/jwt/v1/accounts/", log: slog.New(slog.DiscardHandler),
+		adjust: func(o *server.Options) { o.JetStream, o.AccountResolver = false, memory },
+	})
+	must(m.t, err)
+	defer stopNATS(own)
 	in, out := 0, 0
-	for n, a := range g.store.Accounts {
-		if n%50 != 0 {
-			continue
-		}
+	for _, a := range g.store.Accounts {
 		for _, u := range a.Users {
-			got := m.admitted(filepath.Join(m.data(), "keys/creds/grown", a.Name, u.Name+".creds"))
-			if want := !g.outside[a.Name+"/"+u.Name]; got != want {
-				m.t.Errorf("%s/%s is admitted: %v, want %v", a.Name, u.Name, got, want)
+			creds := filepath.Join(m.data(), "keys/creds/grown", a.Name, u.Name+".creds")
+			got, want := m.admitted(creds), true
+			if c, err := connect(own, creds); err != nil {
+				want = false
+			} else {
+				c.Close()
+			}
+			if got != want || want == g.outside[a.Name+"/"+u.Name] {
+				m.t.Errorf("%s/%s is admitted: %v, with nsc's own configuration: %v", a.Name, u.Name, got, want)
 			}
 			if got {
 				in++
@@ -228,7 +244,7 @@ func (m *moved) sample(g *generator) {
 			}
 		}
 	}
-	m.t.Logf("%d users admitted, %d revoked ones refused, as nsc's own configuration would have it", in, out)
+	m.t.Logf("%d of %d users as with nsc's own configuration: %d admitted, %d refused", in+out, in+out, in, out)
 }
 
 func (m *moved) comesBackEqual(g *generator) {

@@ -1,0 +1,51 @@
+package e2e
+
+import "testing"
+
+// Somebody is let in to one account, sees that alone, and a token is made, tried out and revoked.
+func TestAccess(t *testing.T) {
+	b := openTab(t, chromium(t))
+	d := startDev(t)
+	b.open(d.SignInURL)
+	b.press("form button")
+	b.says("Accounts")
+	base := origin(d.SignInURL)
+
+	b.open(base + "/settings/access/new")
+	b.fill("#f-name", "team@example.com")
+	b.fill("#f-role", "account_admin")
+	b.fill("#f-account", "DEMO")
+	b.examine("access-new")
+	b.press("form.form button")
+	b.says("Shown once", "It signs in as team@example.com")
+	b.examine("access-link")
+	b.open(base + "/settings/access")
+	b.says("team@example.com", "Account admin of account DEMO")
+	b.examine("access")
+	b.press(`a[href="/settings/access/team@example.com"]`)
+	b.says("Make a sign-in link", "Account admin of account DEMO")
+	b.examine("person")
+	b.press(`a[href$="/disable"]`)
+	b.press("form.form button")
+	b.says("Nothing has happened yet")
+	b.examine("person-plan")
+
+	b.open(base + "/settings/tokens/new")
+	b.fill("#f-name", "provisioning")
+	b.fill("#f-role", "issuer")
+	b.fill("#f-account", "DEMO")
+	b.fill("#f-template", "device")
+	b.fill("#f-networks", "127.0.0.0/8")
+	b.press("form.form button")
+	b.says("Issuer of template device in account DEMO", "127.0.0.0/8")
+	b.examine("token-plan")
+	b.press("form.plan-end button")
+	b.says("Shown once", "chy_pat_")
+	b.examine("token")
+	b.open(base + "/settings/tokens")
+	b.says("provisioning", "127.0.0.0/8")
+	b.examine("tokens")
+	b.open(base + "/settings/roles")
+	b.says("credentials:issue", "Owner of everything")
+	b.examine("roles")
+}
