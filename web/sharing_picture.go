@@ -27,12 +27,12 @@ type sharingBox struct {
 // sharingLine is what one account shares with another, of one kind. It runs straight
 // under its label, so that no other crosses that.
 type sharingLine struct {
-	Path, Head       string
-	MarkX, MarkY     int
-	TextX, TextY     int
-	Text, Says, URL  string
-	Service, Broken  bool
-	from, to int
+	Path, Head      string
+	MarkX, MarkY    int
+	TextX, TextY    int
+	Text, Says, URL string
+	Service, Broken bool
+	from, to        int
 }
 
 // flow is what is to be drawn as one line. Accounts are told apart by ID and are put in
