@@ -34,7 +34,9 @@ UNWATCHED := $(patsubst %,-gcflags=%/...=-race=false,modernc.org golang.org/x/cr
 test: needs-go needs-cc needs-git ## every test, with the race detector, on SQLite and PostgreSQL
 	@scripts/test-postgres
 	@scripts/test-chromium
-	CGO_ENABLED=1 $(GO) test -race $(UNWATCHED) -count=1 -timeout 10m ./...
+	CGO_ENABLED=1 $(GO) test -race $(UNWATCHED) -count=1 -timeout 20m ./...
+	@echo 'the store of 500 accounts and 5,000 users, timed: without the race detector, and alone on the machine'
+	$(GO) test -count=1 -timeout 10m -v -run '^TestImportGeneratedStore$$' ./cmd/chancery
 	@set -e; for dir in $(E2E); do echo "$$dir:"; (cd $$dir && $(GO) test -count=1 -timeout 10m ./...); done
 
 .PHONY: check

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"chancery/store/storetest"
 )
@@ -53,7 +54,7 @@ func (b *lockedBuffer) String() string {
 // what it printed.
 func inProcess(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	return inProcessWith(t, environment{args: args, getenv: func(string) string { return "" }})
+	return inProcessWith(t, environment{args: args, now: time.Now, getenv: func(string) string { return "" }})
 }
 
 // inProcessWith is inProcess in an environment of which only the outputs are given.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -48,19 +49,19 @@ func TestExporterIsPushedFirst(t *testing.T) {
 		for n := range rounds {
 			var out api.Shared
 			p.call("POST", "/shares", fmt.Sprintf(`{"exporter":"FROM%d","importer":"TO%d","kind":"stream","subject":"a.>"}`, n, n), &out)
-			mu.Lock()
 			first := func(account string, shares func(*jwt.AccountClaims) bool) int {
-				for n, c := range pushed {
-					if c.Subject == account && shares(c) {
-						return n
-					}
-				}
-				return -1
+				mu.Lock()
+				defer mu.Unlock()
+				return slices.IndexFunc(pushed, func(c *jwt.AccountClaims) bool { return c.Subject == account && shares(c) })
 			}
-			from := first(out.Exporter.ID, func(c *jwt.AccountClaims) bool { return len(c.Exports) > 0 })
-			to := first(out.Importer.ID, func(c *jwt.AccountClaims) bool { return len(c.Imports) > 0 })
-			mu.Unlock()
-			if from < 0 || to < 0 || from > to {
+			var from, to int
+			// The server's answer to a push may come before the push is heard here.
+			eventually(p.t, "both pushes are heard", func() bool {
+				from = first(out.Exporter.ID, func(c *jwt.AccountClaims) bool { return len(c.Exports) > 0 })
+				to = first(out.Importer.ID, func(c *jwt.AccountClaims) bool { return len(c.Imports) > 0 })
+				return from >= 0 && to >= 0
+			})
+			if from > to {
 				p.t.Errorf("round %d: the exporter came %d., the importer %d.", n, from, to)
 				continue
 			}
