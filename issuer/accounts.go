@@ -291,7 +291,13 @@ func onlyOperator(ctx context.Context, d *desk, ref string) (Operator, error) {
 // findAccount finds an account by public key, or by a name that is unique among the
 // operators that the caller sees, and enters it.
 func findAccount(ctx context.Context, d *desk, ref string) (Account, error) {
-	list, err := accountsCalled(ctx, d.Tx, ref)
+	return findAccountOf(ctx, d, "", ref)
+}
+
+// findAccountOf is findAccount among the accounts of one operator, by identity; of all
+// operators without it.
+func findAccountOf(ctx context.Context, d *desk, operatorID, ref string) (Account, error) {
+	list, err := accountsCalled(ctx, d.Tx, operatorID, ref)
 	if err != nil {
 		return Account{}, err
 	}
@@ -306,20 +312,30 @@ func findAccount(ctx context.Context, d *desk, ref string) (Account, error) {
 		return list[0], d.enter(scopeOf(list[0]), "account")
 	}
 	d.some() // the caller sees all that is named here
-	keys := ""
+	var keys []string
 	for _, a := range list {
-		keys += " " + a.ID + " (operator " + a.OperatorID + ")"
+		o, err := d.GetOperator(ctx, a.OperatorID)
+		if err != nil {
+			return Account{}, err
+		}
+		keys = append(keys, a.ID+" (of "+o.Name+")")
 	}
-	return Account{}, &Error{Kind: KindConflict, Code: "ambiguous_name", Message: "Several operators have an account of this name.", Hint: "Use the public key:" + keys + "."}
+	return Account{}, &Error{
+		Kind: KindConflict, Code: "ambiguous_name", Message: "Several operators have an account of this name.",
+		Hint: "Use the public key: " + strings.Join(keys, ", ") + ".",
+	}
 }
 
-func accountsCalled(ctx context.Context, t *store.Tx, ref string) ([]Account, error) {
+func accountsCalled(ctx context.Context, t *store.Tx, operatorID, ref string) ([]Account, error) {
 	if !claims.IsPublicKey(claims.KindAccount, ref) {
-		return t.FindAccounts(ctx, "", ref)
+		return t.FindAccounts(ctx, operatorID, ref)
 	}
 	a, err := t.GetAccount(ctx, ref)
 	if err != nil {
 		return nil, ignoreMissing(err)
+	}
+	if operatorID != "" && a.OperatorID != operatorID {
+		return nil, nil
 	}
 	return []Account{a}, nil
 }

@@ -42,7 +42,7 @@ func (i *Issuer) CloneAccount(ctx context.Context, op Op, account string, in Acc
 		if from, err = lockAccount(ctx, w, from.ID); err != nil {
 			return none, err
 		}
-		asked, warnings, err := copyOfAccount(w, from, in.Name)
+		asked, warnings, err := copyOfAccount(ctx, w, from, in.Name)
 		if err != nil {
 			return none, err
 		}
@@ -90,12 +90,23 @@ func (i *Issuer) CloneAccount(ctx context.Context, op Op, account string, in Acc
 }
 
 // copyOfAccount returns what a copy is made of, and what it does without.
-func copyOfAccount(w *work, from Account, name string) (in AccountInput, warnings claims.Problems, err error) {
+func copyOfAccount(ctx context.Context, w *work, from Account, name string) (in AccountInput, warnings claims.Problems, err error) {
 	in = AccountInput{Name: name, AccountExpiry: AccountExpiry{from.FixedEnd(), from.Lifetime}, guardrails: from.Guardrails}
 	if in.Settings, err = copyOf(from.Settings); err != nil {
 		return in, nil, err
 	}
 	in.Settings.Exports, in.Settings.Imports = nil, nil
+	exports, err := w.ListExports(ctx, from.ID)
+	if err != nil {
+		return in, nil, err
+	}
+	imports, err := w.ListImports(ctx, from.ID)
+	if err != nil {
+		return in, nil, err
+	}
+	if len(exports)+len(imports) > 0 {
+		warnings = append(warnings, claims.Problem{Pointer: "/exports", Code: "not_copied", Detail: "Exports and imports are not copied: share again what the copy is to have."})
+	}
 	if len(in.Settings.Authorization.AuthUsers) > 0 {
 		warnings = append(warnings, claims.Problem{Pointer: "/authorization", Code: "not_copied", Detail: "The auth callout is not copied: the users that answer it are not there."})
 	}

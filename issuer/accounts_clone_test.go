@@ -112,6 +112,7 @@ func TestCloneToAnotherOperator(t *testing.T) {
 		did(h.UpdateAccount(t.Context(), over, "ORDERS", func(e *issuer.AccountEdit) {
 			e.Expires, e.Authorization.AuthUsers = h.unix()+60, jwt.StringList{newUserKey(t)}
 		})).well(t)
+		did(h.CreateExport(t.Context(), op(), "ORDERS", jwt.Export{Subject: "orders.>", Type: jwt.Stream})).well(t)
 		h.advance(time.Hour)
 		out, err := h.CloneAccount(t.Context(), op(), w.account.ID, issuer.AccountCloneInput{Name: "ELSEWHERE", Operator: "other"})
 		if err != nil {
@@ -121,7 +122,7 @@ func TestCloneToAnotherOperator(t *testing.T) {
 		for _, p := range out.Plan.Warnings {
 			codes = append(codes, p.Pointer+" "+p.Code)
 		}
-		if diff := cmp.Diff([]string{"/authorization not_copied", "/expires_at not_copied", "/templates tests_fail"}, codes); diff != "" {
+		if diff := cmp.Diff([]string{"/exports not_copied", "/authorization not_copied", "/expires_at not_copied", "/templates tests_fail"}, codes); diff != "" {
 			t.Errorf("warnings (-want +got):\n%s", diff)
 		}
 		c := decode[*jwt.AccountClaims](t, out.Value.JWT)

@@ -177,7 +177,8 @@ func (i *Issuer) ExportAudit(ctx context.Context, caller Caller, q AuditQuery, e
 func describeAudit(ctx context.Context, t *store.Tx, rows []store.AuditEntry) ([]AuditEntry, error) {
 	var ids []string
 	for _, e := range rows {
-		ids = append(ids, actorID(e.Actor), targetID(e.Target), e.OperatorID, e.AccountID)
+		ids = append(ids, actorID(e.Actor), e.OperatorID, e.AccountID)
+		ids = append(ids, targetIDs(e.Target)...)
 	}
 	names, err := t.NamesOf(ctx, unique(ids))
 	if err != nil {
@@ -186,7 +187,7 @@ func describeAudit(ctx context.Context, t *store.Tx, rows []store.AuditEntry) ([
 	out := make([]AuditEntry, len(rows))
 	for n, e := range rows {
 		x := AuditEntry{
-			AuditEntry: e, ActorName: names[actorID(e.Actor)], TargetName: names[targetID(e.Target)], OperatorName: names[e.OperatorID], AccountName: names[e.AccountID],
+			AuditEntry: e, ActorName: names[actorID(e.Actor)], TargetName: targetName(names, e.Target), OperatorName: names[e.OperatorID], AccountName: names[e.AccountID],
 		}
 		var detail auditDetail
 		// What somebody altered in the database is shown as far as it can be read; that it
@@ -202,10 +203,25 @@ func describeAudit(ctx context.Context, t *store.Tx, rows []store.AuditEntry) ([
 // actorID is the identity in an actor: of who renews with their key it is user:usr_….
 func actorID(actor string) string { return strings.TrimPrefix(actor, "user:") }
 
-// targetID is the identity in a target, of which a part may be named behind a slash.
-func targetID(target string) string {
-	id, _, _ := strings.Cut(target, "/")
-	return id
+// targetIDs are the identities in a target: of what is shared those of both accounts. Of
+// each a part may be named behind a slash.
+func targetIDs(target string) []string {
+	ids := strings.Fields(target)
+	for n := range ids {
+		ids[n], _, _ = strings.Cut(ids[n], "/")
+	}
+	return ids
+}
+
+// targetName is empty where an identity in the target has no name.
+func targetName(names map[string]string, target string) string {
+	ids := targetIDs(target)
+	for n, id := range ids {
+		if ids[n] = names[id]; ids[n] == "" {
+			return ""
+		}
+	}
+	return strings.Join(ids, " → ")
 }
 
 func unique(list []string) []string {

@@ -120,12 +120,9 @@ func (w *work) place(ctx context.Context, s Scope) (Scope, error) {
 	if s.Account == "" {
 		return out, nil
 	}
-	a, err := findAccount(ctx, &w.desk, s.Account)
+	a, err := findAccountOf(ctx, &w.desk, out.Operator, s.Account)
 	if err != nil {
 		return out, err
-	}
-	if out.Operator != "" && out.Operator != a.OperatorID {
-		return out, w.missing("account")
 	}
 	out = scopeOf(a)
 	if s.Template == "" {

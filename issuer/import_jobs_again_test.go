@@ -152,6 +152,9 @@ func TestObserveThenAdopt(t *testing.T) {
 		if o.Custody != issuer.CustodyObserved || len(accounts) != 5 {
 			t.Errorf("%s, %d accounts", o.Custody, len(accounts))
 		}
+		if config, err := h.ServerConfig(t.Context(), owner, "acme", "https://x"); err != nil || !strings.Contains(config.ResolverURL, "https://x/") {
+			t.Errorf("what is served has no address: %v", err)
+		}
 		if n := h.raw.Dump(t); strings.Contains(n, "sealed:SO") {
 			t.Error("a seed")
 		}
@@ -279,6 +282,9 @@ func TestExportNSC(t *testing.T) {
 			archive := archiveOf(t, name)
 			h.takeIn(t, archive, issuer.ImportAdopt)
 			want := readStore(t, archive, operator)
+			if _, err := h.SystemCredential(t.Context(), op(), operator, "x"); err != nil {
+				t.Fatal(err)
+			}
 			out, err := h.ExportNSC(t.Context(), owner, operator)
 			if err != nil {
 				t.Fatal(err)

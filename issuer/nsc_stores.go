@@ -205,6 +205,8 @@ func (x *exporting) user(ctx context.Context, a Account, u User, k store.KeptJWT
 	case k.ID == "":
 		x.missing(a.Name, u.Name, "no_credentials", "Nothing was issued to the user yet.")
 		return nsc.User{}, false, nil
+	case k.JWT == "" && len(k.Sealed) == 0 && a.ID == x.operator.Settings.SystemAccount && u.Name == SystemUserName:
+		return nsc.User{}, false, nil // of no use to whoever keeps the operator with nsc
 	case k.JWT == "" && len(k.Sealed) == 0:
 		x.missing(a.Name, u.Name, "held_elsewhere", "Only the holder has the user's JWT: it was not kept here.")
 		return nsc.User{}, false, nil

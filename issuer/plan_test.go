@@ -213,7 +213,7 @@ func TestOperatorsApart(t *testing.T) {
 		h.unchanged(t, func() {
 			_, err := h.GetAccount(t.Context(), owner, "ORDERS")
 			e := wants(t, err, issuer.KindConflict)
-			for _, id := range []string{w.account.ID, other.account.ID, w.operator.ID, other.operator.ID} {
+			for _, id := range []string{w.account.ID, other.account.ID, w.operator.Name, other.operator.Name} {
 				if !strings.Contains(e.Hint, id) {
 					t.Errorf("%s is not offered in %q", id, e.Hint)
 				}
@@ -233,6 +233,12 @@ func TestOperatorsApart(t *testing.T) {
 			list, err := h.ListAccounts(t.Context(), owner, ref, issuer.Page{Limit: 10})
 			if err != nil || len(list) != 2 || list[0].ID != other.account.ID {
 				t.Errorf("the accounts of %s: %d, %v", ref, len(list), err)
+			}
+		}
+		for name, id := range map[string]string{"acme": w.account.ID, "zeta": other.account.ID} {
+			in := issuer.TokenInput{Name: name, Grants: []issuer.Grant{{Role: string(issuer.RoleIssuer), Scope: issuer.Scope{Operator: name, Account: "ORDERS"}}}, TTL: time.Hour}
+			if k := did(h.CreateToken(t.Context(), op(), in)).well(t); k.Held[0].Account != id {
+				t.Errorf("ORDERS of %s is %s", name, k.Held[0].Account)
 			}
 		}
 		config, err := h.ServerConfig(t.Context(), owner, "zeta", "https://x")

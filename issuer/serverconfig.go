@@ -1,11 +1,14 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
+	"errors"
 
 	"github.com/nats-io/jwt/v2"
 
 	"chancery/claims"
+	"chancery/store"
 )
 
 // ServerConfig is what a nats-server needs to know of an operator.
@@ -20,7 +23,8 @@ type ServerConfig struct {
 
 // ServerConfig returns the part of a nats-server's configuration that makes it
 // trust the operator and fetch accounts from baseURL, the public address of the
-// resolver without a path. There is none before the operator's first JWT is signed.
+// resolver without a path. There is none before the operator's first JWT is signed, and
+// none of an observed operator whose accounts were not imported: they are not served here.
 func (i *Issuer) ServerConfig(ctx context.Context, caller Caller, operator, baseURL string) (ServerConfig, error) {
 	return read(ctx, i, caller, use{permission: ReadOperators, action: "read", kind: "server_config", target: operator}, func(ctx context.Context, d *desk) (ServerConfig, error) {
 		var out ServerConfig
@@ -28,8 +32,10 @@ func (i *Issuer) ServerConfig(ctx context.Context, caller Caller, operator, base
 		if err != nil {
 			return out, err
 		}
-		if err := writable(o); err != nil {
-			return out, err // its accounts are not served from here
+		if _, err := d.GetAccount(ctx, o.Settings.SystemAccount); errors.Is(err, store.ErrNotFound) {
+			return out, cmp.Or(writable(o), orMissing(err, "account"))
+		} else if err != nil {
+			return out, err
 		}
 		if o.JWT == "" {
 			return out, &Error{

@@ -305,7 +305,11 @@ func (l *linkPlan) say(s *sharePlan, plan *Plan) error {
 		}
 		plan.Changes, plan.Summary = append(plan.Changes, p.Changes...), append(plan.Summary, p.Summary...)
 	}
-	p, err := (&importEdit{account: s.importer, before: l.before, after: &l.after}).say(nil)
+	after := l.after
+	if l.minting != nil {
+		after.Body.Token = "the new activation token" // which is yet to be signed
+	}
+	p, err := (&importEdit{account: s.importer, before: l.before, after: &after}).say(nil)
 	if err != nil {
 		return err
 	}

@@ -84,10 +84,12 @@ func newTenants(t *testing.T) *tenants {
 		must(t, err)
 		return k.Value.ID
 	}
+	export, activation, imported := h.edges("ORDERS")
+	foreignExport, foreignActivation, foreignImport := h.edges("PARTS")
 	mine, theirs := token("mine", at("acme", "ORDERS")), token("theirs", at("globex", "PARTS"))
-	w.names["own"] = strings.NewReplacer("/tok_x", "/"+mine)
-	w.names["foreign"] = strings.NewReplacer("/tok_x", "/"+theirs, "/acme", "/globex", "/ORDERS", "/PARTS", "/device", "/widget", "/service", "/utility", "/d1", "/f1", "/olga", "/fred")
-	w.names["missing"] = strings.NewReplacer("/tok_x", "/tok_none", "/acme", "/none", "/ORDERS", "/NONE", "/device", "/none", "/service", "/none", "/d1", "/none", "/olga", "/none")
+	w.names["own"] = strings.NewReplacer("/tok_x", "/"+mine, "/exp_x", "/"+export, "/act_x", "/"+activation, "/imp_x", "/"+imported)
+	w.names["foreign"] = strings.NewReplacer("/tok_x", "/"+theirs, "/exp_x", "/"+foreignExport, "/act_x", "/"+foreignActivation, "/imp_x", "/"+foreignImport, "/acme", "/globex", "/ORDERS", "/PARTS", "/device", "/widget", "/service", "/utility", "/d1", "/f1", "/olga", "/fred")
+	w.names["missing"] = strings.NewReplacer("/tok_x", "/tok_none", "/exp_x", "/exp_none", "/act_x", "/act_none", "/imp_x", "/imp_none", "/acme", "/none", "/ORDERS", "/NONE", "/device", "/none", "/service", "/none", "/d1", "/none", "/olga", "/none")
 	return w
 }
 

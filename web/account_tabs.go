@@ -19,6 +19,7 @@ func accountTabs() []accountTab {
 		{"Settings", "settings", issuer.ReadAccounts},
 		{"Templates", "templates", issuer.ReadTemplates},
 		{"Users", "users", issuer.ReadUsers},
+		{"Sharing", "sharing", issuer.ReadSharing},
 		{"Connections", "connections", issuer.ReadAccounts},
 		{"Keys", "keys", issuer.ReadAccounts},
 		{"Revocations", "revocations", issuer.ReadRevocations},

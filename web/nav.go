@@ -9,6 +9,9 @@ type navItem struct{ Text, URL, Current string }
 // nav returns the main navigation as it is on the page of the answer.
 func nav(a answer, v *visit) []navItem {
 	items := []navItem{{Text: "Accounts", URL: "/accounts"}, {Text: "Users", URL: "/users"}, {Text: "Templates", URL: "/templates"}}
+	if v != nil && v.caller.May(issuer.ReadSharing) {
+		items = append(items, navItem{Text: "Sharing", URL: sharingPath})
+	}
 	if v != nil && v.mayOnOperators(issuer.ReadOperators) {
 		items = append(items, navItem{Text: "Operators", URL: "/operators"}, navItem{Text: "Keys", URL: "/keys"})
 	}

@@ -74,7 +74,7 @@ func (s step) refuse(err error) (answer, error) {
 func (s step) hash(p issuer.Plan) string {
 	parts := append(slices.Clone(s.agreed), p.Credentials)
 	for _, f := range p.Summary {
-		if strings.HasPrefix(f.Pointer, "/revocations") {
+		if strings.Contains(f.Pointer, "/revocations") {
 			f.Before, f.After = "", ""
 		}
 		parts = append(parts, f.Pointer, f.Field, f.Before, f.After)

@@ -440,10 +440,10 @@ func (v verification) print(p page) {
 		p.line(fmt.Sprintf("  and %d more", v.MoreFaults))
 	}
 	if v.Foreign > 0 {
-		p.line(fmt.Sprintf("  %d lines of the checkpoint file are not signed by the key", v.Foreign))
+		p.line("  ", counted(v.Foreign, "line"), " of the checkpoint file not signed by the key")
 	}
 	if v.TornLines > 0 {
-		p.line(p.paint(faint, fmt.Sprintf("  %d lines of the checkpoint file were not written to their end, as in a crash", v.TornLines)))
+		p.line(p.paint(faint, "  "+counted(v.TornLines, "line")+" of the checkpoint file not written to the end, as in a crash"))
 	}
 }
 

@@ -54,7 +54,7 @@ func (c *importNSCCommand) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	review := importAnswer{ImportJob: job, left: packed.Problems}
+	review := importAnswer{ImportJob: job, left: packed.Problems, unsent: c.Observe || c.NoSeeds}
 	if c.DryRun {
 		if err := printAnswer(env, c.JSON, review); err != nil {
 			return err
@@ -294,7 +294,7 @@ func (a importDone) print(p page) {
 		}
 	}
 	p.line("")
-	p.line(p.paint(green, "Done: "), counted(accounts, "account"), " and ", counted(users, "user"), ", in ", a.UpdatedAt.Sub(a.CreatedAt).Round(100*time.Millisecond).String(), ".")
+	p.line(p.paint(green, "Done: "), counted(accounts, "account"), " and ", counted(users, "user"), ", in ", max(a.UpdatedAt.Sub(a.CreatedAt), 100*time.Millisecond).Round(100*time.Millisecond).String(), ".")
 	for _, n := range a.next {
 		if n.Resolver != "" {
 			p.line("Accounts of ", n.Operator, " are served byte for byte as they came, until you change one, at ", n.Resolver)

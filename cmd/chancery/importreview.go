@@ -17,6 +17,8 @@ type importAnswer struct {
 	api.ImportJob
 	// left is what was not packed.
 	left []nsc.Problem
+	// unsent tells that seeds were not looked for: none of them is missing.
+	unsent bool
 }
 
 // doubtful tells whether somebody should look before going on.
@@ -52,7 +54,7 @@ func (a importAnswer) print(p page) {
 	for _, o := range a.Report.Operators {
 		p.line("")
 		p.line(p.paint(bold, plain(o.Name)), "  ", p.paint(faint, o.ID), "  ", importStates[o.State])
-		p.rows(operatorLines(o))
+		p.rows(a.operatorLines(o))
 		a.accounts(p, o)
 		problems(p, o)
 	}
@@ -71,7 +73,7 @@ func (a importAnswer) print(p page) {
 	}
 }
 
-func operatorLines(o api.ImportedOperator) []claims.Line {
+func (a importAnswer) operatorLines(o api.ImportedOperator) []claims.Line {
 	signing := 0
 	for _, k := range o.SigningKeys {
 		if k.Seed {
@@ -81,6 +83,9 @@ func operatorLines(o api.ImportedOperator) []claims.Line {
 	lines := []claims.Line{
 		{Label: "identity seed", Value: foundWord(o.IdentitySeed), Note: "it signs the operator's own JWT"},
 		{Label: "signing keys", Value: strconv.Itoa(signing) + " of " + strconv.Itoa(len(o.SigningKeys)) + " with their seed", Note: "one is enough to sign accounts"},
+	}
+	if a.unsent {
+		lines = []claims.Line{{Label: "seeds", Value: "stay there", Note: "none was packed"}}
 	}
 	if o.Strict {
 		lines = append(lines, claims.Line{Label: "strict", Value: "yes", Note: "servers accept only what signing keys signed"})
@@ -114,7 +119,7 @@ func (a importAnswer) accounts(p page, o api.ImportedOperator) {
 	fmt.Fprintln(w, "ACCOUNT\tSTATE\tFROM\tSEEDS\tUSERS\tNOTES")
 	quiet, hidden := 0, 0
 	for _, x := range o.Accounts {
-		if remarkable := (x.State != "new" && x.State != "unchanged") || len(x.Problems) > 0 || x.From == "server" || !seedsComplete(x); !remarkable {
+		if remarkable := (x.State != "new" && x.State != "unchanged") || len(x.Problems) > 0 || x.From == "server" || !a.unsent && !seedsComplete(x); !remarkable {
 			if quiet++; quiet > mostAccounts {
 				hidden++
 				continue
@@ -124,7 +129,7 @@ func (a importAnswer) accounts(p page, o api.ImportedOperator) {
 		if x.From == "server" {
 			from = "the servers, newer"
 		}
-		fmt.Fprintln(w, strings.Join([]string{plain(x.Name), importStates[x.State], from, seedWords(x), strconv.Itoa(x.Users), notes(x)}, "\t"))
+		fmt.Fprintln(w, strings.Join([]string{plain(x.Name), importStates[x.State], from, a.seedWords(x), strconv.Itoa(x.Users), notes(x)}, "\t"))
 	}
 	_ = w.Flush() // into memory
 	p.line("")
@@ -149,7 +154,10 @@ func seedsComplete(x api.ImportedAccount) bool {
 	return x.IdentitySeed && x.SigningSeeds == x.SigningKeys
 }
 
-func seedWords(x api.ImportedAccount) string {
+func (a importAnswer) seedWords(x api.ImportedAccount) string {
+	if a.unsent {
+		return "stay there"
+	}
 	words := "identity"
 	if !x.IdentitySeed {
 		words = "no identity"
