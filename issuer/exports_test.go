@@ -10,12 +10,12 @@ import (
 	"chancery/issuer"
 )
 
-// dead returns what keeps an import with the token from working, as servers judge it.
-func (h *house) dead(t testing.TB, exporter, importer, subject, token string) claims.Problems {
+// dead returns what keeps an import of orders.> from ORDERS with the token from working, as servers judge it.
+func (h *house) dead(t testing.TB, importer, token string) claims.Problems {
 	t.Helper()
-	from := decode[*jwt.AccountClaims](t, h.account(t, exporter).JWT)
+	from := decode[*jwt.AccountClaims](t, h.account(t, "ORDERS").JWT)
 	to := jwt.NewAccountClaims(importer)
-	to.Imports = jwt.Imports{{Name: "x", Account: from.Subject, Subject: jwt.Subject(subject), Type: jwt.Stream, Token: token}}
+	to.Imports = jwt.Imports{{Name: "x", Account: from.Subject, Subject: "orders.>", Type: jwt.Stream, Token: token}}
 	return claims.CheckSharing(to, func(string) *jwt.AccountClaims { return from }, h.time())
 }
 
@@ -28,7 +28,7 @@ func TestRevokedActivationStaysRevoked(t *testing.T) {
 		e := did(h.CreateExport(t.Context(), op(), "ORDERS", body)).well(t)
 		h.advance(time.Minute)
 		token := did(h.IssueActivation(t.Context(), op(), "ORDERS", e.ID, issuer.ActivationInput{Importer: other})).well(t)
-		if dead := h.dead(t, "ORDERS", other, "orders.>", token.Token); len(dead) > 0 {
+		if dead := h.dead(t, other, token.Token); len(dead) > 0 {
 			t.Fatalf("%+v", dead)
 		}
 		h.advance(-time.Minute)
@@ -38,7 +38,7 @@ func TestRevokedActivationStaysRevoked(t *testing.T) {
 		}
 		refused := func(when string) {
 			t.Helper()
-			if dead := h.dead(t, "ORDERS", other, "orders.>", token.Token); len(dead) == 0 {
+			if dead := h.dead(t, other, token.Token); len(dead) == 0 {
 				t.Errorf("%s: the revoked token is good", when)
 			}
 		}
@@ -57,7 +57,7 @@ func TestRevokedActivationStaysRevoked(t *testing.T) {
 		edit(e.ID, func(x *jwt.Export) { x.Subject = "orders.>" })
 		refused("after deleting and renaming back")
 		fresh := did(h.IssueActivation(t.Context(), op(), "ORDERS", e.ID, issuer.ActivationInput{Importer: other})).well(t)
-		if dead := h.dead(t, "ORDERS", other, "orders.>", fresh.Token); len(dead) > 0 || fresh.IssuedAt <= r.Before {
+		if dead := h.dead(t, other, fresh.Token); len(dead) > 0 || fresh.IssuedAt <= r.Before {
 			t.Errorf("a new token: %+v, issued at %d", dead, fresh.IssuedAt)
 		}
 	})
@@ -73,11 +73,11 @@ func TestDeletedExportEndsForeignTokens(t *testing.T) {
 		h.raw.Run(t, `DELETE FROM activations`)
 		did(h.DeleteExport(t.Context(), op(), "ORDERS", e.ID)).well(t)
 		again := did(h.CreateExport(t.Context(), op(), "ORDERS", body)).well(t)
-		if dead := h.dead(t, "ORDERS", other, "orders.>", token.Token); len(dead) == 0 {
+		if dead := h.dead(t, other, token.Token); len(dead) == 0 {
 			t.Error("a token from before is good again")
 		}
 		fresh := did(h.IssueActivation(t.Context(), op(), "ORDERS", again.ID, issuer.ActivationInput{Importer: other})).well(t)
-		if dead := h.dead(t, "ORDERS", other, "orders.>", fresh.Token); len(dead) > 0 {
+		if dead := h.dead(t, other, fresh.Token); len(dead) > 0 {
 			t.Errorf("%+v", dead)
 		}
 	})

@@ -158,3 +158,64 @@ func TestImportsTellNothingOfStrangers(t *testing.T) {
 		}
 	})
 }
+
+// Tokens and people are for who may do so on all of what these may do, and so is a page of the log.
+func TestGrantsAreOfAllTheirPlaces(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, w world) {
+		other := did(h.CreateAccount(t.Context(), op(), issuer.AccountInput{Operator: "acme", Name: "PARTS", Settings: claims.NewAccountSettings()})).well(t)
+		here, there := on(issuer.RoleAuditor, w.operator.ID, w.account.ID), on(issuer.RoleAuditor, w.operator.ID, other.ID)
+		admin := may(on(issuer.RoleOwner, w.operator.ID, w.account.ID))
+		both := did(h.CreateToken(t.Context(), op(), issuer.TokenInput{Name: "both", Grants: []issuer.Grant{here, there}, TTL: time.Hour})).well(t)
+		ann := h.person(t, "ann", here, there)
+		// Whichever of the two comes first.
+		for _, o := range []issuer.Op{admin, may(on(issuer.RoleOwner, w.operator.ID, other.ID))} {
+			wants(t, second(h.GetToken(t.Context(), o.Caller, both.ID)), issuer.KindNotFound)
+			wants(t, second(h.RevokeToken(t.Context(), o, both.ID)), issuer.KindNotFound)
+		}
+		wants(t, second(h.GetPerson(t.Context(), admin.Caller, ann.ID)), issuer.KindNotFound)
+		tokens, err := h.ListTokens(t.Context(), admin.Caller, issuer.TokenFilter{}, issuer.LedgerPage{Limit: 10})
+		if err != nil || len(tokens) != 0 {
+			t.Errorf("%d tokens, %v", len(tokens), err)
+		}
+		people, err := h.ListPeople(t.Context(), admin.Caller, issuer.Page{Limit: 10})
+		if err != nil || len(people) != 0 {
+			t.Errorf("%d people, %v", len(people), err)
+		}
+		// The log of an account is that of no other one of its operator.
+		admins := may(on(issuer.RoleAccountAdmin, w.operator.ID, w.account.ID))
+		h.sequence(t)
+		log, err := h.ListAudit(t.Context(), admins.Caller, issuer.AuditQuery{}, issuer.AuditPage{Limit: 100})
+		if err != nil || len(log) == 0 {
+			t.Fatalf("%d entries, %v", len(log), err)
+		}
+		for _, e := range log {
+			if e.AccountID != w.account.ID {
+				t.Errorf("an entry of %q is listed", e.AccountID)
+			}
+		}
+	})
+}
+
+// What is held against the whole of a place is not done for who has a part of it, and nothing is told on the way.
+func TestPartsAreNotTheWhole(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, w world) {
+		one := may(on(issuer.RoleIssuer, w.operator.ID, w.account.ID, w.template.ID))
+		wants(t, second(h.ListKeys(t.Context(), one.Caller, issuer.KeyOwner{Account: "ORDERS"})), issuer.KindForbidden)
+		wants(t, second(h.GetUser(t.Context(), one.Caller, "ORDERS", "ada@example.com")), issuer.KindNotFound)
+		wants(t, second(h.GetUser(t.Context(), one.Caller, "ORDERS", "nobody")), issuer.KindNotFound)
+		toOwn := func(e *issuer.UserEdit) { e.Template, e.Permissions = "", ownPermissions() }
+		wants(t, second(h.UpdateUser(t.Context(), one, "ORDERS", "d1", toOwn)), issuer.KindForbidden)
+		made, err := h.CreateUsers(t.Context(), one, "ORDERS", []issuer.UserInput{
+			{Name: "b1", Template: "device", Tags: []string{"region:eu"}}, {Name: "b2", Permissions: ownPermissions()},
+		})
+		if err != nil || len(made) != 2 || made[0].Err != nil {
+			t.Fatalf("%+v, %v", made, err)
+		}
+		wants(t, made[1].Err, issuer.KindForbidden)
+		wants(t, second(h.SetOperatorGuardrails(t.Context(), may(on(issuer.RoleOwner, w.operator.ID, w.account.ID)), "acme", claims.Guardrails{})), issuer.KindForbidden)
+		admin := may(on(issuer.RoleAccountAdmin, w.operator.ID, w.account.ID))
+		wants(t, second(h.UpdateAccount(t.Context(), admin, "ORDERS", func(e *issuer.AccountEdit) { e.ClusterTraffic = "owner" })), issuer.KindForbidden)
+		above := may(on(issuer.RoleOperatorAdmin, w.operator.ID))
+		wants(t, second(h.CreateToken(t.Context(), above, issuer.TokenInput{Name: "x", Grants: []issuer.Grant{on(issuer.RoleOwner, "acme")}, TTL: time.Hour})), issuer.KindForbidden)
+	})
+}
