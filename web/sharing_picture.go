@@ -27,12 +27,12 @@ type sharingBox struct {
 // sharingLine is what one account shares with another, of one kind. It runs straight
 // under its label, so that no other crosses that.
 type sharingLine struct {
-	Path, Head       string
-	MarkX, MarkY     int
-	TextX, TextY     int
-	Text, Says, URL  string
-	Service, Broken  bool
-	from, to, middle int
+	Path, Head      string
+	MarkX, MarkY    int
+	TextX, TextY    int
+	Text, Says, URL string
+	Service, Broken bool
+	from, to        int
 }
 
 // flow is what is to be drawn as one line. Accounts are told apart by ID and are put in
@@ -151,7 +151,7 @@ func lineOf(f flow, x, from, to int) sharingLine {
 		Path: fmt.Sprintf("M%d %dH%dC%d %d %d %d %d %d", x, from, bend, bend+curveWidth/2, from, end-curveWidth/2, to, end-8, to),
 		Head: fmt.Sprintf("M%d %dL%d %dL%d %dz", end-8, to-4, end, to, end-8, to+4),
 		Says: f.says, URL: f.url, Service: f.service, Broken: f.broken,
-		MarkX: x + 8, MarkY: from - 16, TextX: x + 8, TextY: from - 6, from: from, to: to, middle: bend,
+		MarkX: x + 8, MarkY: from - 16, TextX: x + 8, TextY: from - 6, from: from, to: to,
 	}
 	letters := labelLetters
 	if f.broken {

@@ -3,10 +3,15 @@ package web
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/jwt/v2"
 	"pgregory.net/rapid"
+
+	"chancery/issuer"
 )
 
 func someFlows(t *rapid.T) []flow {
@@ -83,4 +88,25 @@ func TestSharingPictureIsTheSame(t *testing.T) {
 			t.Fatal(d)
 		}
 	})
+}
+
+// More lines than anybody sees through are not drawn; the table has them all.
+func TestSharingPictureHasItsBound(t *testing.T) {
+	t.Parallel()
+	for lines := mostFlows; lines <= mostFlows+1; lines++ {
+		var g issuer.Graph
+		for n := range lines {
+			e := issuer.Edge{Exporter: issuer.EdgeNode{ID: "A", Name: "ORDERS"}, Importer: issuer.EdgeNode{ID: fmt.Sprint(n), Name: fmt.Sprint(n)}}
+			e.Body = jwt.Import{Subject: "orders.>", Type: jwt.Stream}
+			g.Edges = append(g.Edges, e)
+		}
+		view := sharingView{Path: sharingPath}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, sharingPath, nil)
+		if err := view.fill(r, naming{1}, func(issuer.GraphQuery) (issuer.Graph, error) { return g, nil }); err != nil {
+			t.Fatal(err)
+		}
+		if drawn := view.Picture != nil; drawn != (lines <= mostFlows) || len(view.Rows) != lines || (view.Flows == 0) != drawn {
+			t.Errorf("%d lines: drawn %v, %d rows, %d too many", lines, drawn, len(view.Rows), view.Flows)
+		}
+	}
 }

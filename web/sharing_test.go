@@ -186,7 +186,7 @@ func TestSharingPages(t *testing.T) {
 			p := b.get(path).want(200).has("Next page", "50 streams").hasNot(">sci<")
 			next, err := url.QueryUnescape(between(t, p, `class="next" href="`, `"`))
 			must(t, err)
-			p = b.get(strings.ReplaceAll(next, "&amp;", "&")).want(200).has("Back to the start", "10 streams").hasNot("Next page")
+			b.get(strings.ReplaceAll(next, "&amp;", "&")).want(200).has("Back to the start", "10 streams").hasNot("Next page")
 		}
 	})
 }

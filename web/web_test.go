@@ -96,7 +96,8 @@ func newHouse(t *testing.T, dialect string, cfg web.Config) *house {
 	h.url = storetest.URL(t, dialect)
 	h.store, err = store.Open(t.Context(), store.Config{URL: h.url, Now: time.Now, Logger: log})
 	must(t, err)
-	t.Cleanup(func() { must(t, h.store.Close()) })
+	opened := h.store // a test may put another in its place
+	t.Cleanup(func() { must(t, opened.Close()) })
 	h.issuer, err = issuer.Open(t.Context(), issuer.Config{
 		Store: h.store, Now: time.Now, Logger: log, KEK: kek, SystemPermissions: resolver.SystemPermissions(),
 		Connections: func(ctx context.Context, account string) ([]claims.Connection, error) {
