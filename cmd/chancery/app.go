@@ -153,7 +153,8 @@ func (a *app) natsURLs(o store.Operator) []string {
 	if o.Custody == issuer.CustodyObserved {
 		return nil
 	}
-	if a.cfg.natsURLs != nil {
+	// The server of chancery dev trusts the operator made there and no other one.
+	if a.cfg.natsURLs != nil && (o.Default || !a.cfg.dev) {
 		return a.cfg.natsURLs()
 	}
 	return o.Settings.OperatorServiceURLs
