@@ -196,6 +196,9 @@ func TestImportGeneratedStore(t *testing.T) { //nolint:paralleltest // it is tim
 				t.Errorf("%s, %d of %d", job.State, job.Done, job.Total)
 			}
 			t.Logf("%d accounts and %d users: %v from the command to done\n%s", grown.accounts, grown.users, took.Round(10*time.Millisecond), errs)
+			if took > grownWithin {
+				t.Errorf("it took %v, more than %v", took, grownWithin)
+			}
 			m.everybody(g)
 			m.comesBackEqual(g)
 		})
