@@ -770,8 +770,11 @@ func entriesOf(name string) int {
 	if strings.HasSuffix(name, "credential") {
 		return 2 // the user and the credential
 	}
-	if name == "RotateDataKey" {
+	switch name {
+	case "RotateDataKey":
 		return 2 // the new data key, and the end of the old one
+	case "Share", "RenewImport":
+		return 2 // one for each of the two accounts
 	}
 	return 1
 }
