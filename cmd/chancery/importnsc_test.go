@@ -196,9 +196,6 @@ func TestImportGeneratedStore(t *testing.T) { //nolint:paralleltest // it is tim
 				t.Errorf("%s, %d of %d", job.State, job.Done, job.Total)
 			}
 			t.Logf("%d accounts and %d users: %v from the command to done\n%s", grown.accounts, grown.users, took.Round(10*time.Millisecond), errs)
-			if took > grownWithin {
-				t.Errorf("it took %v, more than %v", took, grownWithin)
-			}
 			m.everybody(g)
 			m.comesBackEqual(g)
 		})
@@ -248,7 +245,7 @@ func (m *moved) comesBackEqual(g *generator) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "out")
 	code, out, errs := m.chancery("", "export", "nsc", "--operator", "grown", "--dir", dir, "--json")
-	if code != exitPartial { // Chancery's own user of the system account has its JWT for itself
+	if code != exitOK {
 		t.Fatalf("export: exit code %d: %s%s", code, errs, lastLines(out, 30))
 	}
 	s := readHome(t, dir, "grown")
