@@ -131,20 +131,8 @@ func compact(raw json.RawMessage) json.RawMessage {
 	return b.Bytes()
 }
 
-// ParseCarried reads what was stored; "" is nothing.
-func ParseCarried(text string) (Carried, error) {
-	if text == "" {
-		return nil, nil
-	}
-	var c Carried
-	if err := json.Unmarshal([]byte(text), &c); err != nil {
-		return nil, fmt.Errorf("reading unknown fields: %w", err)
-	}
-	return c, nil
-}
-
-// Text writes what ParseCarried reads.
-func (c Carried) Text() (string, error) {
+// text writes the fields, to be compared.
+func (c Carried) text() (string, error) {
 	if len(c) == 0 {
 		return "", nil
 	}

@@ -172,7 +172,7 @@ func (c Checked) SameClaims(token string) bool {
 	if errA != nil || errB != nil || string(a) != string(b) {
 		return false
 	}
-	x, errX := carried.Text()
-	y, errY := c.carried.Text()
+	x, errX := carried.text()
+	y, errY := c.carried.text()
 	return errX == nil && errY == nil && x == y
 }
