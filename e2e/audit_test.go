@@ -16,7 +16,7 @@ func TestAudit(t *testing.T) {
 	b.press("form.plan-end button")
 
 	b.press(`header a[href="/audit"]`)
-	b.says("Audit", "Connections", "Key of the checkpoints")
+	b.says("Audit", "Connections")
 	b.examine("audit")
 	b.press(`form[action="/audit/verify"] button`)
 	b.says("The chain is whole.")
@@ -32,4 +32,6 @@ func TestAudit(t *testing.T) {
 	b.open(console + "/accounts/DEMO")
 	b.press(`a[href^="/audit?account="]`)
 	b.says("create account")
+	b.open(console + "/audit") // by now, a second after the first entry, there is a checkpoint
+	b.says("Key of the checkpoints")
 }

@@ -101,7 +101,6 @@ func (c *Console) render(out *bytes.Buffer, r *http.Request, v *visit, requestID
 // roster returns the operators for the header, and those whose signing switch is off;
 // a header must not take a page down.
 func (c *Console) roster(ctx context.Context, v *visit) ([]operatorView, []signingOff) {
-	const most = 3
 	if !v.may(issuer.ReadOperators) {
 		return nil, nil
 	}
@@ -110,7 +109,7 @@ func (c *Console) roster(ctx context.Context, v *visit) ([]operatorView, []signi
 		c.log.WarnContext(ctx, "listing operators for the header", slog.String("request_id", v.requestID), slog.Any("error", err))
 		return nil, nil
 	}
-	out := make([]operatorView, min(most, len(list)))
+	out := make([]operatorView, len(list))
 	for i := range out {
 		o := list[i]
 		out[i] = operatorView{Name: o.Name, Servers: len(c.live.Servers(o.ID))}
