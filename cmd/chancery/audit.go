@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -82,10 +83,7 @@ func moment(s string, now time.Time) (time.Time, error) {
 // auditPage reads a page of the log.
 func (c *client) auditPage(ctx context.Context, q url.Values) (api.Page[api.AuditEntry], error) {
 	var p api.Page[api.AuditEntry]
-	raw, err := c.get(ctx, "/audit?"+q.Encode())
-	if err == nil {
-		err = json.Unmarshal(raw, &p)
-	}
+	err := c.ask(ctx, apiCall{method: http.MethodGet, path: "/audit?" + q.Encode()}, &p)
 	return p, err
 }
 
@@ -156,13 +154,9 @@ func (c *auditShowCommand) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	raw, err := cl.get(ctx, "/audit/"+url.PathEscape(c.Entry))
-	if err != nil {
-		return err
-	}
 	var r auditRecord
-	if err := json.Unmarshal(raw, &r.AuditRecord); err != nil {
-		return fmt.Errorf("reading the answer of the control plane: %w", err)
+	if err := cl.ask(ctx, apiCall{method: http.MethodGet, path: "/audit/" + url.PathEscape(c.Entry)}, &r.AuditRecord); err != nil {
+		return err
 	}
 	return printAnswer(env, c.JSON, r)
 }
@@ -322,13 +316,9 @@ func (c *auditKeyCommand) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return err
 	}
-	raw, err := cl.get(ctx, "/audit/checkpoint")
-	if err != nil {
-		return err
-	}
 	var a auditKey
-	if err := json.Unmarshal(raw, &a.AuditCheckpoint); err != nil {
-		return fmt.Errorf("reading the answer of the control plane: %w", err)
+	if err := cl.ask(ctx, apiCall{method: http.MethodGet, path: "/audit/checkpoint"}, &a.AuditCheckpoint); err != nil {
+		return err
 	}
 	return printAnswer(env, c.JSON, a)
 }
@@ -449,7 +439,7 @@ func (v verification) print(p page) {
 
 // stream copies the answer of a long operation.
 func (c *client) stream(ctx context.Context, path string, to io.Writer) error {
-	resp, err := c.send(ctx, apiCall{method: "GET", path: path})
+	resp, err := c.send(ctx, apiCall{method: http.MethodGet, path: path})
 	if err != nil {
 		return err
 	}
