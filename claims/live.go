@@ -193,4 +193,7 @@ type Live interface {
 	Wait(ctx context.Context, accountID string, version int64) (Sync, error)
 	// Servers returns the roster of an operator, by name.
 	Servers(operatorID string) []Server
+	LiveFleet
+	LiveEvents
+	LiveDrift
 }

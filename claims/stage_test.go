@@ -343,7 +343,8 @@ func (s *stage) enterLeaf(t *testing.T, c *trial, token string) error {
 	}
 	go leaf.Start()
 	t.Cleanup(func() { leaf.Shutdown(); leaf.WaitForShutdown() })
-	line := s.log.wait(from, `Adding deny .* for account|authentication error|maximum account active connections exceeded`)
+	// A line about a connection before this one may come late; leaf nodes are numbered as lid or lid_wss.
+	line := s.log.wait(from, ` - lid[a-z_]*:\d+ - .*(Adding deny .* for account|authentication error|maximum account active connections exceeded)`)
 	if strings.Contains(line, "Adding deny") { // the first it does with a leaf node that is in
 		return nil
 	}

@@ -47,6 +47,13 @@ const (
 	ReadAudit       Permission = "audit:read"
 	ReadTokens      Permission = "tokens:read"
 	ReadPeople      Permission = "people:read"
+	// ReadServers is for the nats-servers, what they have in effect, and drift.
+	ReadServers Permission = "servers:read"
+	// WriteServers is for pushing again, and for deciding on what others pushed.
+	WriteServers    Permission = "servers:write"
+	ReadConnections Permission = "connections:read"
+	// KickConnections is for closing single connections.
+	KickConnections Permission = "connections:kick"
 )
 
 // use is one use case as the audit log knows it.

@@ -43,14 +43,15 @@ var (
 	issuing = []Permission{ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, WriteUsers, IssueCredentials, ReadCredentials}
 
 	administeringAccount = append(slices.Clone(issuing), WriteAccounts, WriteTemplates, ReadRevocations, WriteRevocations,
-		ReadSharing, WriteSharing, ReadAudit, ReadTokens, WriteTokens, ReadPeople)
+		ReadSharing, WriteSharing, ReadAudit, ReadTokens, WriteTokens, ReadPeople, ReadServers, ReadConnections, KickConnections)
 
 	administeringOperator = append(slices.Clone(administeringAccount), WriteOperators, WriteLimits, WriteGuardrails,
-		ReadAdoption, WriteAdoption)
+		ReadAdoption, WriteAdoption, WriteServers)
 
 	reading = []Permission{
 		ReadOperators, ReadAccounts, ReadTemplates, ReadUsers, ReadCredentials, ReadRevocations, ReadKeysets,
 		ReadSharing, ReadAdoption, ReadAudit, ReadTokens, ReadPeople,
+		ReadServers, ReadConnections,
 	}
 )
 
@@ -77,6 +78,7 @@ func Permissions() []Permission {
 		ReadOperators, WriteOperators, ReadAccounts, WriteAccounts, WriteLimits, WriteGuardrails, ReadTemplates, WriteTemplates,
 		ReadUsers, WriteUsers, ReadCredentials, IssueCredentials, ReadRevocations, WriteRevocations, ReadSharing, WriteSharing,
 		ReadAdoption, WriteAdoption, ReadAudit, ReadTokens, WriteTokens, ReadPeople, WritePeople, ReadKeysets, WriteKeysets,
+		ReadServers, WriteServers, ReadConnections, KickConnections,
 	}
 }
 

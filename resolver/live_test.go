@@ -172,9 +172,15 @@ func TestSystemPermissions(t *testing.T) {
 	want := jwt.Permissions{
 		Pub: jwt.Permission{Allow: jwt.StringList{
 			"$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.*.ACCOUNTZ", "$SYS.REQ.SERVER.*.VARZ", "$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.ACCOUNT.*.CLAIMS.UPDATE",
-			"$SYS.REQ.ACCOUNT.*.INFO", "$SYS.REQ.ACCOUNT.*.CONNZ",
+			"$SYS.REQ.ACCOUNT.*.INFO", "$SYS.REQ.ACCOUNT.*.CONNZ", "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", "$SYS.REQ.CLAIMS.LIST", "$SYS.REQ.CLAIMS.PACK",
+			"$SYS.REQ.SERVER.*.KICK", "$SYS._INBOX.>",
 		}},
-		Sub: jwt.Permission{Allow: jwt.StringList{"_INBOX.>", "$SYS.SERVER.*.STATSZ", "$SYS.SERVER.*.SHUTDOWN"}},
+		Sub: jwt.Permission{Allow: jwt.StringList{
+			"_INBOX.>", "$SYS.SERVER.*.STATSZ", "$SYS.SERVER.*.SHUTDOWN", "$SYS.SERVER.*.LAMEDUCK",
+			"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.DELETE",
+			"$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", "$SYS.REQ.CLAIMS.PACK", "$SYS.REQ.ACCOUNT.*.CONNS",
+			"$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT", "$SYS.SERVER.*.CLIENT.AUTH.ERR", "$SYS.ACCOUNT.*.SERVER.CONNS",
+		}},
 	}
 	if diff := cmp.Diff(want, permissions); diff != "" {
 		t.Errorf("permissions (-want +got):\n%s", diff)
@@ -185,11 +191,10 @@ func TestSystemPermissions(t *testing.T) {
 	}))
 	server, account := "$SYS.REQ.SERVER."+n1.ID()+".", "$SYS.REQ.ACCOUNT."+a.id+"."
 	denied := []string{
-		server + "RELOAD", server + "KICK", server + "LDM", server + "CONNZ", server + "ROUTEZ", server + "GATEWAYZ", server + "LEAFZ", server + "SUBSZ",
+		server + "RELOAD", server + "LDM", server + "CONNZ", server + "ROUTEZ", server + "GATEWAYZ", server + "LEAFZ", server + "SUBSZ",
 		server + "STATSZ", server + "JSZ", server + "HEALTHZ", server + "PROFILEZ", server + "EXPVARZ", server + "IPQUEUESZ", server + "RAFTZ", server + "IDZ",
 		"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.PING.STATSZ", "$SYS.REQ.SERVER.PING.PROFILEZ",
-		"$SYS.REQ.CLAIMS.DELETE", "$SYS.REQ.CLAIMS.LIST", "$SYS.REQ.CLAIMS.PACK", "$SYS.REQ.CLAIMS.UPDATE",
-		account + "CLAIMS.LOOKUP", account + "SUBSZ", account + "LEAFZ", account + "JSZ", account + "STATZ", account + "CONNS", "$SYS.REQ.ACCOUNT.PING.STATZ",
+		"$SYS.REQ.CLAIMS.DELETE", "$SYS.REQ.CLAIMS.UPDATE", account + "SUBSZ", account + "LEAFZ", account + "JSZ", account + "STATZ", account + "CONNS", "$SYS.REQ.ACCOUNT.PING.STATZ",
 		"$SYS.REQ.ACCOUNT.NSUBS", "$SYS.REQ.USER.INFO", "$SYS.REQ.JS.RELOAD", "$SYS.SERVER." + n1.ID() + ".SHUTDOWN", "$SYS.SERVER." + n1.ID() + ".STATSZ",
 		"$SYS.ACCOUNT." + a.id + ".CONNECT", "$SYS.ACCOUNT." + a.id + ".DISCONNECT", "$JS.API.SERVER.REMOVE", "$JS.API.ACCOUNT.PURGE." + a.id, "anything.else",
 	}
@@ -199,7 +204,7 @@ func TestSystemPermissions(t *testing.T) {
 		}
 		wantRefusal(t, refused, "publishing "+subject, subject)
 	}
-	listened := []string{">", "$SYS.>", "$SYS.REQ.>", "$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.SERVER.*.CLIENT.AUTH.ERR"}
+	listened := []string{">", "$SYS.>", "$SYS.REQ.>", "$SYS.ACCOUNT.>", "$SYS.SERVER.>", "$SYS.REQ.USER.AUTH", "$SYS.REQ.ACCOUNT.*.INFO", "$SYS._INBOX.>"}
 	for _, subject := range listened {
 		if _, err := c.SubscribeSync(subject); err != nil {
 			t.Fatal(err)

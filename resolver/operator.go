@@ -199,27 +199,53 @@ func (o *operator) credentials(ctx context.Context) nats.Option {
 	})
 }
 
-// listen subscribes to the servers' signs of life; nats.go renews the
-// subscriptions at each reconnect.
+// subscription is a subject of the system account that an operator's connection
+// listens to, and what is done with a message. Handlers of one subscription run one
+// after the other and must not block: what takes time rings a bell.
+type subscription struct {
+	subject string
+	// queue is shared with the other replicas; empty: each hears every message.
+	queue  string
+	handle func(ctx context.Context, m *nats.Msg)
+}
+
+// subscriptions are all that an operator's connection listens to, besides answers.
+func (o *operator) subscriptions() []subscription {
+	return slices.Concat(o.lifeSubscriptions())
+}
+
+// listen subscribes; nats.go renews the subscriptions at each reconnect.
 func (o *operator) listen(ctx context.Context, nc *nats.Conn) error {
-	_, err := nc.Subscribe(statsSubject, func(m *nats.Msg) {
-		if a, ok := decode[struct{}](m.Data); ok {
-			o.roster.observe(ctx, a.Server)
+	for _, s := range o.subscriptions() {
+		handle := func(m *nats.Msg) { s.handle(ctx, m) }
+		var err error
+		if s.queue == "" {
+			_, err = nc.Subscribe(s.subject, handle)
+		} else {
+			_, err = nc.QueueSubscribe(s.subject, s.queue, handle)
 		}
-	})
-	if err != nil {
-		return fmt.Errorf("subscribing to the servers' statistics: %w", err)
-	}
-	_, err = nc.Subscribe(shutdownSubject, func(m *nats.Msg) {
-		// $SYS.SERVER.<id>.SHUTDOWN
-		if tokens := strings.Split(m.Subject, "."); len(tokens) == 4 {
-			o.roster.depart(ctx, tokens[2])
+		if err != nil {
+			return fmt.Errorf("subscribing to %s: %w", s.subject, err)
 		}
-	})
-	if err != nil {
-		return fmt.Errorf("subscribing to the servers' shutdowns: %w", err)
 	}
 	return nil
+}
+
+// lifeSubscriptions hear the servers' signs of life.
+func (o *operator) lifeSubscriptions() []subscription {
+	return []subscription{
+		{subject: statsSubject, handle: func(ctx context.Context, m *nats.Msg) {
+			if a, ok := decode[struct{}](m.Data); ok {
+				o.roster.observe(ctx, a.Server)
+			}
+		}},
+		{subject: shutdownSubject, handle: func(ctx context.Context, m *nats.Msg) {
+			// $SYS.SERVER.<id>.SHUTDOWN
+			if tokens := strings.Split(m.Subject, "."); len(tokens) == 4 {
+				o.roster.depart(ctx, tokens[2])
+			}
+		}},
+	}
 }
 
 // lost records that the servers are out of reach. Nothing is pushed until they are

@@ -17,7 +17,43 @@ const (
 	pingSubject     = "$SYS.REQ.SERVER.PING"
 	statsSubject    = "$SYS.SERVER.*.STATSZ"
 	shutdownSubject = "$SYS.SERVER.*.SHUTDOWN"
+	// lameDuckSubject is where a server says that it sends its clients away.
+	lameDuckSubject = "$SYS.SERVER.*.LAMEDUCK"
+
+	// anyUpdateSubject is a push without the account in its subject, which only full and
+	// cache resolvers hear; nsc sends it.
+	anyUpdateSubject = "$SYS.REQ.CLAIMS.UPDATE"
+	// deleteSubject takes accounts off full and cache resolvers. It is heard, never sent.
+	deleteSubject = "$SYS.REQ.CLAIMS.DELETE"
+	// listSubject asks full and cache resolvers which accounts are on their disks.
+	listSubject = "$SYS.REQ.CLAIMS.LIST"
+	// packSubject is how full resolvers compare their stores, by a hash, and exchange
+	// them.
+	packSubject = "$SYS.REQ.CLAIMS.PACK"
+
+	// Events about connections. They carry user JWTs; that of a bearer user is a
+	// credential, to be decoded and dropped.
+	connectSubject    = "$SYS.ACCOUNT.*.CONNECT"
+	disconnectSubject = "$SYS.ACCOUNT.*.DISCONNECT"
+	refusedSubject    = "$SYS.SERVER.*.CLIENT.AUTH.ERR"
+	// usageSubject is how many connections of an account a server has, when that changes
+	// and every 30 s.
+	usageSubject = "$SYS.ACCOUNT.*.SERVER.CONNS"
+
+	// answersSubject is where servers expect the answers to their own questions.
+	answersSubject = "$SYS._INBOX.>"
 )
+
+// lookupSubject asks the full resolvers for an account's JWT as it is on their disks; a
+// server that misses an account asks there too. Answers do not say whose they are.
+func lookupSubject(account string) string { return "$SYS.REQ.ACCOUNT." + account + ".CLAIMS.LOOKUP" }
+
+// loadedSubject is asked by a server that has just loaded an account, with a reply
+// subject that ends in its key (events.go: enableAccountTracking).
+func loadedSubject(account string) string { return "$SYS.REQ.ACCOUNT." + account + ".CONNS" }
+
+// kickSubject closes a connection of a server.
+func kickSubject(server string) string { return "$SYS.REQ.SERVER." + server + ".KICK" }
 
 // updateSubject is the one push that every kind of resolver hears. A message with
 // headers is refused by full and cache resolvers.

@@ -1,0 +1,4 @@
+package claims
+
+// LiveDrift is what servers hold that Chancery did not give them.
+type LiveDrift interface{}
