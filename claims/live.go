@@ -195,5 +195,4 @@ type Live interface {
 	Servers(operatorID string) []Server
 	LiveFleet
 	LiveEvents
-	LiveDrift
 }
