@@ -221,5 +221,4 @@ type Live interface {
 	Servers(operatorID string) []Server
 	LiveFleet
 	LiveEvents
-	LiveDrift
 }
