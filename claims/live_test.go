@@ -31,7 +31,8 @@ func TestSyncState(t *testing.T) {
 		"an older version is not":  {true, []claims.Delivery{at(7, effect), at(6, effect)}, "partial", 1},
 		"older and not loaded":     {true, []claims.Delivery{at(6, cold)}, "pending", 0},
 		"sent":                     {true, []claims.Delivery{at(7, sent)}, "pending", 0},
-		"acknowledged proves none": {true, []claims.Delivery{at(7, claims.DeliveryAcknowledged), at(7, claims.DeliveryStored)}, "pending", 0},
+		"acknowledged proves none": {true, []claims.Delivery{at(7, claims.DeliveryAcknowledged)}, "pending", 0},
+		"stored is as good":        {true, []claims.Delivery{at(7, effect), at(7, claims.DeliveryStored)}, "in_effect", 2},
 		"some":                     {true, []claims.Delivery{at(7, effect), at(7, sent)}, "partial", 1},
 		"an error":                 {true, []claims.Delivery{at(7, effect), at(7, failed)}, "error", 1},
 	} {
