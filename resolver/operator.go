@@ -37,9 +37,10 @@ type operator struct {
 	// wake makes the pusher look at the outbox, recheck the connection at the URLs.
 	wake, recheck bell
 	// done is closed when run has returned, which cancel asks for.
-	done    chan struct{}
-	cancel  context.CancelFunc
-	pushing *pusher
+	done     chan struct{}
+	cancel   context.CancelFunc
+	pushing  *pusher
+	drifting *drifter
 	// asking counts the questions to new servers under way.
 	asking     sync.WaitGroup
 	identity   trouble
@@ -59,6 +60,7 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 	}
 	op.current.Store(&o)
 	op.pushing = newPusher(op)
+	op.drifting = newDrifter(op)
 	return op
 }
 
@@ -67,6 +69,7 @@ func (o *operator) run(ctx context.Context) {
 	defer close(o.done)
 	var wg sync.WaitGroup
 	wg.Go(func() { o.pushing.run(ctx) })
+	wg.Go(func() { o.drifting.run(ctx) })
 	defer wg.Wait()
 	for ctx.Err() == nil {
 		if urls := o.urls(); len(urls) > 0 {
@@ -211,7 +214,7 @@ type subscription struct {
 
 // subscriptions are all that an operator's connection listens to, besides answers.
 func (o *operator) subscriptions() []subscription {
-	return slices.Concat(o.lifeSubscriptions())
+	return slices.Concat(o.lifeSubscriptions(), o.driftSubscriptions())
 }
 
 // listen subscribes; nats.go renews the subscriptions at each reconnect.
