@@ -43,8 +43,6 @@ type drifter struct {
 	swept store.Sweep
 	// packs are the stores of full resolvers whose hash agreed with ours, and when.
 	packs map[string]time.Time
-	// disks tells that a full resolver answered the last sweep.
-	disks bool
 
 	// checks are when open records are looked at again; only the loop touches them.
 	checks map[string]check

@@ -150,7 +150,9 @@ func (d *drifter) wholeAccounts(ctx context.Context, l *link) ([]string, error) 
 			}
 		}
 	}
+	expect := make([]string, 0, len(members))
 	for _, m := range members {
+		expect = append(expect, m.ID)
 		out, err := ask[loadedAccounts](ctx, d.o, l, question{subject: accountsSubject(m.ID), expect: []string{m.ID}, limit: d.o.r.pace.answer})
 		if err != nil {
 			return nil, err
@@ -159,19 +161,20 @@ func (d *drifter) wholeAccounts(ctx context.Context, l *link) ([]string, error) 
 			take(a.Data.Accounts)
 		}
 	}
-	onDisk, err := ask[[]string](ctx, d.o, l, question{subject: listSubject, quiet: d.o.r.pace.quiet, limit: d.o.r.pace.answer})
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range onDisk {
-		if a.Data != nil {
-			take(*a.Data)
+	full, _ := d.o.roster.kinds()
+	if full > 0 {
+		disks, err := d.o.listDisks(ctx, l, expect)
+		if err != nil {
+			return nil, err
+		}
+		for _, ids := range disks {
+			take(ids)
 		}
 	}
 	if err := d.lookAtUnknown(ctx, l, unknown); err != nil {
 		return nil, err
 	}
-	if len(onDisk) > 0 && !d.packsAgree(len(onDisk)) {
+	if full > 0 && !d.packsAgree(full) {
 		return d.o.accounts(func(*entry) bool { return true }), nil
 	}
 	out := make([]string, 0, len(held))

@@ -24,8 +24,8 @@ type looked struct {
 
 // look reads what the servers have of accounts, in memory and on disk, and returns what
 // is not ours, by account. complete tells that each server of the roster told of its
-// memory; disks do not say whose they are, and are given a moment. With an empty JWT of
-// ours, whatever a server has is told.
+// memory, and as many of their disks as there are full resolvers; disks do not say whose
+// they are. With an empty JWT of ours, whatever a server has is told.
 func (o *operator) look(ctx context.Context, l *link, ours map[string]string) (found map[string][]hint, complete bool, err error) {
 	members, _, _ := o.roster.snapshot()
 	expect := make([]string, 0, len(members))
@@ -48,13 +48,18 @@ func (o *operator) look(ctx context.Context, l *link, ours map[string]string) (f
 		}
 	}
 	found = map[string][]hint{}
+	full, _ := o.roster.kinds()
+	read, unread := map[string]int{}, 0
+	if full > 0 {
+		unread = len(ours)
+	}
 	waiting := make(map[string]bool, len(expect)*len(ours))
 	for id := range ours {
 		for _, server := range expect {
 			waiting[server+id] = true
 		}
 	}
-	x.listen(ctx, o.r.pace.answer, o.r.pace.quiet, func() bool { return len(waiting) == 0 }, func(m *nats.Msg) {
+	x.listen(ctx, o.r.pace.answer, o.r.pace.quiet, func() bool { return len(waiting) == 0 && unread == 0 }, func(m *nats.Msg) {
 		q, ok := questions[m.Subject]
 		if !ok {
 			return
@@ -62,6 +67,9 @@ func (o *operator) look(ctx context.Context, l *link, ours map[string]string) (f
 		var h hint
 		differs := false
 		if q.disk {
+			if read[q.account]++; read[q.account] == full {
+				unread--
+			}
 			h, differs = onDisk(m, ours[q.account])
 		} else if a, ok := hear[heldAccount](ctx, o, m); ok {
 			delete(waiting, a.Server.ID+q.account)
@@ -72,7 +80,7 @@ func (o *operator) look(ctx context.Context, l *link, ours map[string]string) (f
 			found[q.account] = append(found[q.account], h)
 		}
 	})
-	return found, len(waiting) == 0 && len(expect) > 0, ctx.Err()
+	return found, len(waiting) == 0 && unread == 0 && len(expect) > 0, ctx.Err()
 }
 
 // inMemory is what a server's memory has that is not ours.
@@ -95,7 +103,7 @@ func inMemory(a answer[heldAccount], ours string, now time.Time) (hint, bool) {
 func onDisk(m *nats.Msg, ours string) (hint, bool) {
 	h := hint{seen: claims.SeenDisk, token: string(m.Data)}
 	switch {
-	case m.Header.Get("Status") != "" || h.token == ours:
+	case noResponders(m) || h.token == ours:
 		return h, false
 	case h.token == "":
 		h.missing = true
