@@ -146,10 +146,11 @@ func (d *drifter) judge(ctx context.Context, l *link, h hint) error {
 		d.o.r.metrics.drift.found.WithLabelValues(string(rec.Kind)).Inc()
 		d.o.log.WarnContext(ctx, "servers have, or were sent, a JWT that is not ours", driftAttrs(rec)...)
 	}
-	if rec.State != claims.DriftOpen {
-		return nil
+	if rec.State == claims.DriftOpen {
+		// Whatever fails here is tried again with the open records.
+		d.healing.note(ctx, d.heal(ctx, l, rec, fresh))
 	}
-	return d.heal(ctx, l, rec, fresh)
+	return nil
 }
 
 // innocent tells that a hint is ours: the newest, one that is newer than our memory, or
@@ -223,8 +224,9 @@ func (d *drifter) heal(ctx context.Context, l *link, rec store.Drift, fresh bool
 		return err
 	}
 	healed, err := d.verify(ctx, l, rec)
-	if err == nil && !healed && rec.Kind == claims.DriftDeleted {
-		// A server that closed the account takes the same bytes for no change.
+	if err == nil && !healed && (rec.Kind == claims.DriftDeleted || rec.Seen == claims.SeenDisk) {
+		// A server that closed the account takes the same bytes for no change, and so does
+		// a store whose file was changed behind its back (dirstore.go: write).
 		err = d.settle(ctx, rec)
 	}
 	return err
@@ -317,10 +319,10 @@ func (d *drifter) retry(ctx context.Context, l *link, rec store.Drift, tries int
 	switch {
 	case err != nil || healed || tries == 0 || rec.Kind == claims.DriftUnknown || d.o.current.Load().Custody == observed:
 		return err
-	case rec.Kind == claims.DriftNewer && rec.Decision == "":
-		return nil
 	case tries == firstSigning || tries == lastSigning:
 		return d.settle(ctx, rec)
+	case rec.Kind == claims.DriftNewer && rec.Decision == "":
+		return nil
 	}
 	return d.o.pushing.again(ctx, l, rec.AccountID)
 }
@@ -329,7 +331,7 @@ func (d *drifter) retry(ctx context.Context, l *link, rec store.Drift, tries int
 func (d *drifter) pause(rec store.Drift, tries int) time.Duration {
 	p := d.o.r.pace
 	if rec.Kind == claims.DriftUnknown || rec.Kind == claims.DriftNewer && rec.Decision == "" {
-		return p.recent
+		return min(p.poll<<min(tries, 10), p.recent)
 	}
 	return min(p.poll<<min(tries, 10), p.whole)
 }

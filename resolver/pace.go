@@ -53,7 +53,7 @@ func standardPace() pace {
 		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, list: 20 * time.Second, lease: 10 * time.Second,
 		settle: 3500 * time.Millisecond, retry: 100 * time.Millisecond, maxRetry: 5 * time.Second,
 		reconnect: 250 * time.Millisecond, keepalive: 10 * time.Second, remember: 2 * time.Minute,
-		recent: 10 * time.Second, whole: 5 * time.Minute, sweepTick: 250 * time.Millisecond, hints: 30 * time.Second,
+		recent: 8 * time.Second, whole: 5 * time.Minute, sweepTick: 250 * time.Millisecond, hints: 30 * time.Second,
 	}
 }
 
