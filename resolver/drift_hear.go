@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 
@@ -91,6 +92,9 @@ func (d *drifter) onWire(id string, w way, version int64) {
 }
 
 func (d *drifter) highest(id string, w way) int64 {
+	if w == byAnyRequest {
+		return math.MaxInt64 // we never push that way
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.wire[id][w]

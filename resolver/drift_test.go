@@ -231,6 +231,28 @@ func (p *plant) drifts(id string) (list []store.Drift) {
 	return list
 }
 
+// settled waits until nothing is owed to servers.
+func (p *plant) settled() {
+	p.t.Helper()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	for n := int64(1); n > 0; {
+		err := p.store.Read(p.t.Context(), func(ctx context.Context, t *store.Tx) (err error) {
+			n, _, err = t.CountOwed(ctx, p.operator)
+			return err
+		})
+		p.must(err)
+		if n == 0 {
+			return
+		}
+		select {
+		case <-p.commits:
+		case <-end.C:
+			p.t.Fatalf("%d accounts are still owed", n)
+		}
+	}
+}
+
 // closed waits until an account has a record that is closed.
 func (p *plant) closed(id string) (store.Drift, bool) {
 	p.t.Helper()
@@ -271,6 +293,7 @@ func TestDriftIsHealed(t *testing.T) {
 				for n := range faults {
 					victims[n] = p.victim(fmt.Sprintf("a%d", n))
 				}
+				p.settled()
 				for n, f := range faults {
 					victims[n].made = time.Now()
 					f.make(victims[n])
