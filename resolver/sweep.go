@@ -163,12 +163,9 @@ func (d *drifter) wholeAccounts(ctx context.Context, l *link) ([]string, error) 
 	}
 	full, _ := d.o.roster.kinds()
 	if full > 0 {
-		disks, err := d.o.listDisks(ctx, l, expect)
+		_, err := d.o.listDisks(ctx, l, expect, func(_ string, on diskList) { take(on.accounts) })
 		if err != nil {
 			return nil, err
-		}
-		for _, ids := range disks {
-			take(ids)
 		}
 	}
 	if err := d.lookAtUnknown(ctx, l, unknown); err != nil {
