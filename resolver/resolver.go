@@ -37,6 +37,10 @@ type Config struct {
 	// unconnected. It is asked again every second, must not block, and a changed
 	// answer reconnects. Required.
 	URLs func(o store.Operator) []string
+	// Settle asks whoever may sign to end a drift that only a new signature ends, by its
+	// record: to put ours above a newer one by somebody else, or to take that over, as
+	// the operator's policy or a person says. Nil where nobody signs.
+	Settle func(ctx context.Context, driftID string) error
 	// Metrics is where metrics are registered; nil keeps them private.
 	Metrics prometheus.Registerer
 	// Dialer replaces the network in tests; nil uses it.
@@ -59,6 +63,7 @@ type Resolver struct {
 	owner    string
 	identity func(ctx context.Context, operatorID string, refused bool) (Identity, error)
 	urls     func(o store.Operator) []string
+	settle   func(ctx context.Context, driftID string) error
 	dialer   nats.CustomDialer
 	pace     pace
 	// pageSize is how many connections are asked for at once.
@@ -113,7 +118,7 @@ func New(cfg Config) (*Resolver, error) {
 		return nil, err
 	}
 	return &Resolver{
-		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer,
+		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer, settle: cfg.Settle,
 		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
 	}, nil
 }
