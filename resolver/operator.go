@@ -66,7 +66,9 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 func (o *operator) run(ctx context.Context) {
 	defer close(o.done)
 	var wg sync.WaitGroup
-	wg.Go(func() { o.pushing.run(ctx) })
+	if !o.r.quiet {
+		wg.Go(func() { o.pushing.run(ctx) })
+	}
 	defer wg.Wait()
 	for ctx.Err() == nil {
 		if urls := o.urls(); len(urls) > 0 {

@@ -20,7 +20,7 @@ import (
 // Config is what a Resolver needs.
 type Config struct {
 	// Store holds what is served and pushed. It may be nil, and handed over later by
-	// Use, where there is a snapshot to serve meanwhile.
+	// Use; before that, a snapshot can be served.
 	Store *store.Store
 	// Snapshot is the folder that keeps what is served, so that it can be served again
 	// without the store; no other process uses it. Empty keeps nothing.
@@ -31,6 +31,8 @@ type Config struct {
 	// Follow tells to only follow the store and serve: nothing is written to it, no
 	// server is connected to and nothing is pushed.
 	Follow bool
+	// Quiet tells to push nothing; servers are connected to all the same.
+	Quiet bool
 	// Now is the clock. Required.
 	Now func() time.Time
 	// Logger receives what changes in the background. Required.
@@ -80,6 +82,7 @@ type Resolver struct {
 	snapshot  *snapshot
 	anchors   []string
 	follows   bool
+	quiet     bool
 	rewriting trouble
 	behind    behind
 	// loaded tells that memory was loaded from the store.
@@ -117,7 +120,6 @@ func New(cfg Config) (*Resolver, error) {
 		name    string
 		missing bool
 	}{
-		{"store or snapshot", cfg.Store == nil && cfg.Snapshot == ""},
 		{"clock", cfg.Now == nil},
 		{"logger", cfg.Logger == nil},
 		{"owner", cfg.Owner == ""},
@@ -138,7 +140,7 @@ func New(cfg Config) (*Resolver, error) {
 		return nil, err
 	}
 	r := &Resolver{
-		snapshot: kept, anchors: cfg.Anchors, follows: cfg.Follow, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
+		snapshot: kept, anchors: cfg.Anchors, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer,
 		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
 	}

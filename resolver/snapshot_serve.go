@@ -159,8 +159,8 @@ func (m *memory) has(s store.Served) bool {
 	return false
 }
 
-// sorted returns what is in memory, in the order of the accounts' keys.
-func (m *memory) sorted() iter.Seq[store.Served] {
+// whole returns what is in memory, in the order of the accounts' keys.
+func (m *memory) whole() iter.Seq[store.Served] {
 	ids := make([]string, 0, m.accounts.Size())
 	for id := range m.accounts.All() {
 		ids = append(ids, id)
@@ -214,7 +214,7 @@ func (r *Resolver) tidy(ctx context.Context) {
 	if r.memory.cold.Load() != nil || !r.snapshot.due() || r.snapshot.refused.Size() > 0 && !r.loaded.Load() {
 		return
 	}
-	r.running.Go(func() { r.rewriting.note(ctx, r.snapshot.rewrite(r.memory.sorted)) })
+	r.running.Go(func() { r.rewriting.note(ctx, r.snapshot.rewrite(r.memory.whole)) })
 }
 
 // setOperators serves the store's operators; none goes back to an older JWT.
