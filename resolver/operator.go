@@ -73,10 +73,12 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 func (o *operator) run(ctx context.Context) {
 	defer close(o.done)
 	var wg sync.WaitGroup
-	wg.Go(func() { o.pushing.run(ctx) })
-	wg.Go(func() { o.drifting.run(ctx) })
-	wg.Go(func() { o.loads.run(ctx) })
-	wg.Go(func() { o.answerLate(ctx) })
+	if !o.r.quiet {
+		wg.Go(func() { o.pushing.run(ctx) })
+		wg.Go(func() { o.drifting.run(ctx) })
+		wg.Go(func() { o.loads.run(ctx) })
+		wg.Go(func() { o.answerLate(ctx) })
+	}
 	defer wg.Wait()
 	for ctx.Err() == nil {
 		if urls := o.urls(); len(urls) > 0 {
