@@ -111,6 +111,7 @@ func (o *operator) examine(ctx context.Context, l *link, serverID string) (holds
 			ours = append(ours, id)
 		}
 	}
+	o.watch.recount(ours...)
 	slices.Sort(ours) // all writers of the outbox keep one order
 	if err := o.r.oweAgain(ctx, ours); err != nil {
 		return nil, 0, err

@@ -186,6 +186,7 @@ func (r *Resolver) take(ctx context.Context, t *store.Tx, c store.Change) error 
 		return fmt.Errorf("reading account %s: %w", c.AccountID, err)
 	}
 	r.memory.put(s)
+	r.changeTold(s)
 	if o := r.operator(s.OperatorID); o != nil {
 		o.pushing.supersede(s.AccountID, s.Version)
 	}

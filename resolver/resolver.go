@@ -67,6 +67,7 @@ type Resolver struct {
 
 	memory  *memory
 	ledger  *ledger
+	events  *eventLog
 	metrics *metrics
 	ready   atomic.Bool
 	// changes wakes the follower; gate is closed until it has followed.
@@ -113,10 +114,12 @@ func New(cfg Config) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Resolver{
+	r := &Resolver{
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer,
-		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
-	}, nil
+		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
+	}
+	r.ledger.told = r.deliveryTold
+	return r, nil
 }
 
 // Start loads every JWT into memory and begins to follow, connect and push. It
