@@ -68,6 +68,8 @@ type Resolver struct {
 	memory  *memory
 	ledger  *ledger
 	metrics *metrics
+	// surveyed is what the metrics tell of operators.
+	surveyed *survey
 	ready   atomic.Bool
 	// changes wakes the follower; gate is closed until it has followed.
 	changes bell
@@ -113,9 +115,13 @@ func New(cfg Config) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
+	surveyed := newSurvey(cfg.Now)
+	if err := counters.add(surveyed); err != nil {
+		return nil, err
+	}
 	return &Resolver{
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer,
-		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
+		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, surveyed: surveyed, changes: newBell(), operators: map[string]*operator{},
 	}, nil
 }
 
@@ -139,6 +145,7 @@ func (r *Resolver) Start(ctx context.Context) error {
 	}
 	r.ready.Store(true)
 	r.running.Go(func() { r.follow(running, operators) })
+	r.running.Go(func() { r.survey(running) })
 	return nil
 }
 
@@ -176,7 +183,8 @@ func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
 
 // HandlerWith is Handler with what else its paths do.
 func (r *Resolver) HandlerWith(p Paths) http.Handler {
-	return &handler{memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, paths: p}
+	h := &handler{memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, paths: p}
+	return &timed{next: h, now: r.now, took: r.metrics.lookups}
 }
 
 // Ready returns nil once memory is loaded.
