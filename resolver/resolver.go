@@ -70,7 +70,7 @@ type Resolver struct {
 	metrics *metrics
 	// surveyed is what the metrics tell of operators.
 	surveyed *survey
-	ready   atomic.Bool
+	ready    atomic.Bool
 	// changes wakes the follower; gate is closed until it has followed.
 	changes bell
 	gate    gate

@@ -158,6 +158,11 @@ func (t *Tx) ProveOwed(ctx context.Context, o Owed) error {
 	return err
 }
 
+// CountSignedAccounts returns how many accounts of the operator have a signed JWT.
+func (t *Tx) CountSignedAccounts(ctx context.Context, operatorID string) (int64, error) {
+	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM accounts WHERE operator_id = $1 AND jwt <> ''`, operatorID)
+}
+
 // OweAll makes the current JWTs of all of an operator's accounts owed once more, or, where
 // accountIDs is not empty, those of these accounts. It returns how many.
 func (t *Tx) OweAll(ctx context.Context, operatorID string, accountIDs []string) (int64, error) {
