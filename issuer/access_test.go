@@ -50,6 +50,14 @@ func useCases() map[string]useCase {
 			_, err := h.ServerConfig(t.Context(), c, "acme", "https://x")
 			return err
 		}),
+		"Servers": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Servers(t.Context(), c, "acme")
+			return err
+		}),
+		"PushAgain": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.PushAgain(t.Context(), op, "acme", issuer.PushInput{Accounts: []string{"ORDERS"}})
+			return err
+		}),
 		"GetAccount": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.GetAccount(t.Context(), c, "ORDERS")
 			return err
