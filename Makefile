@@ -50,6 +50,13 @@ check: needs-go $(GOFUMPT) $(GOLANGCI_LINT) ## format, vet, lint, generated file
 bench: needs-go ## benchmarks of the signing and the serving path, into docs/benchmarks.md
 	@GO='$(GO)' scripts/bench ./claims ./resolver ./issuer
 
+# ROUNDS is how often each fault of replicas is drilled, on each kind of resolver.
+ROUNDS ?= 5
+.PHONY: drill
+drill: needs-go ## replicas killed and stopped under load, 5 times each (ROUNDS=20 before a release)
+	@scripts/test-postgres
+	@GO='$(GO)' scripts/drill $(ROUNDS)
+
 # FUZZ is how long each target runs.
 FUZZ ?= 30s
 .PHONY: fuzz
