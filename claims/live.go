@@ -83,10 +83,32 @@ type Server struct {
 	// ID is the server key N….
 	ID, Name, Cluster, Version string
 	LastSeen                   time.Time
+	// Started is when the server started by its own clock; zero while it has not told.
+	Started time.Time
+	// Resolver is how the server gets account JWTs; ResolverUnknown until it was asked.
+	Resolver ResolverKind
+	// JetStream tells that the server has JetStream, LameDuck that it is sending its
+	// clients away before it stops.
+	JetStream, LameDuck bool
 	// Trust is what the server took from the operator's JWT when it started; nil while
 	// it has not told.
 	Trust *ServerTrust
 }
+
+// ResolverKind is how a nats-server gets the JWTs of accounts.
+type ResolverKind string
+
+// The kinds of resolvers. A server does not tell a URL resolver from one in memory:
+// neither has a disk.
+const (
+	ResolverUnknown ResolverKind = ""
+	// ResolverFull keeps every account on its disk, pushed or not used.
+	ResolverFull ResolverKind = "full"
+	// ResolverCache keeps on its disk what was used, and asks for the rest.
+	ResolverCache ResolverKind = "cache"
+	// ResolverOther fetches accounts from a URL, or has those of its configuration.
+	ResolverOther ResolverKind = "other"
+)
 
 // ServerTrust is whom a running nats-server trusts. It takes that from the operator's
 // JWT when it starts, and keeps it: a reload refuses to change trusted operators
@@ -109,8 +131,10 @@ func (s Server) Trusts(key string) (trusts, known bool) {
 // load, so the bytes are read back.
 type DeliveryState string
 
-// The states, in order. NotLoaded counts as satisfied: the server holds no copy
-// and will fetch the current one when a client comes.
+// The states, in order. Stored is on the server's disk and not in its memory: it
+// loads that when a client comes. NotLoaded holds no copy and fetches the current one
+// when a client comes. InEffect is in its memory, and with a full resolver on its disk
+// too.
 const (
 	DeliveryPending      DeliveryState = "pending"
 	DeliverySent         DeliveryState = "sent"
@@ -122,7 +146,9 @@ const (
 )
 
 // Satisfied tells whether nothing older can be in force on the server.
-func (s DeliveryState) Satisfied() bool { return s == DeliveryInEffect || s == DeliveryNotLoaded }
+func (s DeliveryState) Satisfied() bool {
+	return s == DeliveryStored || s == DeliveryInEffect || s == DeliveryNotLoaded
+}
 
 // Delivery is how far an account's JWT got on one server.
 type Delivery struct {
@@ -144,7 +170,12 @@ type Sync struct {
 	Connected bool
 	// Servers holds one entry for each server of the roster, by name.
 	Servers []Delivery
+	// Expected is how many servers the operator says there are; 0 expects no number.
+	Expected int
 }
+
+// Missing returns how many of the expected servers do not answer.
+func (s Sync) Missing() int { return max(s.Expected-len(s.Servers), 0) }
 
 // InEffect returns how many servers are satisfied with the version.
 func (s Sync) InEffect() int {
@@ -157,15 +188,25 @@ func (s Sync) InEffect() int {
 	return n
 }
 
-// Done tells whether every server of a roster that is not empty is satisfied.
-func (s Sync) Done() bool {
+// Reached tells whether every server that answers is satisfied; there is at least one.
+// Servers that are expected and do not answer are left out.
+func (s Sync) Reached() bool {
 	return s.Connected && len(s.Servers) > 0 && s.InEffect() == len(s.Servers)
 }
 
-// State sums the sync up: no_servers, pending, partial, error or in_effect.
+// Done tells whether every server is satisfied: all that answer, and none that is
+// expected is missing.
+func (s Sync) Done() bool { return s.Reached() && s.Missing() == 0 }
+
+// State sums the sync up: no_servers, pending, partial, error, in_effect, or
+// servers_missing where it is in effect on all that answer, which are fewer than
+// expected.
 func (s Sync) State() string {
 	if s.Done() {
 		return "in_effect"
+	}
+	if s.Reached() {
+		return "servers_missing"
 	}
 	if !s.Connected || len(s.Servers) == 0 {
 		return "no_servers"
@@ -189,11 +230,11 @@ type Live interface {
 	// Sync returns how far the account's current JWT got.
 	Sync(ctx context.Context, accountID string) (Sync, error)
 	// Wait returns when version, or a later one, is in effect on every server of
-	// the roster or when ctx ends, whichever is first; then with what is known.
+	// the roster or when ctx ends, whichever is first; then with what is known. It does
+	// not wait for servers that are expected and do not answer: Sync counts them.
 	Wait(ctx context.Context, accountID string, version int64) (Sync, error)
 	// Servers returns the roster of an operator, by name.
 	Servers(operatorID string) []Server
 	LiveFleet
 	LiveEvents
-	LiveDrift
 }

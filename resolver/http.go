@@ -39,6 +39,23 @@ const (
 	operatorBase = "/o/"
 )
 
+// Paths is what the HTTP paths do beside answering reads from memory. The zero value
+// is read only.
+type Paths struct {
+	// Submissions answers POST of accounts/{id} and of activations under every base;
+	// nil refuses them. The request keeps its path and carries two path values:
+	// "operator", the name or public key from the path, empty under the default base,
+	// and "account", what stands for the account's key, empty for activations. Neither
+	// is checked. Reading the body within bounds, and the decision, are up to it.
+	Submissions http.Handler
+}
+
+// Values of the path that a submission carries; see Paths.
+const (
+	operatorValue = "operator"
+	accountValue  = "account"
+)
+
 // handler serves the JWTs in memory. It is the hot path: a nats-server gives up
 // after 1.9 s and asks once for each client that connects to an account it does not
 // hold, so there is no SQL, no lock and no middleware here.
@@ -48,6 +65,7 @@ type handler struct {
 	// gate is asked only about what is not in memory.
 	gate  *gate
 	count requestCounters
+	paths Paths
 }
 
 // missWait bounds how long an unknown account waits for commits to reach memory.
@@ -63,6 +81,9 @@ type requestCounters struct {
 // accounts/, which a nats-server probes at boot and without which it does not
 // start (server.go: NewServer), and of operator.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPost && h.submit(w, r) {
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.count.refused.Inc()
 		w.Header()[headerAllow] = readsOnly
@@ -82,6 +103,33 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.missing(w, r)
 	}
+}
+
+// submit hands a POST on; false when it is of nothing that can be posted.
+func (h *handler) submit(w http.ResponseWriter, r *http.Request) bool {
+	if h.paths.Submissions == nil {
+		return false
+	}
+	operator, rest := "", ""
+	path, ok := strings.CutPrefix(r.URL.Path, standardBase)
+	if ok {
+		rest = path
+	} else if path, ok = strings.CutPrefix(r.URL.Path, operatorBase); ok {
+		if operator, rest, ok = strings.Cut(path, standardBase); !ok || operator == "" {
+			return false
+		}
+	}
+	account, isAccount := strings.CutPrefix(rest, "accounts/")
+	if rest != "activations" && (!isAccount || account == "" || strings.Contains(account, "/")) {
+		return false
+	}
+	if !isAccount {
+		account = ""
+	}
+	r.SetPathValue(operatorValue, operator)
+	r.SetPathValue(accountValue, account)
+	h.paths.Submissions.ServeHTTP(w, r)
+	return true
 }
 
 // find returns the JWT at a path, or tells that the path is the one that servers

@@ -342,3 +342,28 @@ func jwtOperator(token string) (string, error) {
 	}
 	return c.Subject, nil
 }
+
+// TestSubmissionsAreHandedOn posts to every path: what can be posted arrives with its
+// operator and account, all else is refused.
+func TestSubmissionsAreHandedOn(t *testing.T) {
+	t.Parallel()
+	r, err := resolver.New(benchConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := r.HandlerWith(resolver.Paths{Submissions: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Got", r.PathValue("operator")+"|"+r.PathValue("account"))
+	})})
+	for path, want := range map[string]string{
+		"/jwt/v1/accounts/AX": "|AX", "/o/acme/jwt/v1/accounts/AX": "acme|AX", "/jwt/v1/activations": "|", "/o/acme/jwt/v1/activations": "acme|",
+		"/jwt/v1/accounts": "", "/jwt/v1/accounts/": "", "/jwt/v1/accounts/AX/y": "", "/jwt/v1/operator": "", "/o//jwt/v1/accounts/AX": "", "/o/acme": "", "/": "",
+	} {
+		res := get(h, http.MethodPost, path)
+		if got := res.Header().Get("Got"); got != want || want == "" && res.Code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d %q, want %q", path, res.Code, got, want)
+		}
+	}
+	if res := get(r.Handler(), http.MethodPost, "/jwt/v1/accounts/AX"); res.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST without submissions: %d", res.Code)
+	}
+}

@@ -83,8 +83,8 @@ func (x *exchange) gather(ctx context.Context, limit, quiet time.Duration, each 
 	for !allSeen(seen, x.expect) {
 		select {
 		case m := <-x.answers:
-			if len(m.Data) == 0 {
-				return // "no responders": nobody listens
+			if noResponders(m) {
+				return
 			}
 			seen[each(m)] = true
 			if quiet > 0 {
@@ -98,6 +98,11 @@ func (x *exchange) gather(ctx context.Context, limit, quiet time.Duration, each 
 			return
 		}
 	}
+}
+
+// noResponders tells that nobody listens. An answer may be empty as well.
+func noResponders(m *nats.Msg) bool {
+	return len(m.Data) == 0 && m.Header.Get("Status") == "503"
 }
 
 // allSeen tells whether all that were expected have answered; without expectations

@@ -21,6 +21,9 @@ type pace struct {
 	quiet, gather time.Duration
 	// answer is how long one waits for the slowest server.
 	answer time.Duration
+	// list is how long one waits for what is on a server's disk: it reads and verifies
+	// every file, about 10,000 in a second.
+	list time.Duration
 	// lease is how long a claimed row of the outbox is ours. A push takes no longer
 	// than two times answer.
 	lease time.Duration
@@ -41,7 +44,7 @@ type pace struct {
 func standardPace() pace {
 	return pace{
 		poll: time.Second, ping: 10 * time.Second, maxSilent: 3, silence: 35 * time.Second,
-		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, lease: 10 * time.Second,
+		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, list: 20 * time.Second, lease: 10 * time.Second,
 		settle: 3500 * time.Millisecond, retry: 100 * time.Millisecond, maxRetry: 5 * time.Second,
 		reconnect: 250 * time.Millisecond, keepalive: 10 * time.Second, remember: 2 * time.Minute,
 	}

@@ -83,6 +83,13 @@ type serverInfo struct {
 	Name    string `json:"name"`
 	Cluster string `json:"cluster"`
 	Version string `json:"ver"`
+	// JetStream tells that the server has it.
+	JetStream bool `json:"jetstream"`
+}
+
+// serverStats is what is needed of a server's statistics.
+type serverStats struct {
+	Start time.Time `json:"start"`
 }
 
 // serverError is a server's refusal.
@@ -96,6 +103,8 @@ type answer[T any] struct {
 	Server serverInfo   `json:"server"`
 	Data   *T           `json:"data"`
 	Error  *serverError `json:"error"`
+	// Stats is in the place of Data where statistics are told.
+	Stats *serverStats `json:"statsz"`
 }
 
 // missing tells whether the answer says that the server does not hold the account

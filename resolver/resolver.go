@@ -172,8 +172,11 @@ func (r *Resolver) Wake() {
 // under /o/{operator}/jwt/v1 for each, by name or public key: accounts/{id},
 // operator, and the bare accounts/ that nats-servers probe at boot. Answers come
 // from memory alone. It needs no particular prefix stripped.
-func (r *Resolver) Handler() http.Handler {
-	return &handler{memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests}
+func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
+
+// HandlerWith is Handler with what else its paths do.
+func (r *Resolver) HandlerWith(p Paths) http.Handler {
+	return &handler{memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, paths: p}
 }
 
 // Ready returns nil once memory is loaded.

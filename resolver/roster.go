@@ -23,8 +23,15 @@ type member struct {
 	asked bool
 	// learning tells that it is being asked whom it trusts.
 	learning bool
-	// holds are the accounts it had loaded then.
+	// holds are the accounts it may have had another JWT of then: those it had loaded,
+	// and those its disk differs in.
 	holds map[string]struct{}
+	// files are the accounts that were on the disk of a cache resolver then and were not
+	// loaded: what is in them is not known, and a client that comes is let in by it.
+	files map[string]struct{}
+	// disk tells whether it answers what is on its disk, which full and cache resolvers
+	// do; nil until it was asked.
+	disk *bool
 }
 
 // startedWithout tells whether the server cannot hold anything older than e: it did
@@ -78,11 +85,11 @@ func (r *roster) observe(ctx context.Context, s serverInfo) {
 		return
 	}
 	if m := r.members[s.ID]; m != nil {
-		m.LastSeen, m.silent = r.now(), 0
+		m.LastSeen, m.silent, m.JetStream = r.now(), 0, s.JetStream
 		return
 	}
 	r.evictNamesakes(ctx, s)
-	m := &member{Server: claims.Server{ID: s.ID, Name: cmp.Or(s.Name, s.ID), Cluster: s.Cluster, Version: s.Version, LastSeen: r.now()}}
+	m := &member{Server: claims.Server{ID: s.ID, Name: cmp.Or(s.Name, s.ID), Cluster: s.Cluster, Version: s.Version, JetStream: s.JetStream, LastSeen: r.now()}}
 	r.members[s.ID] = m
 	r.log.InfoContext(ctx, "a server joined", slog.String("server", m.Name), slog.String("server_id", m.ID), slog.String("version", m.Version))
 	r.noteChange(m, true)

@@ -121,7 +121,7 @@ func deliveryChip(d claims.Delivery, version int64) (label chip, note string) {
 	case claims.DeliveryNotLoaded:
 		return chip{toneGood, "Not loaded"}, "Fetched when a client comes"
 	case claims.DeliveryStored:
-		return chip{tonePart, "Stored"}, "On the server's disk, not in its memory yet"
+		return chip{toneGood, "Stored"}, "On the server's disk, loaded when a client comes"
 	case claims.DeliveryAcknowledged:
 		return chip{tonePart, "Acknowledged"}, "Received, not proven yet"
 	case claims.DeliverySent:

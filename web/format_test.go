@@ -138,7 +138,7 @@ func TestSyncInWords(t *testing.T) {
 		{false, []claims.Delivery{server("a", 3, claims.DeliveryInEffect)}, toneOff, "Not connected", "cannot be reached"},
 		{true, []claims.Delivery{server("a", 3, claims.DeliveryInEffect), server("b", 4, claims.DeliveryNotLoaded)}, toneGood, "In effect on 2/2", ""},
 		{true, []claims.Delivery{server("a", 3, claims.DeliveryInEffect), server("b", 2, claims.DeliveryInEffect)}, tonePart, "In effect on 1/2", "Still to come: b."},
-		{true, []claims.Delivery{server("a", 3, claims.DeliverySent), server("b", 3, claims.DeliveryStored)}, toneWait, "Pending on 2", "Still to come: a, b."},
+		{true, []claims.Delivery{server("a", 3, claims.DeliverySent), server("b", 3, claims.DeliveryAcknowledged)}, toneWait, "Pending on 2", "Still to come: a, b."},
 		{true, []claims.Delivery{server("a", 3, claims.DeliveryFailed)}, toneBad, "Refused, in effect on 0/1", "Still to come: a."},
 	} {
 		d := newDelivery(claims.Sync{Version: 3, Connected: x.connected, Servers: x.servers})

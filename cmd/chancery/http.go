@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"chancery/resolver"
 )
 
 // newHTTPServer bounds what a client can hold open.
@@ -22,7 +24,7 @@ func newHTTPServer(h http.Handler, cfg appConfig) *http.Server {
 
 // mux is the inventory of paths.
 func (a *app) mux(rest, console http.Handler) http.Handler {
-	lookups := a.resolver.Handler()
+	lookups := a.resolver.HandlerWith(resolver.Paths{})
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
 	mux.Handle("/jwt/", lookups)

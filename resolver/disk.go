@@ -1,0 +1,155 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+)
+
+// compareAtOnce is how many accounts are looked up on the disks at once.
+const compareAtOnce = 16
+
+// errDisksSilent tells that a comparison is not complete.
+var errDisksSilent = errors.New("a server with a full resolver did not say what is on its disk")
+
+// diskDiffers looks accounts up on the disks of the servers with full resolvers and
+// returns those that some disk misses and those of which some disk has another JWT than
+// memory, sorted. An answer does not say whose it is. Without full resolvers there is
+// nothing to compare. The error tells that not every disk was seen for every account;
+// what is returned with it was found all the same.
+func (o *operator) diskDiffers(ctx context.Context, l *link, accountIDs []string) (missing, other []string, err error) {
+	full, _ := o.roster.kinds()
+	if full == 0 {
+		return nil, nil, nil
+	}
+	var mu sync.Mutex
+	var work sync.WaitGroup
+	slots := make(chan struct{}, compareAtOnce)
+	for _, id := range accountIDs {
+		if ctx.Err() != nil {
+			break
+		}
+		slots <- struct{}{}
+		work.Go(func() {
+			defer func() { <-slots }()
+			d, lookErr := o.lookUp(ctx, l, id, full)
+			mu.Lock()
+			defer mu.Unlock()
+			if d.missing > 0 {
+				missing = append(missing, id)
+			}
+			if d.other > 0 {
+				other = append(other, id)
+			}
+			switch {
+			case err != nil:
+			case lookErr != nil:
+				err = lookErr
+			case d.answers() < full:
+				err = errDisksSilent
+			}
+		})
+	}
+	work.Wait()
+	slices.Sort(missing)
+	slices.Sort(other)
+	if err == nil {
+		err = ctx.Err()
+	}
+	return missing, other, err
+}
+
+// disks is what the disks of full resolvers have of one account.
+type disks struct{ ours, missing, other int }
+
+func (d *disks) answers() int { return d.ours + d.missing + d.other }
+
+// take counts an answer to a lookup: a JWT, or nothing where there is no file.
+func (d *disks) take(m *nats.Msg, token string) {
+	switch {
+	case noResponders(m):
+	case len(m.Data) == 0:
+		d.missing++
+	case string(m.Data) == token:
+		d.ours++
+	default:
+		d.other++
+	}
+}
+
+// lookUp asks for an account on the disks of full servers and compares the answers with
+// what memory has when they came.
+func (o *operator) lookUp(ctx context.Context, l *link, accountID string, full int) (disks, error) {
+	x := l.inbox.exchange(nil, full)
+	defer x.close()
+	if _, err := x.ask(lookupSubject(accountID), nil); err != nil {
+		return disks{}, fmt.Errorf("looking account %s up: %w", accountID, err)
+	}
+	var answers []*nats.Msg
+	ctx, enough := context.WithCancel(ctx)
+	defer enough()
+	x.gather(ctx, o.r.pace.answer, 0, func(m *nats.Msg) string {
+		if answers = append(answers, m); len(answers) == full {
+			enough()
+		}
+		return ""
+	})
+	d, token := disks{}, ""
+	if e := o.r.memory.get(accountID); e != nil && e.operator.Value() == o.id {
+		token = e.token
+	}
+	for _, m := range answers {
+		d.take(m, token)
+	}
+	return d, nil
+}
+
+// listDisks asks all servers which accounts are on their disks and returns the answers
+// of those that were expected, by server; nil for one that has no disk. A server that
+// is missing from the result did not answer. The question about the system account, which
+// every server has, is the mark that an answer to the first cannot come any more.
+func (o *operator) listDisks(ctx context.Context, l *link, expect []string) (map[string][]string, error) {
+	x := l.inbox.exchange(expect, 2)
+	defer x.close()
+	list, err := x.ask(listSubject, nil)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the accounts on disk: %w", err)
+	}
+	if _, err := x.ask(infoSubject(o.systemAccount()), nil); err != nil {
+		return nil, fmt.Errorf("asking for the accounts on disk: %w", err)
+	}
+	out, files := map[string][]string{}, map[string][]string{}
+	x.gather(ctx, o.r.pace.list, 0, func(m *nats.Msg) string {
+		if m.Subject == list {
+			if a, ok := hear[[]string](ctx, o, m); ok && a.Data != nil {
+				files[a.Server.ID] = *a.Data
+			}
+			return ""
+		}
+		a, ok := hear[accountInfo](ctx, o, m)
+		if ok {
+			out[a.Server.ID] = files[a.Server.ID]
+		}
+		return a.Server.ID
+	})
+	return out, nil
+}
+
+func (o *operator) systemAccount() string { return o.current.Load().Settings.SystemAccount }
+
+// ofOurs returns the accounts of a list that are this operator's, sorted; the system
+// account comes first.
+func (o *operator) ofOurs(ids []string) []string {
+	ours := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return o.r.memory.operatorOf(id) != o.id })
+	slices.Sort(ours)
+	system := o.systemAccount()
+	if i, ok := slices.BinarySearch(ours, system); ok {
+		copy(ours[1:i+1], ours[:i])
+		ours[0] = system
+	}
+	return ours
+}
