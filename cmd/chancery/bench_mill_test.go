@@ -163,7 +163,7 @@ func (m *mill) disconnect() {
 
 func (m *mill) await(what string, holds func() bool) {
 	m.b.Helper()
-	for limit := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(limit) {
 			m.b.Fatalf("not within two minutes: %s", what)
 		}
@@ -238,6 +238,31 @@ func (m *mill) owed() (n int64) {
 		return err
 	}))
 	return n
+}
+
+// metric returns a counter or gauge, with that outcome where it has several.
+func (m *mill) metric(name, outcome string) float64 {
+	m.b.Helper()
+	families, err := m.app.metrics.Gather()
+	benchMust(m.b, err)
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, x := range f.GetMetric() {
+			value := x.GetCounter().GetValue() + x.GetGauge().GetValue()
+			if outcome == "" {
+				return value
+			}
+			for _, l := range x.GetLabel() {
+				if l.GetValue() == outcome {
+					return value
+				}
+			}
+		}
+	}
+	m.b.Fatalf("there is no metric %s %s", name, outcome)
+	return 0
 }
 
 // commit is one durable commit of one row on the same database.
