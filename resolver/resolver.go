@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -166,17 +165,6 @@ func (r *Resolver) Wake() {
 		o.wake.ring()
 		o.recheck.ring()
 	}
-}
-
-// Handler serves the JWTs over HTTP, under /jwt/v1 for the default operator and
-// under /o/{operator}/jwt/v1 for each, by name or public key: accounts/{id},
-// operator, and the bare accounts/ that nats-servers probe at boot. Answers come
-// from memory alone. It needs no particular prefix stripped.
-func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
-
-// HandlerWith is Handler with what else its paths do.
-func (r *Resolver) HandlerWith(p Paths) http.Handler {
-	return &handler{memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, paths: p}
 }
 
 // Ready returns nil once memory is loaded.
