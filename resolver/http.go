@@ -248,6 +248,11 @@ func (h *handler) missing(w http.ResponseWriter, r *http.Request) {
 		text(w, r, http.StatusServiceUnavailable, "Starting.\n")
 		return
 	}
+	if h.memory.withholds(r.URL.Path) {
+		w.Header()[headerRetryAfter] = soon
+		text(w, r, http.StatusServiceUnavailable, "The copy on disk is damaged, and the database was not reached yet.\n")
+		return
+	}
 	text(w, r, http.StatusNotFound, "no matching account JWT\n")
 }
 
