@@ -156,7 +156,9 @@ func (h *handler) admits(r *http.Request) bool {
 	return ok && (h.paths.Readers().hold(p) || h.hasToken(p))
 }
 
-func (h *handler) hasToken(p presented) bool { return h.paths.Tokens != nil && h.paths.Tokens().hold(p) }
+func (h *handler) hasToken(p presented) bool {
+	return h.paths.Tokens != nil && h.paths.Tokens().hold(p)
+}
 
 // refuse asks for credentials.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request) {

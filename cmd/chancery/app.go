@@ -36,6 +36,9 @@ type appConfig struct {
 	listener    net.Listener
 	tls         *tls.Config
 	dev         bool
+	lookups     lookupConfig
+	// lookupListener is the resolver's own; nil serves its paths on listener.
+	lookupListener net.Listener
 	// auditCheckpoints is the file for checkpoints of the audit log; empty for none.
 	auditCheckpoints string
 	// trustedProxies are those whose X-Forwarded-For is believed.
@@ -56,7 +59,10 @@ type app struct {
 	resolver  *resolver.Resolver
 	metrics   *prometheus.Registry
 	http      *http.Server
-	served    chan error
+	// lookups serves the resolver's paths where they have a listener of their own; else
+	// it is nil.
+	lookups *http.Server
+	served  chan error
 	// keep ends the upkeep; kept tells that it ended.
 	keep context.CancelFunc
 	kept sync.WaitGroup
@@ -72,7 +78,7 @@ type app struct {
 // openApp makes the parts and hands each what it needs. Nothing runs yet but the
 // connection to the database; close ends that.
 func openApp(ctx context.Context, cfg appConfig) (*app, error) {
-	a := &app{cfg: cfg, metrics: prometheus.NewRegistry(), served: make(chan error, 1)}
+	a := &app{cfg: cfg, metrics: prometheus.NewRegistry(), served: make(chan error, 2)}
 	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := a.open(ctx); err != nil {
 		return nil, errors.Join(err, a.close())
@@ -120,19 +126,24 @@ func (a *app) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	rest, err := api.New(api.Config{Issuer: a.issuer, Live: a.resolver, Now: cfg.now, Logger: cfg.log, PublicURL: cfg.publicURL, Metrics: a.metrics})
+	rest, err := api.New(api.Config{Issuer: a.issuer, Live: a.resolver, Now: cfg.now, Logger: cfg.log, PublicURL: cfg.publicURL, ResolverURL: cfg.lookups.publicURL, Metrics: a.metrics})
 	if err != nil {
 		return err
 	}
 	console, err := web.New(web.Config{
 		Issuer: a.issuer, Live: a.resolver, Sessions: a.store.Sessions(), Now: cfg.now, Logger: cfg.log,
-		Secure: strings.HasPrefix(cfg.publicURL, "https://"), Dev: cfg.dev, PublicURL: cfg.publicURL, NATSURL: a.firstNATSURL,
+		Secure: strings.HasPrefix(cfg.publicURL, "https://"), Dev: cfg.dev, PublicURL: cfg.publicURL, ResolverURL: cfg.lookups.publicURL, NATSURL: a.firstNATSURL,
 		AuditExport: rest.WriteAudit,
 	})
 	if err != nil {
 		return err
 	}
-	a.http = newHTTPServer(forwarded(a.mux(rest.Handler(), console.Handler()), cfg.trustedProxies), cfg)
+	lookups := a.resolver.HandlerWith(cfg.lookups.paths())
+	if cfg.lookupListener != nil {
+		a.lookups = newHTTPServer(lookups, lookupTLS(cfg.lookups), cfg.log)
+		lookups = http.NotFoundHandler()
+	}
+	a.http = newHTTPServer(forwarded(a.mux(rest.Handler(), console.Handler(), lookups), cfg.trustedProxies), cfg.tls, cfg.log)
 	return nil
 }
 
@@ -187,18 +198,25 @@ func (a *app) start(ctx context.Context) error {
 	anchor, stopAnchor := context.WithCancel(context.WithoutCancel(ctx))
 	a.anchor = stopAnchor
 	a.anchored.Go(func() { a.issuer.Anchor(anchor) })
-	go func() {
-		var err error
-		if a.cfg.tls != nil {
-			err = a.http.ServeTLS(a.cfg.listener, "", "")
-		} else {
-			err = a.http.Serve(a.cfg.listener)
-		}
-		if !errors.Is(err, http.ErrServerClosed) {
-			a.served <- fmt.Errorf("serving HTTP: %w", err)
-		}
-	}()
+	go a.serve(a.http, a.cfg.listener)
+	if a.lookups != nil {
+		go a.serve(a.lookups, a.cfg.lookupListener)
+	}
 	return nil
+}
+
+// serve answers on a listener until the server is shut down; served has what else ends
+// it.
+func (a *app) serve(s *http.Server, l net.Listener) {
+	var err error
+	if l = bounded(l, mostConnections); s.TLSConfig != nil {
+		err = s.ServeTLS(l, "", "")
+	} else {
+		err = s.Serve(l)
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
+		a.served <- fmt.Errorf("serving HTTP: %w", err)
+	}
 }
 
 // shutdownTime is how long requests under way may take to end.
@@ -208,11 +226,7 @@ const shutdownTime = 10 * time.Second
 func (a *app) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
-	err := a.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("ending requests: %w", err), a.http.Close())
-	}
-	_ = a.cfg.listener.Close() // Shutdown closes it only once it was served from
+	err := errors.Join(end(ctx, a.http, a.cfg.listener), end(ctx, a.lookups, a.cfg.lookupListener))
 	if a.keep != nil {
 		a.keep()
 		a.kept.Wait()
@@ -224,6 +238,19 @@ func (a *app) stop() error {
 		a.anchored.Wait()
 	}
 	return errors.Join(err, a.close())
+}
+
+// end lets the requests under way end. A server that is nil has ended.
+func end(ctx context.Context, s *http.Server, l net.Listener) error {
+	if s == nil {
+		return nil
+	}
+	err := s.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("ending requests: %w", err), s.Close())
+	}
+	_ = l.Close() // Shutdown closes it only once it was served from
+	return err
 }
 
 func (a *app) close() error {

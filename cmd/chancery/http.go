@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"log/slog"
 	"net"
@@ -9,22 +10,28 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"chancery/resolver"
 )
 
-// newHTTPServer bounds what a client can hold open.
-func newHTTPServer(h http.Handler, cfg appConfig) *http.Server {
+// newHTTPServer bounds what a client can hold open. Without a configuration of TLS it
+// serves plain HTTP.
+func newHTTPServer(h http.Handler, secured *tls.Config, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, TLSConfig: cfg.tls, ErrorLog: slog.NewLogLogger(cfg.log.Handler(), slog.LevelDebug),
+		Handler: h, TLSConfig: secured, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 60 * time.Second,
-		MaxHeaderBytes: 16 << 10,
+		MaxHeaderBytes: 16 << 10, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100},
 	}
 }
 
-// mux is the inventory of paths.
-func (a *app) mux(rest, console http.Handler) http.Handler {
-	lookups := a.resolver.HandlerWith(resolver.Paths{})
+// lookupTLS is that of the resolver's own listener, nil for plain HTTP.
+func lookupTLS(c lookupConfig) *tls.Config {
+	if c.tls == nil {
+		return nil
+	}
+	return serverTLS(c.tls, c.clients)
+}
+
+// mux is the inventory of paths of the main listener.
+func (a *app) mux(rest, console, lookups http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
 	mux.Handle("/jwt/", lookups)
