@@ -115,7 +115,7 @@ func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
 func (r *Resolver) HandlerWith(p Paths) http.Handler {
 	return &handler{
 		memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, now: r.now, paths: p,
-		activations: newActivations(r.store, &r.gate), busy: make(chan struct{}, mostBusy),
+		activations: r.activations, busy: make(chan struct{}, mostBusy),
 	}
 }
 
@@ -246,6 +246,11 @@ func (h *handler) missing(w http.ResponseWriter, r *http.Request) {
 	if !h.ready.Load() {
 		w.Header()[headerRetryAfter] = soon
 		text(w, r, http.StatusServiceUnavailable, "Starting.\n")
+		return
+	}
+	if h.memory.withholds(r.URL.Path) {
+		w.Header()[headerRetryAfter] = soon
+		text(w, r, http.StatusServiceUnavailable, "The copy on disk is damaged, and the database was not reached yet.\n")
 		return
 	}
 	text(w, r, http.StatusNotFound, "no matching account JWT\n")

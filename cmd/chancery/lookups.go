@@ -26,7 +26,7 @@ type lookupConfig struct {
 }
 
 // lookups types the settings of the resolver's paths.
-func (s *settings) lookups() lookupConfig {
+func (s *settings) lookups(as role) lookupConfig {
 	v := s.values
 	c := lookupConfig{listen: v["resolver_listen"], publicURL: strings.TrimSuffix(v["resolver_public_url"], "/"), tls: s.tls("resolver_tls_cert_file", "resolver_tls_key_file")}
 	if c.listen == "" {
@@ -39,7 +39,7 @@ func (s *settings) lookups() lookupConfig {
 		if _, _, err := net.SplitHostPort(c.listen); err != nil {
 			s.wrong("resolver_listen", "must be HOST:PORT, such as 127.0.0.1:8081 or :8443")
 		}
-		if !isBase(c.publicURL) {
+		if (c.publicURL != "" || as.manages()) && !isBase(c.publicURL) {
 			s.wrong("resolver_public_url", "is required with resolver_listen: http:// or https:// and a host, without a path; nats-servers fetch accounts from there")
 		}
 	}
