@@ -65,7 +65,7 @@ type Paths struct {
 	// notifies; a nil function is no tokens. It is asked at each request.
 	Tokens func() *Credentials
 	// Notify has the account's JWT pushed to all servers once more. Nil refuses to.
-	Notify func(ctx context.Context, accountID string) error
+	Notify func(ctx context.Context, operatorID, accountID string) error
 }
 
 // Values of the path that a submission carries; see Paths.
