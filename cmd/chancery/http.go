@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"chancery/api"
 	"chancery/resolver"
 )
 
@@ -23,14 +24,15 @@ func newHTTPServer(h http.Handler, cfg appConfig) *http.Server {
 	}
 }
 
-// mux is the inventory of paths.
-func (a *app) mux(rest, console http.Handler) http.Handler {
-	lookups := a.resolver.HandlerWith(resolver.Paths{})
+// mux is the inventory of paths. submissions takes what holders post; nil refuses it.
+func (a *app) mux(rest, console, submissions http.Handler) http.Handler {
+	lookups := a.resolver.HandlerWith(resolver.Paths{Submissions: submissions})
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
 	if a.cfg.role.serves() {
 		mux.Handle("/jwt/", lookups)
 		mux.Handle("/o/", lookups)
+		mux.Handle("/t/{"+api.EnrolmentValue+"}/", withToken(lookups))
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", a.readyz)
@@ -40,6 +42,14 @@ func (a *app) mux(rest, console http.Handler) http.Handler {
 		return loopbackHost(mux)
 	}
 	return mux
+}
+
+// withToken serves the same paths below an enrolment token: nsc sends no credentials but
+// what is in the URL that an operator's JWT names.
+func withToken(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.StripPrefix("/t/"+r.PathValue(api.EnrolmentValue), h).ServeHTTP(w, r)
+	})
 }
 
 // readyz says whether this role can do its work, and how each part is. The resolver
