@@ -205,6 +205,9 @@ func (m *merging) admitOperator(ctx context.Context) (err error) {
 // a JWT that is older by more than the newest one that was posted is a forgotten one.
 const postingSlack = 10 * minute
 
+// postingMoment is for how long, in seconds, the same JWT counts as made anew.
+const postingMoment = 2
+
 // admitPosted tells whether this very JWT of the holder's was taken over before. It is
 // the same JWT whoever sends it, and may be from before a change that was made here.
 func (m *merging) admitPosted(ctx context.Context) error {
@@ -212,7 +215,10 @@ func (m *merging) admitPosted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.replay = known; !known && m.posted.IssuedAt < last-postingSlack {
+	// What is signed twice within a second, such as a change and its undoing, may be the
+	// same bytes: what was made just now is meant.
+	m.replay = known && m.posted.IssuedAt < m.Now().Unix()-postingMoment
+	if !known && m.posted.IssuedAt < last-postingSlack {
 		return older()
 	}
 	return nil
