@@ -23,9 +23,8 @@ const progressEvery = 1000
 type finding struct {
 	// stamp is the moment before it was asked; see memory.tick.
 	stamp uint64
-	// holds are the accounts it may have had another JWT of, files those that were on
-	// the disk of a cache and not loaded.
-	holds, files map[string]struct{}
+	// holds are the accounts it may have had another JWT of.
+	holds map[string]struct{}
 }
 
 // examine asks servers that joined which accounts they have and makes owed what may be
@@ -37,7 +36,7 @@ func (o *operator) examine(ctx context.Context, l *link, ids []string) {
 	var each sync.WaitGroup
 	seen, err := o.listDisks(ctx, l, ids, func(id string, d diskList) {
 		each.Go(func() {
-			o.roster.listed(id, d)
+			o.roster.listed(id, d, o.ofOurs(d.accounts))
 			f, err := o.find(ctx, l, id, d)
 			o.examining.note(ctx, err)
 			if f.stamp = stamp; err != nil {
@@ -69,7 +68,7 @@ func (o *operator) find(ctx context.Context, l *link, serverID string, d diskLis
 		return finding{}, errSilent
 	}
 	loaded := o.ofOurs(a.Data.Accounts)
-	f := finding{holds: map[string]struct{}{}, files: map[string]struct{}{}}
+	f := finding{holds: map[string]struct{}{}}
 	if err := o.owe(ctx, f, loaded); err != nil || !d.has {
 		return f, err
 	}
@@ -79,14 +78,7 @@ func (o *operator) find(ctx context.Context, l *link, serverID string, d diskLis
 		return f, err
 	}
 	if kind == claims.ResolverCache {
-		var cold []string
-		for _, id := range o.ofOurs(d.accounts) {
-			if _, warm := f.holds[id]; !warm {
-				cold = append(cold, id)
-				f.files[id] = struct{}{}
-			}
-		}
-		return f, o.owe(ctx, f, cold)
+		return f, o.owe(ctx, f, o.ofOurs(d.accounts))
 	}
 	return f, o.compareDisk(ctx, l, f, d.accounts)
 }

@@ -125,6 +125,9 @@ func (r *Resolver) picture(s store.Served, known map[string]claims.Delivery) (cl
 		case ok && d.Version >= s.Version:
 		case e != nil && e.version >= s.Version && m.startedWithout(s.AccountID, e):
 			d = claims.Delivery{State: claims.DeliveryNotLoaded, Version: e.version}
+			if m.Resolver == claims.ResolverFull {
+				d.State = claims.DeliveryStored
+			}
 		default:
 			d = claims.Delivery{State: claims.DeliveryPending, Version: s.Version}
 		}
