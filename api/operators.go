@@ -43,6 +43,7 @@ type Policy struct {
 	TemplateKeyAge int64 `json:"template_key_age_seconds" doc:"Likewise for templates' keys."`
 	Overlap        int64 `json:"rotation_overlap_seconds" doc:"How long the key before stays trusted."`
 	Renewal        int64 `json:"renewal_percent" doc:"In which last part of a credential's lifetime its holder may renew it; 0 never." example:"33"`
+	Servers        int64 `json:"servers_expected" doc:"How many nats-servers are to answer; one fewer is an alarm. 0 expects no number." example:"3"`
 }
 
 // PolicyInput changes a policy; null puts a rule back to none.
@@ -55,6 +56,7 @@ type PolicyInput struct {
 	TemplateKeyAge Omit[int64] `json:"template_key_age_seconds,omitempty"`
 	Overlap        Omit[int64] `json:"rotation_overlap_seconds,omitempty"`
 	Renewal        Omit[int64] `json:"renewal_percent,omitempty"`
+	Servers        Omit[int64] `json:"servers_expected,omitempty"`
 }
 
 func (in *PolicyInput) onto(p *issuer.Policy) {
@@ -69,6 +71,7 @@ func (in *PolicyInput) onto(p *issuer.Policy) {
 	in.TemplateKeyAge.onto(&p.TemplateKeyAge, 0)
 	in.Overlap.onto(&p.Overlap, 0)
 	in.Renewal.onto(&p.Renewal, 0)
+	in.Servers.onto(&p.Servers, 0)
 }
 
 // PendingSignature is what an offline identity key has not signed yet.
@@ -114,7 +117,7 @@ func viewOperator(o issuer.Operator) Operator {
 	return Operator{
 		ID: o.ID, Name: o.Name, State: o.State, Custody: o.Custody, Default: o.Default, StrictSigningKeys: o.Settings.StrictSigningKeyUsage, Signing: o.Signing,
 		SystemAccount: o.Settings.SystemAccount, ServiceURLs: filled(o.Settings.OperatorServiceURLs), AccountServerURL: o.Settings.AccountServerURL, Tags: filled(o.Settings.Tags),
-		Policy: Policy{p.DefaultTTL, p.MaxTTL, p.NoBearer, p.OperatorKeyAge, p.AccountKeyAge, p.TemplateKeyAge, p.Overlap, p.Renewal},
+		Policy: Policy{p.DefaultTTL, p.MaxTTL, p.NoBearer, p.OperatorKeyAge, p.AccountKeyAge, p.TemplateKeyAge, p.Overlap, p.Renewal, p.Servers},
 		JTI:    o.JTI, IssuedAt: time.Unix(o.IssuedAt, 0).UTC(), CreatedAt: o.Created, UpdatedAt: o.Updated,
 	}
 }

@@ -170,7 +170,12 @@ type Sync struct {
 	Connected bool
 	// Servers holds one entry for each server of the roster, by name.
 	Servers []Delivery
+	// Expected is how many servers the operator says there are; 0 expects no number.
+	Expected int
 }
+
+// Missing returns how many of the expected servers do not answer.
+func (s Sync) Missing() int { return max(s.Expected-len(s.Servers), 0) }
 
 // InEffect returns how many servers are satisfied with the version.
 func (s Sync) InEffect() int {
@@ -183,15 +188,25 @@ func (s Sync) InEffect() int {
 	return n
 }
 
-// Done tells whether every server of a roster that is not empty is satisfied.
-func (s Sync) Done() bool {
+// Reached tells whether every server that answers is satisfied; there is at least one.
+// Servers that are expected and do not answer are left out.
+func (s Sync) Reached() bool {
 	return s.Connected && len(s.Servers) > 0 && s.InEffect() == len(s.Servers)
 }
 
-// State sums the sync up: no_servers, pending, partial, error or in_effect.
+// Done tells whether every server is satisfied: all that answer, and none that is
+// expected is missing.
+func (s Sync) Done() bool { return s.Reached() && s.Missing() == 0 }
+
+// State sums the sync up: no_servers, pending, partial, error, in_effect, or
+// servers_missing where it is in effect on all that answer, which are fewer than
+// expected.
 func (s Sync) State() string {
 	if s.Done() {
 		return "in_effect"
+	}
+	if s.Reached() {
+		return "servers_missing"
 	}
 	if !s.Connected || len(s.Servers) == 0 {
 		return "no_servers"
@@ -215,11 +230,11 @@ type Live interface {
 	// Sync returns how far the account's current JWT got.
 	Sync(ctx context.Context, accountID string) (Sync, error)
 	// Wait returns when version, or a later one, is in effect on every server of
-	// the roster or when ctx ends, whichever is first; then with what is known.
+	// the roster or when ctx ends, whichever is first; then with what is known. It does
+	// not wait for servers that are expected and do not answer: Sync counts them.
 	Wait(ctx context.Context, accountID string, version int64) (Sync, error)
 	// Servers returns the roster of an operator, by name.
 	Servers(operatorID string) []Server
 	LiveFleet
 	LiveEvents
-	LiveDrift
 }

@@ -36,9 +36,17 @@ func TestSyncState(t *testing.T) {
 		"some":                     {true, []claims.Delivery{at(7, effect), at(7, sent)}, "partial", 1},
 		"an error":                 {true, []claims.Delivery{at(7, effect), at(7, failed)}, "error", 1},
 	} {
-		s := claims.Sync{Version: 7, Connected: c.connected, Servers: c.servers}
+		s := claims.Sync{Version: 7, Connected: c.connected, Servers: c.servers, Expected: len(c.servers)}
 		if s.State() != c.state || s.InEffect() != c.inEffect || s.Done() != (c.state == "in_effect") {
 			t.Errorf("%s: %s with %d, done %v", name, s.State(), s.InEffect(), s.Done())
+		}
+		state := c.state
+		if state == "in_effect" {
+			state = "servers_missing"
+		}
+		s.Expected++
+		if s.State() != state || s.Done() || s.Reached() != (c.state == "in_effect") || s.Missing() != 1 {
+			t.Errorf("%s, with one server less than expected: %s, done %v, reached %v, missing %d", name, s.State(), s.Done(), s.Reached(), s.Missing())
 		}
 	}
 }

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"chancery/claims"
@@ -23,6 +24,9 @@ type policyField struct {
 	outOfRange  string
 }
 
+// mostServers bounds the number of servers that an operator can expect.
+const mostServers = 10_000
+
 const (
 	minute = 60
 	hour   = 60 * minute
@@ -40,6 +44,7 @@ func policyFields() []policyField {
 		{"/policy/template_key_age_seconds", "Template keys are rotated after", func(p Policy) int64 { return p.TemplateKeyAge }, hour, 10 * year, lasting, age},
 		{"/policy/rotation_overlap_seconds", "Overlap of rotated keys", func(p Policy) int64 { return p.Overlap }, 1, year, lasting, "The overlap of a rotation is 0 to one year, in seconds."},
 		{"/policy/renewal_percent", "Renewed by holders in the last", func(p Policy) int64 { return p.Renewal }, 1, 90, percent, "The part of the lifetime in which a holder may renew is 0 for never, or 1 to 90 percent."},
+		{"/policy/servers_expected", "Servers expected", func(p Policy) int64 { return p.Servers }, 1, mostServers, number, "The number of servers is 0 for not set, or 1 to 10,000."},
 	}
 }
 
@@ -90,6 +95,13 @@ func lasting(n int64) string {
 		}
 	}
 	return (time.Duration(n) * time.Second).String()
+}
+
+func number(n int64) string {
+	if n == 0 {
+		return "not set"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 func percent(n int64) string {

@@ -17,8 +17,8 @@ import (
 	"chancery/store/storetest"
 )
 
-// plant is a cluster of servers of one kind of resolver.
-type plant struct {
+// cluster is servers of one kind of resolver.
+type cluster struct {
 	*world
 	kind string
 	// dirs are the stores of full and cache resolvers, by server.
@@ -29,14 +29,14 @@ type plant struct {
 	last        string
 }
 
-func newPlant(t *testing.T, kind string) *plant {
-	p := &plant{world: newWorld(t, storetest.SQLite(t)), kind: kind, dirs: map[string]string{}, servers: map[string]*server.Server{}}
+func newCluster(t *testing.T, kind string) *cluster {
+	p := &cluster{world: newWorld(t, storetest.SQLite(t)), kind: kind, dirs: map[string]string{}, servers: map[string]*server.Server{}}
 	p.start(resolver.Hurry{Settle: 300 * time.Millisecond, Ping: 200 * time.Millisecond, Silence: 2 * time.Second})
 	return p
 }
 
 // up starts a server with the store that it has, or an empty one.
-func (p *plant) up(name string) *server.Server {
+func (p *cluster) up(name string) *server.Server {
 	p.t.Helper()
 	s := p.serverWith(name, func(o *server.Options) {
 		o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}
@@ -56,7 +56,7 @@ func (p *plant) up(name string) *server.Server {
 }
 
 // disk returns a resolver of the kind that has the system account, as a preload does.
-func (p *plant) disk(dir string) server.AccountResolver {
+func (p *cluster) disk(dir string) server.AccountResolver {
 	p.t.Helper()
 	var r server.AccountResolver
 	var err error
@@ -74,7 +74,7 @@ func (p *plant) disk(dir string) server.AccountResolver {
 	return r
 }
 
-func (p *plant) down(name string) {
+func (p *cluster) down(name string) {
 	p.t.Helper()
 	p.stop(p.servers[name])
 	delete(p.servers, name)
@@ -82,7 +82,7 @@ func (p *plant) down(name string) {
 }
 
 // back starts a server again and waits until it was examined.
-func (p *plant) back(name string) *server.Server {
+func (p *cluster) back(name string) *server.Server {
 	p.t.Helper()
 	s := p.up(name)
 	p.await(len(p.servers))
@@ -90,7 +90,7 @@ func (p *plant) back(name string) *server.Server {
 }
 
 // file returns what the disk of a server has of an account.
-func (p *plant) file(name string, a *account) string {
+func (p *cluster) file(name string, a *account) string {
 	token, err := os.ReadFile(filepath.Join(p.dirs[name], a.id+".jwt"))
 	if err != nil && !os.IsNotExist(err) {
 		p.t.Fatal(err)
@@ -99,7 +99,7 @@ func (p *plant) file(name string, a *account) string {
 }
 
 // check counts something that has to be so.
-func (p *plant) check(what string, ok bool) {
+func (p *cluster) check(what string, ok bool) {
 	p.t.Helper()
 	p.checked++
 	if ok {
@@ -111,7 +111,7 @@ func (p *plant) check(what string, ok bool) {
 
 // proven waits until a version is in effect on all servers and holds disks and memory
 // against it.
-func (p *plant) proven(what string, a *account, version int64) claims.Sync {
+func (p *cluster) proven(what string, a *account, version int64) claims.Sync {
 	p.t.Helper()
 	s := p.wait(a, version)
 	p.last = a.id
@@ -129,7 +129,7 @@ func (p *plant) proven(what string, a *account, version int64) claims.Sync {
 }
 
 // refused holds that no server lets the user in.
-func (p *plant) refused(what string, u user) {
+func (p *cluster) refused(what string, u user) {
 	p.t.Helper()
 	for name, n := range p.servers {
 		c, err := p.dial(n, u)
@@ -153,7 +153,7 @@ func TestEachKindOfResolver(t *testing.T) {
 	for _, kind := range []string{"url", "full", "cache"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			p := newPlant(t, kind)
+			p := newCluster(t, kind)
 			for _, name := range []string{"n1", "n2", "n3"} {
 				p.up(name)
 			}
@@ -204,7 +204,7 @@ func TestEachKindOfResolver(t *testing.T) {
 
 // lateUser lets a revoked user wait for a server that comes back with the store of
 // before, and says for how long they were in.
-func (p *plant) lateUser(a *account, u user, version int64) {
+func (p *cluster) lateUser(a *account, u user, version int64) {
 	p.t.Helper()
 	s := p.up("n2")
 	begin := time.Now()
@@ -218,7 +218,7 @@ func (p *plant) lateUser(a *account, u user, version int64) {
 }
 
 // wiped takes the disk from a running server.
-func (p *plant) wiped(a *account) {
+func (p *cluster) wiped(a *account) {
 	p.t.Helper()
 	if p.kind == "url" {
 		return
@@ -248,7 +248,7 @@ func (p *plant) wiped(a *account) {
 }
 
 // tombstone ends the account while one server is away.
-func (p *plant) tombstone(a *account, good user) {
+func (p *cluster) tombstone(a *account, good user) {
 	p.t.Helper()
 	p.connect(p.servers["n1"], good)
 	live := p.connect(p.servers["n3"], good)

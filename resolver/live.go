@@ -41,7 +41,7 @@ func (r *Resolver) Wait(ctx context.Context, accountID string, version int64) (c
 	for {
 		known, delivered := r.ledger.look(accountID)
 		out, roster := r.picture(s, known)
-		if out.Done() {
+		if out.Reached() {
 			return out, nil
 		}
 		select {
@@ -117,20 +117,10 @@ func (r *Resolver) picture(s store.Served, known map[string]claims.Delivery) (cl
 		return out, nil
 	}
 	members, connected, changed := o.roster.snapshot()
-	out.Connected = connected
+	out.Connected, out.Expected = connected, o.expected()
 	e := r.memory.get(s.AccountID)
 	for _, m := range members {
-		d, ok := known[m.ID]
-		switch {
-		case ok && d.Version >= s.Version:
-		case e != nil && e.version >= s.Version && m.startedWithout(s.AccountID, e):
-			d = claims.Delivery{State: claims.DeliveryNotLoaded, Version: e.version}
-			if m.Resolver == claims.ResolverFull {
-				d.State = claims.DeliveryStored
-			}
-		default:
-			d = claims.Delivery{State: claims.DeliveryPending, Version: s.Version}
-		}
+		d := m.delivery(s, e, known)
 		d.ServerID, d.ServerName = m.ID, m.Name
 		out.Servers = append(out.Servers, d)
 	}

@@ -17,6 +17,7 @@ type metrics struct {
 	// owed and oldest speak of the outbox: the age of the oldest row is the main
 	// alarm, for it may be a revocation.
 	owed, oldest prometheus.Gauge
+	drift        driftMetrics
 }
 
 // newMetrics registers the metrics; a nil registerer keeps them private.
@@ -28,6 +29,7 @@ func newMetrics(to prometheus.Registerer, m *memory) (*metrics, error) {
 		Name: "chancery_pushes_total", Help: "Pushes of account JWTs: proven on every server, not yet proven, or failed.",
 	}, []string{"outcome"})
 	out := &metrics{
+		drift: newDriftMetrics(),
 		requests: requestCounters{
 			found: requests.WithLabelValues("found"), unmodified: requests.WithLabelValues("not_modified"),
 			unknown: requests.WithLabelValues("unknown"), probe: requests.WithLabelValues("probe"),
@@ -52,7 +54,7 @@ func newMetrics(to prometheus.Registerer, m *memory) (*metrics, error) {
 		Name: "chancery_resolver_accounts", Help: "Accounts in memory.",
 	}, func() float64 { return float64(m.accounts.Size()) })
 	var errs []error
-	for _, c := range []prometheus.Collector{requests, pushes, out.delay, out.owed, out.oldest, accounts} {
+	for _, c := range append(out.drift.collectors(), requests, pushes, out.delay, out.owed, out.oldest, accounts) {
 		errs = append(errs, to.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

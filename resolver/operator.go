@@ -37,9 +37,10 @@ type operator struct {
 	// wake makes the pusher look at the outbox, recheck the connection at the URLs.
 	wake, recheck bell
 	// done is closed when run has returned, which cancel asks for.
-	done    chan struct{}
-	cancel  context.CancelFunc
-	pushing *pusher
+	done     chan struct{}
+	cancel   context.CancelFunc
+	pushing  *pusher
+	drifting *drifter
 	// loads are the accounts that servers have just loaded.
 	loads *loads
 	// lookups are about accounts that memory does not have yet.
@@ -63,6 +64,7 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 	}
 	op.current.Store(&o)
 	op.pushing = newPusher(op)
+	op.drifting = newDrifter(op)
 	op.loads, op.lookups = newLoads(op), make(chan *nats.Msg, maxWaiting)
 	return op
 }
@@ -71,9 +73,12 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 func (o *operator) run(ctx context.Context) {
 	defer close(o.done)
 	var wg sync.WaitGroup
-	wg.Go(func() { o.pushing.run(ctx) })
-	wg.Go(func() { o.loads.run(ctx) })
-	wg.Go(func() { o.answerLate(ctx) })
+	if !o.r.quiet {
+		wg.Go(func() { o.pushing.run(ctx) })
+		wg.Go(func() { o.drifting.run(ctx) })
+		wg.Go(func() { o.loads.run(ctx) })
+		wg.Go(func() { o.answerLate(ctx) })
+	}
 	defer wg.Wait()
 	for ctx.Err() == nil {
 		if urls := o.urls(); len(urls) > 0 {
@@ -221,7 +226,7 @@ type subscription struct {
 
 // subscriptions are all that an operator's connection listens to, besides answers.
 func (o *operator) subscriptions() []subscription {
-	return slices.Concat(o.lifeSubscriptions(), o.lookupSubscriptions(), o.loadSubscriptions())
+	return slices.Concat(o.lifeSubscriptions(), o.driftSubscriptions(), o.lookupSubscriptions(), o.loadSubscriptions())
 }
 
 // listen subscribes; nats.go renews the subscriptions at each reconnect.

@@ -42,7 +42,10 @@ type outcome struct {
 	deliveries []store.Delivery
 	// settled takes the row out of the outbox; else it is due again after delay.
 	settled bool
-	delay   time.Duration
+	// proved tells that it was seen on every server for the first time, and that none is
+	// missing.
+	proved bool
+	delay  time.Duration
 }
 
 func newPusher(o *operator) *pusher {
@@ -167,7 +170,11 @@ func (p *pusher) push(ctx context.Context, l *link, w claim) outcome {
 		// way any more.
 		out.delay = r.pace.settle - r.now().Sub(d.published)
 		out.settled = out.delay <= 0
-		if d.first {
+		short := p.o.short()
+		if out.settled && short {
+			out.settled, out.delay = false, fewerAgain
+		}
+		if out.proved = d.first && !short; d.first {
 			r.metrics.proven.Inc()
 			r.metrics.delay.Observe(r.now().Sub(w.Since).Seconds())
 		}
@@ -265,6 +272,11 @@ func storeOutcome(ctx context.Context, t *store.Tx, o outcome) error {
 	}
 	if o.settled {
 		return t.SettleOwed(ctx, o.owed)
+	}
+	if o.proved {
+		if err := t.ProveOwed(ctx, o.owed); err != nil {
+			return err
+		}
 	}
 	return t.PostponeOwed(ctx, o.owed, o.delay)
 }

@@ -27,11 +27,14 @@ type Policy struct {
 	// Renewal is the part of a credential's lifetime, in percent from its end, in
 	// which its holder may renew it without an administrator; 0 never allows it.
 	Renewal int64 `json:"renewal_percent,omitempty"`
+	// Servers is how many nats-servers are to answer on the system account; 0 expects
+	// no number.
+	Servers int64 `json:"servers_expected,omitempty"`
 }
 
 // IsZero tells whether nothing is asked.
 func (p Policy) IsZero() bool {
-	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0
+	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0 && p.Servers == 0
 }
 
 // Operator is a root of trust.

@@ -25,14 +25,24 @@ func (t *Tx) PutServer(ctx context.Context, s Server) error {
 	return err
 }
 
+const serverColumns = `id, operator_id, name, cluster, version, state, first_seen_us, last_seen_us`
+
+func scanServer(r row) (Server, error) {
+	var s Server
+	var first, last int64
+	err := r.Scan(&s.ID, &s.OperatorID, &s.Name, &s.Cluster, &s.Version, &s.State, &first, &last)
+	s.FirstSeen, s.LastSeen = fromMicros(first), fromMicros(last)
+	return s, err
+}
+
 // ListServers returns the servers that were up when last heard of.
 func (t *Tx) ListServers(ctx context.Context, operatorID string) ([]Server, error) {
-	return many(ctx, t, func(r row) (Server, error) {
-		var s Server
-		var first, last int64
-		err := r.Scan(&s.ID, &s.OperatorID, &s.Name, &s.Cluster, &s.Version, &s.State, &first, &last)
-		s.FirstSeen, s.LastSeen = fromMicros(first), fromMicros(last)
-		return s, err
-	}, `SELECT id, operator_id, name, cluster, version, state, first_seen_us, last_seen_us FROM servers
-		WHERE operator_id = $1 AND state = 'up' ORDER BY name, id`, operatorID)
+	return many(ctx, t, scanServer, `SELECT `+serverColumns+` FROM servers WHERE operator_id = $1 AND state = 'up' ORDER BY name, id`, operatorID)
+}
+
+// ListServersSince returns up to limit servers that came, or went, since then, the last
+// first. A server's key is new at each start: one name may be there more than once.
+func (t *Tx) ListServersSince(ctx context.Context, operatorID string, since time.Time, limit int) ([]Server, error) {
+	return many(ctx, t, scanServer, `SELECT `+serverColumns+` FROM servers WHERE operator_id = $1 AND last_seen_us >= $2
+		ORDER BY last_seen_us DESC, name, id LIMIT $3`, operatorID, micros(since), limit)
 }

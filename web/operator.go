@@ -157,6 +157,10 @@ func policyRows(p issuer.Policy) []limitRow {
 	if p.Renewal > 0 {
 		renewal = "In the last " + formatCount(p.Renewal) + " %"
 	}
+	servers := "Not set"
+	if p.Servers > 0 {
+		servers = formatCount(p.Servers)
+	}
 	return []limitRow{
 		{"Lifetime of credentials", never(p.DefaultTTL, "90 days")},
 		{"Operator keys rotated after", never(p.OperatorKeyAge, "Never by itself")},
@@ -164,6 +168,7 @@ func policyRows(p issuer.Policy) []limitRow {
 		{"Template keys rotated after", never(p.TemplateKeyAge, "Never by itself")},
 		{"Overlap of rotated keys", never(p.Overlap, "Not set")},
 		{"Renewed by holders", renewal},
+		{"Servers expected", servers},
 	}
 }
 

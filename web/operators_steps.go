@@ -38,6 +38,10 @@ func editOperatorForm(o issuer.Operator, url string) *form {
 					Name: "account_server_url", Pointer: "/account_server_url", Label: "Account server URL", Kind: kindText, Autocomplete: "off", Value: o.Settings.AccountServerURL,
 					Hint: "Optional. Where a server without a resolver in its configuration looks for accounts.",
 				},
+				{
+					Name: "servers", Pointer: "/policy/servers_expected", Label: "Servers expected", Kind: kindText, Numeric: true, Autocomplete: "off",
+					Value: strings.TrimPrefix(strconv.FormatInt(p.Servers, 10), "0"), Hint: "How many nats-servers are to answer: with one fewer, nothing counts as in effect everywhere. Empty to expect no number.",
+				},
 				{Name: "tags", Pointer: "/tags", Label: "Tags", Kind: kindText, Autocomplete: "off", Value: strings.Join(o.Settings.Tags, " "), Hint: "Optional, separated by spaces."},
 			}},
 			{Legend: "Trust", Fields: []*field{{
@@ -68,7 +72,7 @@ func operatorEdit(f *form) func(e *issuer.OperatorEdit) {
 		p := &e.Policy
 		p.DefaultTTL = f.seconds("ttl")
 		p.OperatorKeyAge, p.AccountKeyAge, p.TemplateKeyAge = f.seconds("operator_age"), f.seconds("account_age"), f.seconds("template_age")
-		p.Overlap, p.Renewal = f.seconds("overlap"), f.limit("renewal", parsePercent)
+		p.Overlap, p.Renewal, p.Servers = f.seconds("overlap"), f.limit("renewal", parsePercent), f.limit("servers", parseServers)
 	}
 }
 
@@ -83,6 +87,14 @@ func parsePercent(s string) (int64, error) {
 		return 0, errPercent
 	}
 	return n, nil
+}
+
+// parseServers reads how many servers are expected; nothing is no number.
+func parseServers(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	return parseCount(s)
 }
 
 // operatorStep is a change of an operator.

@@ -273,12 +273,14 @@ type session struct {
 	*nats.Conn
 	closed chan struct{}
 	errs   chan error
+	// ended is when it was closed, once closed is.
+	ended time.Time
 }
 
 func connect(s *server.Server, creds string) (*session, error) {
 	c := &session{closed: make(chan struct{}), errs: make(chan error, 64)}
 	opts := []nats.Option{
-		nats.UserCredentials(creds), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+		nats.UserCredentials(creds), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { c.ended = time.Now(); close(c.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			select {
 			case c.errs <- err:

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"chancery/api"
+	"chancery/claims"
+	"chancery/store"
+	"chancery/store/storetest"
+)
+
+// yard is where the drills take place: two replicas, each a process of its own, on one PostgreSQL, and three servers of
+// one cluster that find both through a balancer.
+type yard struct {
+	t        *testing.T
+	kind     resolverKind
+	token    string
+	replicas [2]*replica
+	servers  []*server.Server
+	balancer *httptest.Server
+	reads    *http.Client
+	edits    *http.Client
+	// db is the database, past the replicas.
+	db       *store.Store
+	operator string
+	accounts []*resident
+	witness  *nats.Conn
+}
+
+// resolverKind is what the servers resolve accounts by.
+type resolverKind string
+
+const (
+	resolverURL  resolverKind = "url"
+	resolverFull resolverKind = "full"
+)
+
+// replica is a control plane in a process that is killed, stopped and started again.
+type replica struct {
+	t    *testing.T
+	args []string
+	base string
+	cmd  *exec.Cmd
+
+	mu sync.Mutex
+	// back is when it last came back from a fault; zero while it is under one.
+	back time.Time
+}
+
+func (r *replica) start() {
+	r.t.Helper()
+	r.cmd, _, _ = child(r.t, r.args...)
+	r.returned(time.Now())
+}
+
+// kill ends the process without a goodbye.
+func (r *replica) kill() {
+	r.t.Helper()
+	r.returned(time.Time{})
+	must(r.t, r.cmd.Process.Signal(syscall.SIGKILL))
+	_ = r.cmd.Wait()
+}
+
+// pause stops the process where it stands; resume lets it go on as if nothing had been.
+func (r *replica) pause() {
+	r.t.Helper()
+	r.returned(time.Time{})
+	must(r.t, r.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+func (r *replica) resume() {
+	r.t.Helper()
+	must(r.t, r.cmd.Process.Signal(syscall.SIGCONT))
+	r.returned(time.Now())
+}
+
+func (r *replica) returned(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.back = at
+}
+
+// since returns since when nothing was done to it; ok is false while something is.
+func (r *replica) since() (back time.Time, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.back, !r.back.IsZero()
+}
+
+// resident is an account of the yard: one user who stays, and some who leave.
+type resident struct {
+	name, id string
+	// stays and leaves are creds files; the leavers' names count from 0.
+	stays  string
+	leaves []string
+	// leaving are the leavers' live connections.
+	leaving []*session
+	staying []*session
+}
+
+// yardPlan is what a drill needs.
+type yardPlan struct {
+	kind             resolverKind
+	tenants, leavers int
+	// way replaces the addresses by which a replica reaches the servers; may be nil.
+	way func(replica int, direct []string) []string
+}
+
+// newYard has everything up and every account in effect on every server, with clients on it.
+func newYard(t *testing.T, plan yardPlan) *yard {
+	t.Helper()
+	y := &yard{
+		t: t, kind: plan.kind,
+		reads: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+		edits: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+	}
+	dsn := storetest.URL(t, "postgres")
+	y.token = ownerToken(t, dsn)
+	var addresses, urls []string
+	for range 3 {
+		addresses = append(addresses, freeAddress(t))
+		urls = append(urls, "nats://"+addresses[len(addresses)-1])
+	}
+	for n := range y.replicas {
+		args, base := serveArgs(t, dsn)
+		way := urls
+		if plan.way != nil {
+			way = plan.way(n, urls)
+		}
+		y.replicas[n] = &replica{t: t, args: append(args, "--nats-urls", strings.Join(way, ",")), base: base}
+	}
+	// After the children, which end when the test does: cleaning up goes backwards.
+	t.Cleanup(func() {
+		y.reads.CloseIdleConnections()
+		y.edits.CloseIdleConnections()
+	})
+	y.replicas[0].start() // the first one migrates
+	awaitReady(t, y.replicas[0].base)
+	y.replicas[1].start()
+	awaitReady(t, y.replicas[1].base)
+	y.balancer = httptest.NewServer(http.HandlerFunc(y.balance))
+	t.Cleanup(y.balancer.Close)
+
+	var o api.Operator
+	y.call("POST", "/operators", `{"name":"acme"}`, &o)
+	y.operator = o.ID
+	y.startServers(addresses)
+	var err error
+	y.db, err = store.Open(t.Context(), store.Config{URL: dsn, Now: time.Now, Logger: newLogger(os.Stderr, 8, false)})
+	must(t, err)
+	t.Cleanup(func() { must(t, y.db.Close()) })
+	for _, r := range y.replicas {
+		eventually(t, "a roster of 3 servers", func() bool {
+			var s api.Sync
+			return callAPI(t.Context(), r.base, y.token, request{"GET", "/accounts/SYS/sync", "", ""}, &s) == nil && s.Total == 3 && s.State == "in_effect"
+		})
+	}
+	for n := range plan.tenants {
+		y.settle(fmt.Sprintf("T%d", n), plan.leavers)
+	}
+	y.watch()
+	return y
+}
+
+// startServers starts a cluster of three that resolves through the balancer, or from directories of its own.
+func (y *yard) startServers(addresses []string) {
+	y.t.Helper()
+	operator, system := y.mustRead("/jwt/v1/operator"), ""
+	var sys api.Account
+	y.call("GET", "/accounts/SYS", "", &sys)
+	system = y.mustRead("/jwt/v1/accounts/" + sys.ID)
+	for n, address := range addresses {
+		_, text, err := net.SplitHostPort(address)
+		must(y.t, err)
+		port, err := strconv.Atoi(text)
+		must(y.t, err)
+		s, err := startNATS(natsServerConfig{
+			name: fmt.Sprintf("n%d", n+1), operatorJWT: operator, resolverURL: y.balancer.URL + "/jwt/v1/accounts/", port: port, log: slog.New(slog.DiscardHandler),
+			adjust: func(o *server.Options) {
+				o.JetStream = false
+				o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}
+				for _, r := range y.servers {
+					o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", r.ClusterAddr().Port)})
+				}
+				if y.kind == resolverFull {
+					full, err := server.NewDirAccResolver(y.t.TempDir(), 0, time.Minute, server.NoDelete)
+					must(y.t, err)
+					must(y.t, full.Store(sys.ID, system))
+					o.AccountResolver = full
+				}
+			},
+		})
+		must(y.t, err)
+		y.t.Cleanup(func() { stopNATS(s) })
+		y.servers = append(y.servers, s)
+	}
+}
+
+// settle makes an account whose users are connected: the one who stays to every server, each leaver to one.
+func (y *yard) settle(name string, leavers int) {
+	y.t.Helper()
+	var a api.Account
+	y.call("POST", "/accounts", `{"name":"`+name+`"}`, &a)
+	x := &resident{name: name, id: a.ID, stays: y.user(name, "stays")}
+	for n := range leavers {
+		x.leaves = append(x.leaves, y.user(name, fmt.Sprintf("leaver%d", n)))
+	}
+	// The two replicas learn of it one after the other; until then a server may hear from one that it does not exist.
+	y.call("GET", "/accounts/"+name+"/sync", "", nil)
+	for n, creds := range append([]string{x.stays, x.stays, x.stays}, x.leaves...) {
+		var c *session
+		eventually(y.t, "a good user is admitted", func() bool {
+			var err error
+			c, err = connect(y.servers[n%3], creds)
+			return err == nil
+		})
+		y.t.Cleanup(c.Close)
+		if n < 3 {
+			x.staying = append(x.staying, c)
+		} else {
+			x.leaving = append(x.leaving, c)
+		}
+	}
+	y.accounts = append(y.accounts, x)
+}
+
+func (y *yard) user(account, name string) (creds string) {
+	y.t.Helper()
+	y.call("POST", "/accounts/"+account+"/users", `{"name":"`+name+`","permissions":{}}`, nil)
+	return y.credential(account, name)
+}
+
+func (y *yard) credential(account, name string) (creds string) {
+	y.t.Helper()
+	var c issued
+	y.call("POST", "/accounts/"+account+"/users/"+name+"/credentials", "{}", &c)
+	path := filepath.Join(y.t.TempDir(), name+".creds")
+	must(y.t, writeSecret(path, claims.NewSecret(c.Creds)))
+	return path
+}
+
+// call uses the API of the first replica before anything is done to it, and waits until the change is in effect.
+func (y *yard) call(method, path, body string, answer any) {
+	y.t.Helper()
+	must(y.t, callAPI(y.t.Context(), y.replicas[0].base, y.token, request{method, path, body, "wait=20"}, answer))
+}
