@@ -360,7 +360,7 @@ func (p *pusher) again(ctx context.Context, l *link, accountID string) error {
 		p.o.wake.ring()
 		return nil
 	}
-	out := p.push(ctx, l, claim{owed, until})
+	out := p.push(ctx, l, claim{Owed: owed, until: until})
 	if err := p.store(ctx, []outcome{out}); err != nil {
 		return fmt.Errorf("recording the push of account %s: %w", accountID, err)
 	}

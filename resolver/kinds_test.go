@@ -47,7 +47,7 @@ func (p *cluster) up(name string) *server.Server {
 			return
 		}
 		if p.dirs[name] == "" {
-			p.dirs[name] = p.t.(*testing.T).TempDir()
+			p.dirs[name] = p.t.TempDir()
 		}
 		o.AccountResolver = p.disk(p.dirs[name])
 	})
