@@ -69,7 +69,10 @@ func (o *operator) find(ctx context.Context, l *link, serverID string, d diskLis
 	}
 	loaded := o.ofOurs(a.Data.Accounts)
 	f := finding{holds: map[string]struct{}{}}
-	if err := o.owe(ctx, f, loaded); err != nil || !d.has {
+	for _, id := range loaded {
+		f.holds[id] = struct{}{}
+	}
+	if err := o.owe(ctx, f, o.notOvertaken(ctx, l, serverID, loaded)); err != nil || !d.has {
 		return f, err
 	}
 	// The push of the system account, which was owed first, tells a cache from the rest.
@@ -81,6 +84,33 @@ func (o *operator) find(ctx context.Context, l *link, serverID string, d diskLis
 		return f, o.owe(ctx, f, o.ofOurs(d.accounts))
 	}
 	return f, o.compareDisk(ctx, l, f, d.accounts)
+}
+
+// notOvertaken returns the accounts, in their order, of which a server does not have a
+// JWT that is newer than ours.
+func (o *operator) notOvertaken(ctx context.Context, l *link, serverID string, loaded []string) []string {
+	newer := make([]bool, len(loaded))
+	var each sync.WaitGroup
+	slots := make(chan struct{}, compareAtOnce)
+	for i, id := range loaded {
+		slots <- struct{}{}
+		each.Go(func() {
+			defer func() { <-slots }()
+			// Without an answer the push says more.
+			if a, err := o.readFrom(ctx, l, serverID, id); err == nil && a.Data != nil && o.overtaken(id, a.Server, a.Data.JWT) {
+				newer[i] = true
+				o.examining.note(ctx, o.leave(ctx, id, a.Server))
+			}
+		})
+	}
+	each.Wait()
+	out := make([]string, 0, len(loaded))
+	for i, id := range loaded {
+		if !newer[i] {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // owe makes accounts owed and notes them in f.

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
@@ -26,7 +25,6 @@ type cluster struct {
 	servers map[string]*server.Server
 	// checked counts what was looked at and ok what was right.
 	checked, ok int
-	last        string
 }
 
 func newCluster(t *testing.T, kind string) *cluster {
@@ -114,7 +112,6 @@ func (p *cluster) check(what string, ok bool) {
 func (p *cluster) proven(what string, a *account, version int64) claims.Sync {
 	p.t.Helper()
 	s := p.wait(a, version)
-	p.last = a.id
 	for name, n := range p.servers {
 		memory := p.held(n, a)
 		p.check(fmt.Sprintf("%s: the memory of %s", what, name), memory == "" || memory == p.token(a))
@@ -132,16 +129,8 @@ func (p *cluster) proven(what string, a *account, version int64) claims.Sync {
 func (p *cluster) refused(what string, u user) {
 	p.t.Helper()
 	for name, n := range p.servers {
-		c, err := p.dial(n, u)
+		_, err := p.dial(n, u)
 		p.check(fmt.Sprintf("%s: %s refuses the user", what, name), err != nil)
-		if err == nil {
-			ferr := c.FlushTimeout(patience)
-			p.t.Logf("flush %v last %v id %v %v", ferr, c.LastError(), c.ConnectedServerName(), p.sync(p.system))
-			for _, x := range p.servers {
-				c, err := jwt.DecodeAccountClaims(p.held(x, &account{id: p.last}))
-				p.t.Logf("%s has %+v %v", x.Name(), c, err)
-			}
-		}
 	}
 }
 
@@ -164,6 +153,9 @@ func TestEachKindOfResolver(t *testing.T) {
 			}
 			a, other := p.account("a"), p.account("other")
 			good, bad := p.user(a, "good"), p.user(a, "bad")
+			// A full resolver that misses an account takes its peers' word that there is none
+			// before ours that there is: it is to be pushed before the first client comes.
+			p.wait(a, a.version)
 			p.connect(p.servers["n1"], good)
 			c := p.connect(p.servers["n2"], bad)
 			begin := time.Now()
