@@ -68,6 +68,7 @@ func (o *operator) find(ctx context.Context, l *link, serverID string, d diskLis
 		return finding{}, errSilent
 	}
 	loaded := o.ofOurs(a.Data.Accounts)
+	o.watch.recount(loaded...)
 	f := finding{holds: map[string]struct{}{}}
 	for _, id := range loaded {
 		f.holds[id] = struct{}{}
