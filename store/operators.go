@@ -30,11 +30,15 @@ type Policy struct {
 	// Servers is how many nats-servers are to answer on the system account; 0 expects
 	// no number.
 	Servers int64 `json:"servers_expected,omitempty"`
+	// ForeignNewer is what becomes of an account's JWT that somebody else signed with a
+	// key of the operator, and that is newer than ours: keep or adopt; empty reports it
+	// and waits for a decision.
+	ForeignNewer claims.DriftDecision `json:"foreign_newer,omitempty"`
 }
 
 // IsZero tells whether nothing is asked.
 func (p Policy) IsZero() bool {
-	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0 && p.Servers == 0
+	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0 && p.Servers == 0 && p.ForeignNewer == ""
 }
 
 // Operator is a root of trust.

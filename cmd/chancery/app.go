@@ -116,6 +116,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	identities := &systemIdentities{issuer: a.issuer, dir: cfg.dataDir, now: cfg.now, log: cfg.log}
 	a.resolver, err = resolver.New(resolver.Config{
 		Store: a.store, Now: cfg.now, Logger: cfg.log, Owner: replicaName(cfg.dataDir), Identity: identities.get, URLs: a.natsURLs, Metrics: a.metrics,
+		Settle: a.issuer.SettleDrift,
 	})
 	if err != nil {
 		return err
