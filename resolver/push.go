@@ -45,7 +45,7 @@ type outcome struct {
 	// proved tells that it was seen on every server for the first time, and that none is
 	// missing.
 	proved bool
-	delay   time.Duration
+	delay  time.Duration
 }
 
 func newPusher(o *operator) *pusher {
