@@ -46,6 +46,7 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 	s.db = stdlib.OpenDBFromPool(pool)
 	s.readers = s.db
 	s.closers = append(s.closers, func() error { pool.Close(); return nil }, s.db.Close)
+	s.meet(pool)
 	return nil
 }
 

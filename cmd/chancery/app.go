@@ -78,6 +78,9 @@ type app struct {
 	late    context.CancelFunc
 	opening sync.WaitGroup
 	missing error
+	// deafen ends the listening to other replicas; hearing tells that it ended.
+	deafen  context.CancelFunc
+	hearing sync.WaitGroup
 	// keep ends the upkeep; kept tells that it ended.
 	keep context.CancelFunc
 	kept sync.WaitGroup
@@ -277,12 +280,17 @@ func (a *app) startParts(ctx context.Context) error {
 	}
 	a.parted.Store(true)
 	if !a.cfg.role.manages() {
-		return a.resolver.Start(ctx)
+		if err := a.resolver.Start(ctx); err != nil {
+			return err
+		}
+		a.hear(ctx)
+		return nil
 	}
 	a.sequencer.Start()
 	if err := a.resolver.Start(ctx); err != nil {
 		return err
 	}
+	a.hear(ctx)
 	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.keep = stop
 	a.kept.Go(func() { a.issuer.Keep(keep) })
@@ -291,6 +299,13 @@ func (a *app) startParts(ctx context.Context) error {
 	a.anchored.Go(func() { a.issuer.Anchor(anchor) })
 	a.handler.Store(&a.managed)
 	return nil
+}
+
+// hear wakes the resolver when another replica commits.
+func (a *app) hear(ctx context.Context) {
+	hear, stop := context.WithCancel(context.WithoutCancel(ctx))
+	a.deafen = stop
+	a.hearing.Go(func() { a.store.Listen(hear, a.resolver.Wake) })
 }
 
 // serve answers at the port from now on. It may be called more than once.
@@ -324,6 +339,10 @@ func (a *app) stop() error {
 	if a.keep != nil {
 		a.keep()
 		a.kept.Wait()
+	}
+	if a.deafen != nil {
+		a.deafen()
+		a.hearing.Wait()
 	}
 	a.resolver.Stop()
 	if a.sequencer != nil {

@@ -251,15 +251,20 @@ func TestNeverOlderThanServed(t *testing.T) {
 				_ = cmd.Wait()
 			}
 		}
-		ended := make(chan struct{})
+		http.DefaultClient.CloseIdleConnections() // those lead to the process before
+		if newest == 0 {
+			newest = issuedAt(e.body("/jwt/v1/accounts/" + a.ID))
+		}
+		ended := make(chan error, 1)
 		go func() {
-			defer close(ended)
 			for n := range 2 * edits { // more would run ahead of the clock, and be refused
-				body := fmt.Sprintf(`{"limits":{"connections":%d}}`, 100+n%50)
+				body := fmt.Sprintf(`{"limits":{"connections":%d}}`, 100*round+n)
 				if err := callAPI(t.Context(), e.base, e.token, request{"PATCH", "/accounts/ORDERS", body, ""}, nil); err != nil {
-					return // it was killed
+					ended <- err // usually that it was killed
+					return
 				}
 			}
+			ended <- nil
 		}()
 		late := time.After(15 * time.Second)
 		for from := newest; newest < from+edits; {
@@ -268,7 +273,7 @@ func TestNeverOlderThanServed(t *testing.T) {
 			}
 			select {
 			case <-late:
-				t.Fatal("the edits are not served")
+				t.Fatalf("the edits are not served: %v", <-ended)
 			default:
 			}
 		}
