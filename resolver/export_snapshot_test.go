@@ -1,7 +1,9 @@
 package resolver
 
 import (
+	"iter"
 	"maps"
+	"os"
 	"slices"
 
 	"chancery/store"
@@ -23,6 +25,16 @@ func ReadSnapshot(dir string) (served map[string]store.Served, lost []string, na
 		return true
 	})
 	return served, slices.Sorted(maps.Keys(c.lost)), c.nameless > 0, nil
+}
+
+// WriteSnapshot writes a base file with one operator.
+func WriteSnapshot(dir string, o store.Operator, accounts iter.Seq[store.Served]) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	saved := savedOperator{ID: o.ID, Name: o.Name, Default: o.Default, Version: o.JWTVersion, IssuedAt: o.IssuedAt, JWT: o.JWT}
+	_, err := writeBase(dir, base{operators: []savedOperator{saved}}, accounts)
+	return err
 }
 
 // Rewrite writes the base file of the snapshot anew.

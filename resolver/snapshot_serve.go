@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -105,6 +106,7 @@ func (r *Resolver) warmAll(ctx context.Context, c *cold) {
 		return
 	}
 	r.memory.cold.Store(nil)
+	debug.FreeOSMemory() // reading a million signatures leaves as much garbage as they are
 	r.tidy(ctx)
 	r.log.InfoContext(ctx, "the snapshot is verified", slog.Int("accounts", r.memory.accounts.Size()), slog.Int("refused", r.snapshot.refused.Size()),
 		slog.Duration("took", r.now().Sub(begin)))
