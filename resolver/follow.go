@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -45,7 +44,7 @@ func (r *Resolver) load(ctx context.Context) ([]store.Operator, error) {
 		return nil, fmt.Errorf("loading account JWTs: %w", err)
 	}
 	r.snapshot.complete()
-	debug.FreeOSMemory() // loading a million takes as much again as they are
+	r.running.Go(r.memory.trim)
 	return operators, nil
 }
 

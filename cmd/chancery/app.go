@@ -72,6 +72,8 @@ type app struct {
 	// database run.
 	handler atomic.Pointer[http.Handler]
 	parted  atomic.Bool
+	// whole tells that everything of this role is answered.
+	whole   atomic.Bool
 	serving sync.Once
 	// late ends the attempts to reach the database, opening waits for them. missing is
 	// why the first one failed, nil when it did not.
@@ -284,6 +286,7 @@ func (a *app) startParts(ctx context.Context) error {
 			return err
 		}
 		a.hear(ctx)
+		a.whole.Store(true)
 		return nil
 	}
 	a.sequencer.Start()
@@ -298,6 +301,7 @@ func (a *app) startParts(ctx context.Context) error {
 	a.anchor = stopAnchor
 	a.anchored.Go(func() { a.issuer.Anchor(anchor) })
 	a.handler.Store(&a.managed)
+	a.whole.Store(true)
 	return nil
 }
 
