@@ -153,5 +153,5 @@ func routes() []route {
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},
 		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
-	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes())...)
+	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes(), connectionRoutes())...)
 }

@@ -312,7 +312,7 @@ func (p *picture) list(q claims.ConnectionQuery) (kept []claims.LiveConnection, 
 func keepsConnection(q claims.ConnectionQuery, c claims.LiveConnection) bool {
 	is := func(want, have string) bool { return want == "" || want == have }
 	return q.Sight.Sees(c.OperatorID, c.AccountID) && is(q.OperatorID, c.OperatorID) && is(q.AccountID, c.AccountID) &&
-		is(q.UserKey, c.UserKey) && is(q.IssuerKey, c.IssuerKey) && (is(q.Server, c.ServerID) || q.Server == c.ServerName) && is(q.Host, c.Host) &&
+		(is(q.User, c.UserKey) || c.User != nil && q.User == c.User.Name) && is(q.IssuerKey, c.IssuerKey) && (is(q.Server, c.ServerID) || q.Server == c.ServerName) && is(q.Host, c.Host) &&
 		(q.Client == "" || strings.Contains(strings.ToLower(c.Client), strings.ToLower(q.Client)))
 }
 

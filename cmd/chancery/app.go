@@ -133,12 +133,13 @@ func (a *app) open(ctx context.Context) (err error) {
 	console, err := web.New(web.Config{
 		Issuer: a.issuer, Live: a.resolver, Sessions: a.store.Sessions(), Now: cfg.now, Logger: cfg.log,
 		Secure: strings.HasPrefix(cfg.publicURL, "https://"), Dev: cfg.dev, PublicURL: cfg.publicURL, NATSURL: a.firstNATSURL,
-		AuditExport: rest.WriteAudit,
+		AuditExport: rest.WriteAudit, EventStream: rest.StreamEvents,
 	})
 	if err != nil {
 		return err
 	}
 	a.http = newHTTPServer(forwarded(a.mux(rest.Handler(), console.Handler()), cfg.trustedProxies), cfg)
+	a.http.RegisterOnShutdown(rest.EndStreams)
 	return nil
 }
 
