@@ -275,7 +275,7 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{get, "/connections/n1/x", "", 422},
 			{del, "/connections/n1/7?reason=a+drill", "", 404},
 			{get, orders + "/usage", "", 200},
-			{get, "/denials?reason=not_revoked&since=2026-11-21T12:00:00Z", "", 200},
+			{get, "/denials?class=not_revoked&since=2026-11-21T12:00:00Z", "", 200},
 			{get, "/denials/den_none", "", 404},
 			{get, "/events?types=denial,sync&account=ORDERS&limit=2", "", 200},
 			{get, "/events?types=weather", "", 422},

@@ -25,7 +25,7 @@ type Denial struct {
 	Type         string       `json:"type,omitempty"`
 	ServerID     string       `json:"server_id"`
 	ServerName   string       `json:"server_name"`
-	Reason       string       `json:"reason" doc:"The id of the check that failed; authentication_timeout, tls_handshake or server_connection_limit; unexplained while nobody knows." example:"not_revoked"`
+	Class        string       `json:"class" doc:"The id of the check that failed; authentication_timeout, tls_handshake or server_connection_limit; unexplained while nobody knows." example:"not_revoked"`
 	ServerReason string       `json:"server_reason" doc:"The server's own word for it."`
 	Summary      string       `json:"summary" doc:"Why, in a sentence."`
 	Count        uint64       `json:"count"`
@@ -57,7 +57,7 @@ func partyOfDenial(d claims.Denial) issuer.PartyKey {
 func viewDenial(d claims.Denial, p issuer.Party) Denial {
 	v := Denial{
 		ID: d.ID, OperatorID: d.OperatorID, AccountID: d.AccountID, Account: p.Account, UserKey: d.UserKey, User: d.UserName, IssuerKey: d.IssuerKey, Template: p.Template,
-		Host: d.Host, Client: d.Client.Client, Type: d.Type, ServerID: d.ServerID, ServerName: d.ServerName, Reason: d.Class, ServerReason: d.ServerReason, Summary: notExplained,
+		Host: d.Host, Client: d.Client.Client, Type: d.Type, ServerID: d.ServerID, ServerName: d.ServerName, Class: d.Class, ServerReason: d.ServerReason, Summary: notExplained,
 		Count: d.Count, LastHour: d.Recent, FirstAt: d.First, LastAt: d.Last, JWTIssuedAt: unixTime(d.IssuedAt), JWTExpiresAt: unixTime(d.Expires), JWTSHA256: d.TokenHash,
 		LastEventID: d.LastEvent.String(),
 	}
@@ -102,12 +102,12 @@ type DenialFilters struct {
 	Operator string    `query:"operator" maxLength:"64" doc:"Name or public key."`
 	Account  string    `query:"account" maxLength:"64" doc:"Name or public key."`
 	UserKey  string    `query:"user_key" maxLength:"64"`
-	Reason   string    `query:"reason" maxLength:"64"`
+	Class    string    `query:"class" maxLength:"64" doc:"The id of the check that failed, such as not_revoked."`
 	Since    time.Time `query:"since" doc:"With an attempt at or after."`
 }
 
 func (f DenialFilters) values() url.Values {
-	q := url.Values{"operator": {f.Operator}, "account": {f.Account}, "user_key": {f.UserKey}, "reason": {f.Reason}}
+	q := url.Values{"operator": {f.Operator}, "account": {f.Account}, "user_key": {f.UserKey}, "class": {f.Class}}
 	if !f.Since.IsZero() {
 		q.Set("since", f.Since.Format(time.RFC3339))
 	}
@@ -130,7 +130,7 @@ func (a *API) listDenials(ctx context.Context, by call, in *listDenialsInput) (*
 		return nil, err
 	}
 	found := a.live.Denials(claims.DenialQuery{
-		Sight: s.Sight, OperatorID: s.OperatorID, AccountID: s.AccountID, UserKey: in.UserKey, Class: in.Reason, Since: in.Since, After: c.ID, Limit: limit + 1,
+		Sight: s.Sight, OperatorID: s.OperatorID, AccountID: s.AccountID, UserKey: in.UserKey, Class: in.Class, Since: in.Since, After: c.ID, Limit: limit + 1,
 	})
 	var keys []issuer.PartyKey
 	for _, d := range found.Denials {
