@@ -226,6 +226,14 @@ var pages = []struct {
 	{"GET", "/accounts/{acct}/imports/{import}/delete", "/accounts/ORDERS/imports/imp_x/delete", false},
 	{"POST", "/accounts/{acct}/imports/{import}/delete", "/accounts/ORDERS/imports/imp_x/delete", false},
 	{"POST", "/accounts/{acct}/imports/{import}/delete/apply", "/accounts/ORDERS/imports/imp_x/delete/apply", false},
+	{"GET", "/connections", "/connections?server=n1", false},
+	{"GET", "/connections/{server}/{cid}/kick", "/connections/n1/7/kick", false},
+	{"POST", "/connections/{server}/{cid}/kick", "/connections/n1/7/kick", false},
+	{"POST", "/connections/{server}/{cid}/kick/apply", "/connections/n1/7/kick/apply", false},
+	{"GET", "/denials", "/denials?class=not_revoked", false},
+	{"GET", "/denials/{denial}", "/denials/den_x", false},
+	{"GET", "/events", "/events?type=denial", false},
+	{"GET", "/events/stream", "/events/stream", false},
 	{"", "/", "/nowhere", true},
 }
 
