@@ -223,7 +223,7 @@ func (c *Console) kickStep(r *http.Request, v *visit) (step, error) {
 		url:  place, title: title, lead: lead, crumbs: []link{{"Connections", connectionsPath}},
 		calls: []apiCall{c.call("Close the connection", http.MethodDelete, connectionsPath+"/"+ref.Server+"/"+strconv.FormatUint(cid, 10)+"?reason=floods+a+stream", "")},
 		plan: planView{
-			Lead: lead, Apply: "Kick now", Danger: true, Cancel: connectionsPath, Unpushed: true, Untold: "Only " + x.ServerName + " is asked, and no account changes.",
+			Apply: "Kick now", Danger: true, Cancel: connectionsPath, Unpushed: true, Untold: "Only " + x.ServerName + " is asked, and no account changes.",
 			Impact: []impact{{"1", "live connection is closed", row.Client + " from " + row.Host + " on " + x.ServerName, toneBad}},
 		},
 		agreed: []any{x.ServerID, x.CID},

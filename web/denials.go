@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"math"
 	"net/http"
 	"net/url"
 	"time"
@@ -19,7 +20,7 @@ type denialsView struct {
 	Classes        []option
 	Rows           []denialRow
 	Groups         int
-	Attempts       uint64
+	Attempts       int
 	Recent         int
 	Pager          pager
 	Empty          *emptyView
@@ -30,8 +31,7 @@ type denialRow struct {
 	Account, AccountURL                  string
 	Who, UserKey, Host, Client, Software string
 	Server                               string
-	Count                                uint64
-	Recent                               int
+	Count, Recent                        int
 	First, Last                          time.Time
 }
 
@@ -55,7 +55,7 @@ const notExplained = "Why is not known: too many were refused at once, or all th
 func newDenialRow(d claims.Denial, p issuer.Party) denialRow {
 	row := denialRow{
 		URL: denialsPath + "/" + d.ID, Title: denialTitle(d), Summary: notExplained, Account: p.Account, Who: cmp.Or(p.User, d.UserName), UserKey: d.UserKey, Host: d.Host,
-		Client: d.Client.Client, Server: d.ServerName, Count: d.Count, Recent: d.Recent, First: d.First, Last: d.Last,
+		Client: d.Client.Client, Server: d.ServerName, Count: int(min(d.Count, math.MaxInt32)), Recent: d.Recent, First: d.First, Last: d.Last,
 	}
 	if d.Lang != "" {
 		row.Software = d.Lang + " " + d.Client.Version
@@ -90,7 +90,7 @@ func (c *Console) denials(r *http.Request, v *visit) (answer, error) {
 	page := c.live.Denials(claims.DenialQuery{
 		Sight: sight.Sight, OperatorID: sight.OperatorID, AccountID: sight.AccountID, Class: view.Class, After: after, Limit: mostDenialRows + 1,
 	})
-	view.Groups, view.Attempts, view.Recent = page.Groups, page.Attempts, page.Recent
+	view.Groups, view.Attempts, view.Recent = page.Groups, int(min(page.Attempts, math.MaxInt32)), page.Recent
 	list, more := cut(page.Denials, mostDenialRows)
 	keys := make([]issuer.PartyKey, len(list))
 	for n, d := range list {
@@ -120,7 +120,7 @@ func (c *Console) denials(r *http.Request, v *visit) (answer, error) {
 	if len(list) == 0 {
 		view.Empty = &emptyView{Title: "Nobody was refused", Text: "What servers refuse appears here at once, with the reason. It is kept in memory since the start of this process."}
 	}
-	return answer{page: "denials", title: "Denials", crumbs: []link{{"Connections", connectionsPath}}, tabs: liveTabs("Denials"), body: view, calls: calls}, nil
+	return answer{page: "denials", title: "Denials", tabs: liveTabs("Denials"), body: view, calls: calls}, nil
 }
 
 // denialView is one group, explained.

@@ -31,7 +31,13 @@ type eventsView struct {
 	// without that.
 	RefreshURL, StreamURL string
 	// Words are the names of the types for the script.
-	Words []option
+	Words []eventWord
+}
+
+// eventWord is a type of event as it is shown.
+type eventWord struct {
+	Type string
+	Chip chip
 }
 
 // eventRow is one event.
@@ -82,7 +88,7 @@ func (c *Console) events(r *http.Request, v *visit) (answer, error) {
 	view := eventsView{Account: q.Get("account"), Type: q.Get("type"), Types: []option{{"", "All that happens"}}, RefreshURL: eventsPath + querySuffix(q)}
 	for _, t := range claims.EventTypes() {
 		view.Types = append(view.Types, option{string(t), eventChips[t].Text})
-		view.Words = append(view.Words, option{string(t), string(eventChips[t].Tone) + " " + eventChips[t].Text})
+		view.Words = append(view.Words, eventWord{string(t), eventChips[t]})
 	}
 	calls := []apiCall{c.call("These events", http.MethodGet, eventsPath+querySuffix(renamed(q)), "")}
 	page := c.live.Events(filter)
@@ -97,7 +103,7 @@ func (c *Console) events(r *http.Request, v *visit) (answer, error) {
 	if len(view.Rows) == 0 {
 		view.Empty = &emptyView{Title: "Nothing has happened yet", Text: "Events are kept in memory since the start of this process: connections, denials, servers, changes and deliveries."}
 	}
-	return answer{page: "events", title: "Events", crumbs: []link{{"Connections", connectionsPath}}, tabs: liveTabs("Events"), body: view, calls: calls}, nil
+	return answer{page: "events", title: "Events", tabs: liveTabs("Events"), body: view, calls: calls}, nil
 }
 
 // renamed are the filters as the API calls them.

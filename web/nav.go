@@ -33,6 +33,8 @@ func nav(a answer, v *visit) []navItem {
 		switch {
 		case item.Text == a.title:
 			items[n].Current = "page"
+		case len(a.tabs) > 0 && a.tabs[0].URL == item.URL:
+			items[n].Current = "true"
 		case len(a.crumbs) > 0 && a.crumbs[0].URL == item.URL:
 			items[n].Current = "true"
 		}

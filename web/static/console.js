@@ -152,7 +152,7 @@
     let waiting = [];
     let lost = 0;
     const words = {};
-    for (const li of document.querySelectorAll("#event-words li")) words[li.dataset.type] = li.textContent.split(/ (.*)/);
+    for (const li of document.querySelectorAll("#event-words li")) words[li.dataset.type] = li.firstElementChild;
     const cell = (row, name, label, text) => {
       const td = row.appendChild(document.createElement(name));
       td.dataset.label = label;
@@ -167,11 +167,15 @@
       when.dateTime = e.at;
       when.title = e.at;
       tell(when);
-      const [tone, word] = words[e.type] || ["off", e.type];
-      const chip = cell(row, "th", "What").appendChild(document.createElement("span"));
-      chip.className = "chip " + tone;
-      chip.textContent = word;
-      cell(row, "td", "Account", e.account_id ? e.account_id.slice(0, 4) + "…" + e.account_id.slice(-4) : "");
+      const what = cell(row, "th", "What");
+      what.scope = "row";
+      what.append(words[e.type].cloneNode(true));
+      const account = cell(row, "td", "Account");
+      if (e.account_id) {
+        const a = account.appendChild(document.createElement("a"));
+        a.href = "/accounts/" + encodeURIComponent(e.account_id);
+        a.textContent = e.account_id.slice(0, 4) + "…" + e.account_id.slice(-4);
+      }
       cell(row, "td", "Who", [e.user || e.client, e.host].filter(Boolean).join(" from "));
       cell(row, "td", "Server", e.server_name);
       const detail = cell(row, "td", "Detail", e.text || e.reason);
