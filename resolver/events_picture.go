@@ -22,9 +22,9 @@ const (
 	mostUsages = 50_000
 )
 
-// place is where a connection is. A server has a new key at each start and counts its
-// connections up, so that no place is ever taken twice.
-type place struct {
+// seat is where a connection is. A server has a new key at each start and counts its
+// connections up, so that no seat is ever taken twice.
+type seat struct {
 	server string
 	cid    uint64
 }
@@ -44,14 +44,14 @@ type picture struct {
 	mu sync.RWMutex
 	// tick counts what was told.
 	tick  uint64
-	conns map[place]*pictured
+	conns map[seat]*pictured
 	// accounts holds the places of each account, on holds how many clients and leaf nodes
 	// each server has of it.
-	accounts map[string]map[place]struct{}
+	accounts map[string]map[seat]struct{}
 	on       map[where][2]int
 	// gone holds when connections ended that a list may still name: a server tells of an
 	// end before it takes the connection off its list.
-	gone map[place]time.Time
+	gone map[seat]time.Time
 	// left tells that there was no room for a connection.
 	left bool
 
@@ -70,7 +70,7 @@ type seenValue struct {
 
 func newPicture() *picture {
 	return &picture{
-		conns: map[place]*pictured{}, accounts: map[string]map[place]struct{}{}, on: map[where][2]int{}, gone: map[place]time.Time{},
+		conns: map[seat]*pictured{}, accounts: map[string]map[seat]struct{}{}, on: map[where][2]int{}, gone: map[seat]time.Time{},
 		usage: map[where]claims.AccountUsage{}, seen: list.New(), known: map[seenKey]*list.Element{},
 	}
 }
@@ -85,7 +85,7 @@ func (p *picture) connect(c claims.LiveConnection, at time.Time) {
 
 // put adds or renews a connection. The lock is held.
 func (p *picture) put(c claims.LiveConnection) {
-	at := place{c.ServerID, c.CID}
+	at := seat{c.ServerID, c.CID}
 	p.tick++
 	if old := p.conns[at]; old != nil {
 		if c.User == nil {
@@ -100,7 +100,7 @@ func (p *picture) put(c claims.LiveConnection) {
 	}
 	p.conns[at] = &pictured{c, p.tick}
 	if p.accounts[c.AccountID] == nil {
-		p.accounts[c.AccountID] = map[place]struct{}{}
+		p.accounts[c.AccountID] = map[seat]struct{}{}
 	}
 	p.accounts[c.AccountID][at] = struct{}{}
 	p.count(c, 1)
@@ -125,7 +125,7 @@ func kindIndex(c claims.LiveConnection) int {
 }
 
 // disconnect takes a connection out and tells whether it was known.
-func (p *picture) disconnect(at place, when time.Time) bool {
+func (p *picture) disconnect(at seat, when time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.gone) < mostPictured {
@@ -140,7 +140,7 @@ func (p *picture) disconnect(at place, when time.Time) bool {
 	return true
 }
 
-func (p *picture) drop(at place, c *pictured) {
+func (p *picture) drop(at seat, c *pictured) {
 	delete(p.conns, at)
 	delete(p.accounts[c.AccountID], at)
 	if len(p.accounts[c.AccountID]) == 0 {
@@ -183,10 +183,10 @@ func (p *picture) begin() (stamp uint64) {
 func (p *picture) merge(operatorID, accountID string, stamp uint64, lists map[string][]claims.Connection, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	listed := map[place]struct{}{}
+	listed := map[seat]struct{}{}
 	for server, conns := range lists {
 		for _, c := range conns {
-			at := place{server, c.CID}
+			at := seat{server, c.CID}
 			listed[at] = struct{}{}
 			if _, ended := p.gone[at]; ended {
 				continue
@@ -279,7 +279,7 @@ func (p *picture) busy() []string {
 func (p *picture) find(server string, cid uint64) (claims.LiveConnection, bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if c := p.conns[place{server, cid}]; c != nil {
+	if c := p.conns[seat{server, cid}]; c != nil {
 		return c.LiveConnection, true
 	}
 	if claims.IsPublicKey(claims.KindServer, server) {

@@ -148,7 +148,7 @@ func (w *watcher) connected(m *clientMessage) {
 
 func (w *watcher) disconnected(m *clientMessage) {
 	account := w.account(m.Client.Account)
-	known := w.picture.disconnect(place{m.Server.ID, m.Client.CID}, w.o.r.now().UTC())
+	known := w.picture.disconnect(seat{m.Server.ID, m.Client.CID}, w.o.r.now().UTC())
 	if !known {
 		switch m.Reason {
 		case reasonFailure, reasonProxyRequired, reasonProxyUnknown:

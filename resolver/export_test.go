@@ -119,3 +119,13 @@ func Flood(r *Resolver, operatorID string, n int) Sizes {
 	out.Same, _ = w.denials.find(same.ID, r.now())
 	return out
 }
+
+// DiskDiffers looks accounts up on the disks of an operator's servers.
+func (r *Resolver) DiskDiffers(ctx context.Context, operatorID string, ids []string) (missing, other []string, err error) {
+	o := r.operator(operatorID)
+	l := o.link.Load()
+	if l == nil {
+		return nil, nil, ErrNotConnected
+	}
+	return o.diskDiffers(ctx, l, ids)
+}

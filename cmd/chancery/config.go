@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"chancery/claims"
 	"chancery/custody"
 )
 
@@ -40,21 +41,34 @@ type configFlags struct {
 	AuditCheckpoints  string `help:"File to which signed checkpoints of the audit log are appended; keep it, or copies of it, where nobody who can write to the database can write." placeholder:"FILE"`
 	LogLevel          string `help:"debug, info, warn or error. Default info." placeholder:"LEVEL"`
 	LogFormat         string `help:"json or text. Default json." placeholder:"FORMAT"`
+	TrustedOperators  string `help:"Public keys of the operators that are believed without a database, with commas between. The resolver role needs them." placeholder:"KEYS"`
 	TrustedProxies    string `help:"Addresses or CIDRs of proxies whose X-Forwarded-For is believed, with commas between. Default none." placeholder:"CIDRS"`
+
+	ResolverListen        string `help:"Address of a listener of its own for the account JWTs that nats-servers fetch. Without one they are at --listen." placeholder:"HOST:PORT"`
+	ResolverPublicURL     string `help:"Address under which nats-servers reach that listener." name:"resolver-public-url" placeholder:"URL"`
+	ResolverTLSCertFile   string `help:"Certificate (PEM) of that listener." name:"resolver-tls-cert-file" placeholder:"FILE"`
+	ResolverTLSKeyFile    string `help:"Private key of that certificate (PEM)." name:"resolver-tls-key-file" placeholder:"FILE"`
+	ResolverClientCAFile  string `help:"Certificates (PEM) of those who sign clients' certificates; with it that listener lets in nobody without one." name:"resolver-client-ca-file" placeholder:"FILE"`
+	ResolverUsersFile     string `help:"File with a name:password on each line, or name:sha256:HEX; with it the account JWTs are for those only." name:"resolver-users-file" placeholder:"FILE"`
+	ResolverPackTokenFile string `help:"File with a token on each line, or sha256:HEX, of at least 16 characters; without one nobody can fetch all account JWTs at once." name:"resolver-pack-token-file" placeholder:"FILE"`
 }
 
 // defaults holds for what is given nowhere.
-var defaults = map[string]string{"listen": "127.0.0.1:8080", "log_level": "info", "log_format": "json"}
+var defaults = map[string]string{"listen": "127.0.0.1:8080", "log_level": "info", "log_format": "json", "role": "all"}
 
 // config is configFlags once it is typed and valid.
 type config struct {
 	listen, publicURL, databaseURL, dataDir string
 	kek                                     custody.KEK
-	tls                                     *tls.Config
+	tls                                     *reloaded[*tls.Certificate]
+	lookups                                 lookupConfig
 	natsURLs                                []string
 	// auditCheckpoints is a file, or empty.
 	auditCheckpoints string
 	trustedProxies   []netip.Prefix
+	role             role
+	// trustedOperators is nil for none.
+	trustedOperators []string
 	level            slog.Level
 	jsonLogs         bool
 }
@@ -69,7 +83,11 @@ func (e configError) Error() string {
 
 // load merges the three sources and types the result. The error is a configError
 // that lists everything wrong.
-func (f configFlags) load(env environment) (config, error) {
+func (f configFlags) load(env environment) (config, error) { return f.loadWith(env, "") }
+
+// loadWith is load for the command that has a flag for the role; others know that
+// word in another sense.
+func (f configFlags) loadWith(env environment, role string) (config, error) {
 	s := &settings{values: map[string]string{}}
 	for k, v := range defaults {
 		s.values[k] = v
@@ -81,9 +99,15 @@ func (f configFlags) load(env environment) (config, error) {
 		if v := env.getenv("CHANCERY_" + strings.ToUpper(name)); v != "" {
 			s.values[name] = v
 		}
+		if i+1 == given.NumField() {
+			break // the role is not among the fields
+		}
 		if v := given.Field(i + 1).String(); v != "" { // field 0 is the file itself
 			s.values[name] = v
 		}
+	}
+	if role != "" {
+		s.values["role"] = role
 	}
 	c := s.config(env)
 	if len(s.problems) > 0 {
@@ -92,11 +116,13 @@ func (f configFlags) load(env environment) (config, error) {
 	return c, nil
 }
 
-// settingNames are the names in the file, in the order of the fields.
+// settingNames are the names in the file, in the order of the fields; role is the last.
 func settingNames() []string {
 	return []string{
 		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "kek_passphrase_file", "tls_cert_file", "tls_key_file",
-		"nats_urls", "audit_checkpoints", "log_level", "log_format", "trusted_proxies",
+		"nats_urls", "audit_checkpoints", "log_level", "log_format", "trusted_operators", "trusted_proxies",
+		"resolver_listen", "resolver_public_url", "resolver_tls_cert_file", "resolver_tls_key_file", "resolver_client_ca_file", "resolver_users_file", "resolver_pack_token_file",
+		"role",
 	}
 }
 
@@ -155,10 +181,15 @@ func (s *settings) config(env environment) config {
 	if c.dataDir == "" {
 		s.wrong("data_dir", "is required: a folder that only Chancery can read")
 	}
-	c.databaseURL = s.database()
-	c.kek = s.kek(env)
-	c.tls = s.tls()
-	if u, err := url.Parse(c.publicURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" {
+	c.role, c.trustedOperators = s.role()
+	c.databaseURL = s.database(c.role)
+	if c.role.manages() {
+		c.kek = s.kek(env)
+	}
+	c.tls = s.tls("tls_cert_file", "tls_key_file")
+	c.lookups = s.lookups(c.role)
+	// Nothing that a resolver answers names its own address.
+	if (c.publicURL != "" || c.role.manages()) && !isBase(c.publicURL) {
 		s.wrong("public_url", "is required: http:// or https:// and a host, without a path; nats-servers fetch accounts from there")
 	}
 	for _, u := range strings.Split(v["nats_urls"], ",") {
@@ -172,6 +203,12 @@ func (s *settings) config(env environment) config {
 	}
 	c.trustedProxies = s.proxies()
 	return c
+}
+
+// isBase tells whether an address is http or https and a host, and nothing more.
+func isBase(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.Path == "" && u.RawQuery == "" && u.User == nil
 }
 
 func (s *settings) proxies() []netip.Prefix {
@@ -193,9 +230,34 @@ func (s *settings) proxies() []netip.Prefix {
 	return out
 }
 
-func (s *settings) database() string {
+// role reads the role and whom it believes.
+func (s *settings) role() (r role, trusted []string) {
+	r = role(s.values["role"])
+	if r != roleAll && r != roleResolver && r != roleAPI {
+		s.wrong("role", "must be all, resolver or api")
+		r = roleAll
+	}
+	for _, key := range strings.Split(s.values["trusted_operators"], ",") {
+		if key = strings.TrimSpace(key); key == "" {
+			continue
+		}
+		if !claims.IsPublicKey(claims.KindOperator, key) {
+			s.wrong("trusted_operators", "each must be the public key of an operator, O and 55 more characters")
+			break
+		}
+		trusted = append(trusted, key)
+	}
+	if r == roleResolver && trusted == nil {
+		s.wrong("trusted_operators", "is required for the resolver role: the public keys of the operators, with commas between")
+	}
+	return r, trusted
+}
+
+func (s *settings) database(r role) string {
 	v, file := s.values["database_url"], s.values["database_url_file"]
 	switch {
+	case v == "" && file == "" && r == roleResolver:
+		return ""
 	case v == "" && file == "":
 		s.wrong("database_url", "is required: postgres://… or sqlite:///path/to/chancery.db (or database_url_file)")
 		return ""
@@ -213,6 +275,9 @@ func (s *settings) database() string {
 	if !strings.HasPrefix(v, "postgres://") && !strings.HasPrefix(v, "postgresql://") && !strings.HasPrefix(v, "sqlite://") {
 		s.wrong("database_url", "must start with postgres:// or sqlite://")
 	}
+	if r == roleResolver && strings.HasPrefix(v, "sqlite://") {
+		s.wrong("database_url", "must be of PostgreSQL for the resolver role: an SQLite file belongs to one process")
+	}
 	return v
 }
 
@@ -226,21 +291,20 @@ func (s *settings) kek(env environment) custody.KEK {
 	return kek
 }
 
-func (s *settings) tls() *tls.Config {
-	cert, key := s.values["tls_cert_file"], s.values["tls_key_file"]
+func (s *settings) tls(certName, keyName string) *reloaded[*tls.Certificate] {
+	cert, key := s.values[certName], s.values[keyName]
 	if cert == "" && key == "" {
 		return nil
 	}
 	if cert == "" || key == "" {
-		s.wrong("tls_cert_file", "and tls_key_file must be given together")
+		s.wrong(certName, "and %s must be given together", keyName)
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	pair, err := keyPair(cert, key)
 	if err != nil {
-		s.wrong("tls_cert_file", "certificate and key cannot be used together or not be read")
-		return nil
+		s.wrong(certName, "certificate and key cannot be used together or not be read")
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	return pair
 }
 
 // reason says why a file could not be read, without repeating its path.
