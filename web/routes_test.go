@@ -231,6 +231,14 @@ var pages = []struct {
 	{"GET", "/operators/{op}/drift/{drift}/decision", "/operators/acme/drift/drf_x/decision", false},
 	{"POST", "/operators/{op}/drift/{drift}/decision", "/operators/acme/drift/drf_x/decision", false},
 	{"POST", "/operators/{op}/drift/{drift}/decision/apply", "/operators/acme/drift/drf_x/decision/apply", false},
+	{"GET", "/connections", "/connections?server=n1", false},
+	{"GET", "/connections/{server}/{cid}/kick", "/connections/n1/7/kick", false},
+	{"POST", "/connections/{server}/{cid}/kick", "/connections/n1/7/kick", false},
+	{"POST", "/connections/{server}/{cid}/kick/apply", "/connections/n1/7/kick/apply", false},
+	{"GET", "/denials", "/denials?class=not_revoked", false},
+	{"GET", "/denials/{denial}", "/denials/den_x", false},
+	{"GET", "/events", "/events?type=denial", false},
+	{"GET", "/events/stream", "/events/stream", false},
 	{"", "/", "/nowhere", true},
 }
 
