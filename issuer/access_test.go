@@ -269,6 +269,12 @@ func useCases() map[string]useCase {
 			_, err := h.RenewalsHeld(t.Context(), c, "acme")
 			return err
 		}),
+		"MergeAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			x := &tenant{h: h, account: h.account(t, "ORDERS").ID, pair: nomad(t)}
+			c := x.copy(t)
+			c.Description = "from elsewhere"
+			return x.merge(t, op, c).err
+		}),
 		"UpdateAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.UpdateAccount(t.Context(), op, "ORDERS", func(s *issuer.AccountEdit) { s.Limits.Conn = 3 })
 			return err
@@ -591,6 +597,7 @@ func prepared(t *testing.T, h *house) world {
 	for _, subject := range []string{"shared.>", "to_update.>", "to_delete.>"} {
 		did(h.Share(t.Context(), op(), issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: subject}}})).well(t)
 	}
+	h.outsider(t, h.account(t, "ORDERS"), nomad(t))
 	h.anchor(t)
 	return w
 }

@@ -33,6 +33,7 @@ type metrics struct {
 	delay prometheus.Histogram
 	// owed and oldest speak of the outbox. skew is the difference of clocks in seconds.
 	owed, oldest, skew prometheus.Gauge
+	drift              driftMetrics
 }
 
 // add registers what another part of the package counts.
@@ -67,7 +68,7 @@ func newMetrics(to prometheus.Registerer, m *memory) (*metrics, error) {
 		Name: "chancery_pushes_total", Help: "Pushes of account JWTs: proven on every server, not yet proven, or failed.",
 	}, []string{"outcome"})
 	out := &metrics{
-		to: to,
+		to: to, drift: newDriftMetrics(),
 		requests: requestCounters{
 			found: requests.WithLabelValues("found"), unmodified: requests.WithLabelValues("not_modified"),
 			unknown: requests.WithLabelValues("unknown"), probe: requests.WithLabelValues("probe"),
@@ -84,7 +85,7 @@ func newMetrics(to prometheus.Registerer, m *memory) (*metrics, error) {
 	accounts := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "chancery_resolver_accounts", Help: "Accounts in memory.",
 	}, func() float64 { return float64(m.accounts.Size()) })
-	return out, out.add(requests, pushes, out.lookups, out.push, out.delay, out.owed, out.oldest, out.skew, accounts)
+	return out, out.add(append(out.drift.collectors(), requests, pushes, out.lookups, out.push, out.delay, out.owed, out.oldest, out.skew, accounts)...)
 }
 
 // sampling is how many requests there are for one whose time is taken: the clock costs

@@ -37,9 +37,14 @@ type operator struct {
 	// wake makes the pusher look at the outbox, recheck the connection at the URLs.
 	wake, recheck bell
 	// done is closed when run has returned, which cancel asks for.
-	done    chan struct{}
-	cancel  context.CancelFunc
-	pushing *pusher
+	done     chan struct{}
+	cancel   context.CancelFunc
+	pushing  *pusher
+	drifting *drifter
+	// loads are the accounts that servers have just loaded.
+	loads *loads
+	// lookups are about accounts that memory does not have yet.
+	lookups chan *nats.Msg
 	// asking counts the questions to new servers under way.
 	asking     sync.WaitGroup
 	identity   trouble
@@ -59,6 +64,8 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 	}
 	op.current.Store(&o)
 	op.pushing = newPusher(op)
+	op.drifting = newDrifter(op)
+	op.loads, op.lookups = newLoads(op), make(chan *nats.Msg, maxWaiting)
 	return op
 }
 
@@ -66,7 +73,12 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 func (o *operator) run(ctx context.Context) {
 	defer close(o.done)
 	var wg sync.WaitGroup
-	wg.Go(func() { o.pushing.run(ctx) })
+	if !o.r.quiet {
+		wg.Go(func() { o.pushing.run(ctx) })
+		wg.Go(func() { o.drifting.run(ctx) })
+		wg.Go(func() { o.loads.run(ctx) })
+		wg.Go(func() { o.answerLate(ctx) })
+	}
 	defer wg.Wait()
 	for ctx.Err() == nil {
 		if urls := o.urls(); len(urls) > 0 {
@@ -85,6 +97,8 @@ func (o *operator) urls() []string { return o.r.urls(*o.current.Load()) }
 // session is one connection, kept through reconnects until the URLs change or ctx
 // ends. An error tells that there was none.
 func (o *operator) session(ctx context.Context, urls []string) error {
+	ctx, end := context.WithCancel(ctx) // of what is asked of servers meanwhile
+	defer end()
 	up, closed := newBell(), newBell()
 	nc, err := nats.Connect(strings.Join(urls, ","), o.options(ctx, up, closed)...)
 	if err != nil {
@@ -92,6 +106,7 @@ func (o *operator) session(ctx context.Context, urls []string) error {
 	}
 	defer o.asking.Wait()
 	defer nc.Close()
+	defer end()
 	defer o.lost(ctx)
 	in, err := newInbox(nc)
 	if err != nil {
@@ -211,7 +226,7 @@ type subscription struct {
 
 // subscriptions are all that an operator's connection listens to, besides answers.
 func (o *operator) subscriptions() []subscription {
-	return slices.Concat(o.lifeSubscriptions())
+	return slices.Concat(o.lifeSubscriptions(), o.driftSubscriptions(), o.lookupSubscriptions(), o.loadSubscriptions())
 }
 
 // listen subscribes; nats.go renews the subscriptions at each reconnect.
@@ -237,6 +252,15 @@ func (o *operator) lifeSubscriptions() []subscription {
 		{subject: statsSubject, handle: func(ctx context.Context, m *nats.Msg) {
 			if a, ok := decode[struct{}](m.Data); ok {
 				o.roster.observe(ctx, a.Server)
+				if a.Stats != nil {
+					o.roster.started(a.Server.ID, a.Stats.Start)
+				}
+			}
+		}},
+		{subject: lameDuckSubject, handle: func(_ context.Context, m *nats.Msg) {
+			// $SYS.SERVER.<id>.LAMEDUCK
+			if tokens := strings.Split(m.Subject, "."); len(tokens) == 4 {
+				o.roster.leaving(tokens[2])
 			}
 		}},
 		{subject: shutdownSubject, handle: func(ctx context.Context, m *nats.Msg) {

@@ -29,9 +29,10 @@ type member struct {
 	// files are the accounts that were on the disk of a cache resolver then and were not
 	// loaded: what is in them is not known, and a client that comes is let in by it.
 	files map[string]struct{}
-	// disk tells whether it answers what is on its disk, which full and cache resolvers
-	// do; nil until it was asked.
-	disk *bool
+	// disk tells that it has said what is on its disk, which full and cache resolvers do.
+	disk bool
+	// again is when it may be asked what it holds once more.
+	again time.Time
 }
 
 // startedWithout tells whether the server cannot hold anything older than e: it did
@@ -177,7 +178,7 @@ func (r *roster) takeUnexamined() []string {
 	defer r.mu.Unlock()
 	var ids []string
 	for id, m := range r.members {
-		if m.joined == 0 && !m.asked {
+		if m.joined == 0 && !m.asked && !r.now().Before(m.again) {
 			m.asked = true
 			ids = append(ids, id)
 		}
@@ -185,13 +186,17 @@ func (r *roster) takeUnexamined() []string {
 	return ids
 }
 
-// examined records what a server held at the stamp; with stamp 0 it is to be asked
-// again.
-func (r *roster) examined(id string, stamp uint64, holds map[string]struct{}) {
+// askAgain is how long after an examination that failed a server is asked again: every
+// server is asked then what is on its disk.
+const askAgain = 2 * time.Second
+
+// examined records what a server held; with stamp 0 it is to be asked again.
+func (r *roster) examined(id string, f finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m := r.members[id]; m != nil {
-		m.joined, m.holds, m.asked = stamp, holds, false
+		m.joined, m.holds, m.files, m.asked = f.stamp, f.holds, f.files, false
+		m.again = r.now().Add(askAgain)
 		r.changed.tell()
 	}
 }

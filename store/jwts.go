@@ -75,6 +75,12 @@ func (t *Tx) putAccountJWT(ctx context.Context, j JWT) error {
 	return t.oweDelivery(ctx, j)
 }
 
+// HashOfJWT returns the SHA-256 of the subject's JWT that was issued here at that second,
+// or ErrNotFound.
+func (t *Tx) HashOfJWT(ctx context.Context, subject string, issuedAt int64) ([]byte, error) {
+	return one(ctx, t, scanOne[[]byte], `SELECT sha256 FROM jwts WHERE subject = $1 AND iat = $2`, subject, issuedAt)
+}
+
 // Served is what the resolver serves and pushes of an account.
 type Served struct {
 	AccountID  string

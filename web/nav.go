@@ -15,6 +15,9 @@ func nav(a answer, v *visit) []navItem {
 	if v != nil && v.mayOnOperators(issuer.ReadOperators) {
 		items = append(items, navItem{Text: "Operators", URL: "/operators"}, navItem{Text: "Keys", URL: "/keys"})
 	}
+	if v != nil && v.caller.May(issuer.ReadServers) {
+		items = append(items, navItem{Text: "Servers", URL: serversPath})
+	}
 	items = append(items, navItem{Text: "Inspector", URL: "/inspect"})
 	if v != nil && v.caller.May(issuer.ReadAudit) {
 		items = append(items, navItem{Text: "Audit", URL: "/audit"})
