@@ -93,6 +93,7 @@ type Resolver struct {
 	loaded atomic.Bool
 
 	ledger  *ledger
+	events  *eventLog
 	metrics *metrics
 	// surveyed is what the metrics tell of operators.
 	surveyed *survey
@@ -152,8 +153,10 @@ func New(cfg Config) (*Resolver, error) {
 	r := &Resolver{
 		snapshot: kept, anchors: cfg.Anchors, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer, settle: cfg.Settle,
-		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, surveyed: surveyed, changes: newBell(), operators: map[string]*operator{},
+		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
 	}
+	r.surveyed = surveyed
+	r.ledger.told = r.deliveryTold
 	r.behind.log = cfg.Logger
 	if err := r.registerSnapshot(cfg.Metrics); err != nil {
 		return nil, err
