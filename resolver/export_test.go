@@ -76,3 +76,6 @@ func (r *Resolver) Version(accountID string) int64 {
 	}
 	return 0
 }
+
+// SurveyOnce surveys the servers for the metrics now.
+func (r *Resolver) SurveyOnce(ctx context.Context) error { return r.surveyOnce(ctx) }

@@ -40,10 +40,6 @@ var pages = []struct {
 	{"GET", "/operators/{op}/delete", "/operators/acme/delete", false},
 	{"POST", "/operators/{op}/delete", "/operators/acme/delete", false},
 	{"POST", "/operators/{op}/delete/apply", "/operators/acme/delete/apply", false},
-	{"GET", "/servers", "/servers", false},
-	{"GET", "/operators/{op}/push", "/operators/acme/push", false},
-	{"POST", "/operators/{op}/push", "/operators/acme/push", false},
-	{"POST", "/operators/{op}/push/apply", "/operators/acme/push/apply", false},
 	{"GET", "/accounts", "/accounts", false},
 	{"GET", "/accounts/new", "/accounts/new", false},
 	{"POST", "/accounts/new", "/accounts/new", false},
@@ -230,6 +226,10 @@ var pages = []struct {
 	{"GET", "/accounts/{acct}/imports/{import}/delete", "/accounts/ORDERS/imports/imp_x/delete", false},
 	{"POST", "/accounts/{acct}/imports/{import}/delete", "/accounts/ORDERS/imports/imp_x/delete", false},
 	{"POST", "/accounts/{acct}/imports/{import}/delete/apply", "/accounts/ORDERS/imports/imp_x/delete/apply", false},
+	{"GET", "/servers", "/servers", false},
+	{"GET", "/operators/{op}/push", "/operators/acme/push", false},
+	{"POST", "/operators/{op}/push", "/operators/acme/push", false},
+	{"POST", "/operators/{op}/push/apply", "/operators/acme/push/apply", false},
 	{"", "/", "/nowhere", true},
 }
 

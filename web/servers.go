@@ -232,7 +232,10 @@ func fleetSentence(f claims.Fleet) string {
 			s = "The only account is in effect on " + where + "."
 		}
 	default:
-		s = formatCount(int64(f.Confirmed)) + " of " + plural(f.Accounts, "account", "accounts") + " are in effect on all " + where + " that answer."
+		s = formatCount(int64(f.Confirmed)) + " of " + plural(f.Accounts, "account", "accounts") + " are in effect on "
+		if s += "all " + where + " that answer."; n == 1 {
+			s = strings.TrimSuffix(s, "all "+where+" that answer.") + "the one server that answers."
+		}
 	}
 	if f.Absent() > 0 {
 		s += " " + plural(f.Absent(), "server that is", "servers that are") + " expected " + map[bool]string{true: "does", false: "do"}[f.Absent() == 1] + " not answer: nobody knows what is in force there."

@@ -17,6 +17,7 @@ func TestServersPage(t *testing.T) {
 	b.get("/servers").want(200).has("No server has answered", "chancery server-config acme", "resolver: URL(", "Set the addresses").hasNot("http-equiv=\"refresh\"")
 
 	h.startNATS()
+	h.awaitPage(b, "All 2 accounts are in effect")
 	p := b.get("/servers?all=on").want(200).has("In step", "All 2 accounts are in effect on 1 server.", "nats-1", "ORDERS", "2 of 2", "No number of servers is expected", "Say that 1 server is expected")
 	p.has(`http-equiv="refresh"`, "Stop that")
 	b.get("/servers?live=off").want(200).has("Every account is in effect on every server that answers").hasNot(`http-equiv="refresh"`)
@@ -30,12 +31,21 @@ func TestServersPage(t *testing.T) {
 	_, err := h.issuer.UpdateOperator(t.Context(), op, "acme", func(e *issuer.OperatorEdit) { e.Policy.Servers = 2 })
 	must(t, err)
 	h.live.Wake()
-	for until := time.Now().Add(patience); !strings.Contains(b.get("/servers").body, "1 server missing") && time.Now().Before(until); {
-		time.Sleep(20 * time.Millisecond)
-	}
+	h.awaitPage(b, "1 server missing")
 	p = b.get("/servers").want(200).has("1/2 servers, 1 missing", "1 server that is expected does not answer: nobody knows what is in force there.")
 	p.hasNot("No number of servers is expected")
 	b.get("/accounts/ORDERS").want(200).has("In effect on 1 of 2 expected")
 	b.get("/operators/acme").want(200).has("Servers expected")
 	h.auditor().get("/servers").want(200).hasNot("Push again")
+}
+
+// awaitPage returns when the page of the servers says so.
+func (h *house) awaitPage(b *browser, text string) {
+	h.t.Helper()
+	for until := time.Now().Add(patience); !strings.Contains(b.get("/servers").body, text); {
+		if time.Now().After(until) {
+			h.t.Fatalf("the servers' page never says %q: %s", text, b.get("/servers").text())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
