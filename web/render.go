@@ -61,7 +61,7 @@ func (c *Console) serversChip(o issuer.Operator) chip {
 	case n == 0 && expected == 0:
 		return chip{toneOff, "no servers"}
 	case n < expected:
-		return chip{toneBad, fmt.Sprintf("%d/%d servers, %d missing", n, expected, expected-n)}
+		return chip{toneBad, fmt.Sprintf("%d/%s", n, plural(expected, "server", "servers"))}
 	case expected > 0:
 		return chip{toneGood, fmt.Sprintf("%d/%s", n, plural(expected, "server", "servers"))}
 	}

@@ -270,6 +270,9 @@ func (s *serversView) tell(f claims.Fleet, of issuer.ServersOf) {
 			State: chip{toneBad, "Missing"}, Note: "Expected, and does not answer",
 		})
 	}
+	if n := f.Absent() - len(f.Missing); n > 0 && len(f.Servers) > 0 {
+		s.Servers = append(s.Servers, serverRow{Name: plural(n, "more", "more"), State: chip{toneBad, "Missing"}, Note: "Expected, and not seen in the last seven days"})
+	}
 	s.cluster()
 }
 
