@@ -68,7 +68,8 @@ func newMetrics(to prometheus.Registerer, m *memory) (*metrics, error) {
 		Name: "chancery_pushes_total", Help: "Pushes of account JWTs: proven on every server, not yet proven, or failed.",
 	}, []string{"outcome"})
 	out := &metrics{
-		to: to, drift: newDriftMetrics(),
+		drift: newDriftMetrics(),
+		to:    to,
 		requests: requestCounters{
 			found: requests.WithLabelValues("found"), unmodified: requests.WithLabelValues("not_modified"),
 			unknown: requests.WithLabelValues("unknown"), probe: requests.WithLabelValues("probe"),

@@ -92,6 +92,9 @@ type Resolver struct {
 	// loaded tells that memory was loaded from the store.
 	loaded atomic.Bool
 
+	// activations finds activation tokens in the store.
+	activations *activations
+
 	ledger  *ledger
 	events  *eventLog
 	metrics *metrics
@@ -153,11 +156,12 @@ func New(cfg Config) (*Resolver, error) {
 	r := &Resolver{
 		snapshot: kept, anchors: cfg.Anchors, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer, settle: cfg.Settle,
-		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
+		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, surveyed: surveyed, changes: newBell(), operators: map[string]*operator{},
 	}
 	r.surveyed = surveyed
 	r.ledger.told = r.deliveryTold
 	r.behind.log = cfg.Logger
+	r.activations = newActivations(cfg.Store, &r.gate)
 	if err := r.registerSnapshot(cfg.Metrics); err != nil {
 		return nil, err
 	}
@@ -165,7 +169,10 @@ func New(cfg Config) (*Resolver, error) {
 }
 
 // Use hands the store over that Config had none of. It is called before Start.
-func (r *Resolver) Use(s *store.Store) { r.store = s }
+func (r *Resolver) Use(s *store.Store) {
+	r.store = s
+	r.activations.store.Store(s)
+}
 
 // Start loads every JWT into memory and begins to follow, connect and push. It
 // fails when the store cannot be read, or when it was called before. ctx bounds the

@@ -61,12 +61,12 @@ type surveyedOperator struct {
 // surveyedSlowly is what is read once a minute.
 type surveyedSlowly struct {
 	at       time.Time
-	expiries []nextExpiry
+	expiries []nearestExpiry
 	accounts []accountOf
 	unnamed  int
 }
 
-type nextExpiry struct {
+type nearestExpiry struct {
 	operator, kind string
 	at             time.Time
 }
@@ -161,9 +161,9 @@ func (s *surveyedSlowly) read(ctx context.Context, t *store.Tx, o *operator) err
 	if err != nil {
 		return err
 	}
-	list := []nextExpiry{{row.Name, "account", next.Account}, {row.Name, "credential", next.Credential}}
+	list := []nearestExpiry{{row.Name, "account", next.Account}, {row.Name, "credential", next.Credential}}
 	if c, err := jwt.DecodeOperatorClaims(row.JWT); err == nil && c.Expires > 0 {
-		list = append(list, nextExpiry{row.Name, "operator", time.Unix(c.Expires, 0)})
+		list = append(list, nearestExpiry{row.Name, "operator", time.Unix(c.Expires, 0)})
 	}
 	for _, e := range list {
 		if !e.at.IsZero() {

@@ -216,20 +216,20 @@ func (c *syncPushCommand) run(ctx context.Context, env environment) error {
 	if c.DryRun {
 		path += "?dry_run=true"
 	}
-	out := pushed{dry: c.DryRun}
+	out := pushedAgain{dry: c.DryRun}
 	if err := cl.post(ctx, path, api.PushInput{All: c.All, Accounts: c.Accounts, Reason: c.Reason}, &out.Pushed); err != nil {
 		return err
 	}
 	return printAnswer(env, c.JSON, out)
 }
 
-// pushed is what is pushed again as it is printed.
-type pushed struct {
+// pushedAgain is what is pushed again as it is printed.
+type pushedAgain struct {
 	api.Pushed
 	dry bool
 }
 
-func (o pushed) print(p page) {
+func (o pushedAgain) print(p page) {
 	verb := "are"
 	if o.dry {
 		verb = "would be"
