@@ -17,7 +17,7 @@ func TestServersPage(t *testing.T) {
 	b.get("/servers").want(200).has("No server has answered", "chancery server-config acme", "resolver: URL(", "Set the addresses").hasNot("http-equiv=\"refresh\"")
 
 	h.startNATS()
-	h.awaitPage(b, "All 2 accounts are in effect")
+	h.awaitText(b, "/servers", "All 2 accounts are in effect")
 	p := b.get("/servers?all=on").want(200).has("In step", "All 2 accounts are in effect on 1 server.", "nats-1", "ORDERS", "2 of 2", "No number of servers is expected", "Say that 1 server is expected")
 	p.has(`http-equiv="refresh"`, "Stop that")
 	b.get("/servers?live=off").want(200).has("Every account is in effect on every server that answers").hasNot(`http-equiv="refresh"`)
@@ -31,20 +31,20 @@ func TestServersPage(t *testing.T) {
 	_, err := h.issuer.UpdateOperator(t.Context(), op, "acme", func(e *issuer.OperatorEdit) { e.Policy.Servers = 2 })
 	must(t, err)
 	h.live.Wake()
-	h.awaitPage(b, "1 server missing")
+	h.awaitText(b, "/servers", "1 server missing")
 	p = b.get("/servers").want(200).has("1/2 servers", "1 server that is expected does not answer: nobody knows what is in force there.")
 	p.hasNot("No number of servers is expected")
-	b.get("/accounts/ORDERS").want(200).has("In effect on 1 of 2 expected")
+	h.awaitText(b, "/accounts/ORDERS", "In effect on 1 of 2 expected") // seen at the next poll
 	b.get("/operators/acme").want(200).has("Servers expected")
 	h.auditor().get("/servers").want(200).hasNot("Push again")
 }
 
-// awaitPage returns when the page of the servers says so.
-func (h *house) awaitPage(b *browser, text string) {
+// awaitText returns when a page says so.
+func (h *house) awaitText(b *browser, path, text string) {
 	h.t.Helper()
-	for until := time.Now().Add(patience); !strings.Contains(b.get("/servers").body, text); {
+	for until := time.Now().Add(patience); !strings.Contains(b.get(path).body, text); {
 		if time.Now().After(until) {
-			h.t.Fatalf("the servers' page never says %q: %s", text, b.get("/servers").text())
+			h.t.Fatalf("%s never says %q: %s", path, text, b.get(path).text())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
