@@ -18,6 +18,9 @@ func nav(a answer, v *visit) []navItem {
 	if v != nil && v.caller.May(issuer.ReadConnections) {
 		items = append(items, navItem{Text: "Connections", URL: connectionsPath})
 	}
+	if v != nil && v.caller.May(issuer.ReadServers) {
+		items = append(items, navItem{Text: "Servers", URL: serversPath})
+	}
 	items = append(items, navItem{Text: "Inspector", URL: "/inspect"})
 	if v != nil && v.caller.May(issuer.ReadAudit) {
 		items = append(items, navItem{Text: "Audit", URL: "/audit"})

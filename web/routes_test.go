@@ -239,6 +239,10 @@ var pages = []struct {
 	{"GET", "/denials/{denial}", "/denials/den_x", false},
 	{"GET", "/events", "/events?type=denial", false},
 	{"GET", "/events/stream", "/events/stream", false},
+	{"GET", "/servers", "/servers", false},
+	{"GET", "/operators/{op}/push", "/operators/acme/push", false},
+	{"POST", "/operators/{op}/push", "/operators/acme/push", false},
+	{"POST", "/operators/{op}/push/apply", "/operators/acme/push/apply", false},
 	{"", "/", "/nowhere", true},
 }
 

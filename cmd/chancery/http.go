@@ -107,6 +107,9 @@ func (a *app) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	if a.cfg.role.manages() && a.whole.Load() {
 		parts["signing"] = "ok"
+		if missing, expected := a.resolver.Short(); expected > 0 {
+			parts["servers"] = fmt.Sprintf("%d of %d expected answer", expected-missing, expected)
+		}
 		if why := a.issuer.Sealed(); why != "" {
 			parts["signing"] = "sealed: " + why
 		}
