@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"chancery/issuer"
 )
 
 // newHTTPServer bounds what a client can hold open. Without a configuration of TLS it
@@ -38,7 +41,11 @@ type doors struct {
 
 // makeDoors is the inventory of paths.
 func (a *app) makeDoors(rest, console http.Handler) *doors {
-	lookups := a.resolver.HandlerWith(a.cfg.lookups.paths())
+	paths := a.cfg.lookups.paths()
+	if a.issuer != nil {
+		paths.Notify = a.notify
+	}
+	lookups := a.resolver.HandlerWith(paths)
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
 	if a.cfg.role.serves() {
@@ -57,6 +64,13 @@ func (a *app) makeDoors(rest, console http.Handler) *doors {
 		return &doors{loopbackHost(mux), lookups}
 	}
 	return &doors{mux, lookups}
+}
+
+// notify has an account pushed once more, for who has a token of the resolver's.
+func (a *app) notify(ctx context.Context, operatorID, accountID string) error {
+	op := issuer.Op{Caller: issuer.System("resolver"), RequestID: "notify", Reason: "asked for with ?notify=true and a token of the resolver"}
+	_, err := a.issuer.PushAgain(ctx, op, operatorID, issuer.PushInput{Accounts: []string{accountID}})
+	return err
 }
 
 // readyz says whether this role can do its work, and how each part is. The resolver
