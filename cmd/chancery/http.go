@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"chancery/api"
 	"chancery/issuer"
 )
 
@@ -39,13 +41,14 @@ type doors struct {
 	main, lookups http.Handler
 }
 
-// makeDoors is the inventory of paths.
-func (a *app) makeDoors(rest, console http.Handler) *doors {
+// makeDoors is the inventory of paths. submissions takes what holders post.
+func (a *app) makeDoors(rest, console, submissions http.Handler) *doors {
 	paths := a.cfg.lookups.paths()
+	paths.Submissions = submissions
 	if a.issuer != nil {
 		paths.Notify = a.notify
 	}
-	lookups := a.resolver.HandlerWith(paths)
+	lookups := alsoWithToken(a.resolver.HandlerWith(paths))
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
 	if a.cfg.role.serves() {
@@ -55,6 +58,7 @@ func (a *app) makeDoors(rest, console http.Handler) *doors {
 		}
 		mux.Handle("/jwt/", here)
 		mux.Handle("/o/", here)
+		mux.Handle("/t/", here)
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", a.readyz)
@@ -71,6 +75,22 @@ func (a *app) notify(ctx context.Context, operatorID, accountID string) error {
 	op := issuer.Op{Caller: issuer.System("resolver"), RequestID: "notify", Reason: "asked for with ?notify=true and a token of the resolver"}
 	_, err := a.issuer.PushAgain(ctx, op, operatorID, issuer.PushInput{Accounts: []string{accountID}})
 	return err
+}
+
+// alsoWithToken serves the same paths below an enrolment token too: nsc sends no
+// credentials but what is in the URL that an operator's JWT names.
+func alsoWithToken(h http.Handler) http.Handler {
+	tokens := http.NewServeMux()
+	tokens.HandleFunc("/t/{"+api.EnrolmentValue+"}/", func(w http.ResponseWriter, r *http.Request) {
+		http.StripPrefix("/t/"+r.PathValue(api.EnrolmentValue), h).ServeHTTP(w, r)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/t/") {
+			tokens.ServeHTTP(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // readyz says whether this role can do its work, and how each part is. The resolver
