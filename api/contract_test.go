@@ -105,6 +105,7 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			{del, "/operators/other?dry_run=true", "", 200},
 			{get, "/operators/acme/servers", "", 200},
 			{get, "/operators/acme/server-config", "", 200},
+			{get, "/operators/acme/server-config?resolver=memory", "", 200},
 			{get, "/operators/acme/deliveries?all=true&limit=1", "", 200},
 			{get, "/operators/acme/deliveries?state=maybe", "", 422},
 			{post, "/operators/acme/sync", `{"accounts":["ORDERS"]}`, 202},
