@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -119,7 +120,7 @@ func TestNoRevocationIsLost(t *testing.T) {
 		copies := []*jwt.AccountClaims{x.copy(t)}
 		tokens := []string{h.account(t, w.account.ID).JWT}
 		posts, revoked, lifted := 0, 0, 0
-		for range 60 {
+		for range 40 {
 			h.advance(2 * time.Second)
 			key := keys[r.IntN(len(keys))]
 			switch r.IntN(6) {
@@ -165,7 +166,7 @@ func TestNoRevocationIsLost(t *testing.T) {
 		stale.Description = "the last word of a stale copy"
 		x.merge(t, op(), &stale).well(t)
 		s := h.run(t, w)
-		if _, err := connect(t, s, w.device.Issued.Creds); err == nil || !strings.Contains(err.Error(), nats.ErrAuthorization.Error()) {
+		if _, err := connect(t, s, w.device.Issued.Creds); !errors.Is(err, nats.ErrAuthorization) {
 			t.Errorf("the revoked user: %v", err)
 		}
 		if _, err := connect(t, s, w.ada.Issued.Creds); err != nil {
