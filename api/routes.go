@@ -160,5 +160,5 @@ func routes() []route {
 		{put, op + "/enrolments/{enrolment}/approval", "approveEnrolment", "Let an account in that asked", issuer.WriteLimits, 200, small, fast, handle((*API).approveEnrolment)},
 		{put, op + "/enrolments/{enrolment}/refusal", "refuseEnrolment", "Keep an account out that asked", issuer.WriteLimits, 200, small, fast, handle((*API).refuseEnrolment)},
 		{post, op + "/sync", "pushAgain", "Read accounts back from every server, and push them where one has something else", issuer.WriteServers, 202, small, fast, handle((*API).pushAgain)},
-	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes())...)
+	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes(), driftRoutes())...)
 }
