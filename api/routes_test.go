@@ -135,6 +135,8 @@ func ownerStatus(op *openapi3.Operation) int {
 		return 503
 	case "uploadOperatorJWT": // nonsense
 		return 422
+	case "approveEnrolment", "refuseEnrolment": // nobody asks
+		return 404
 	case "deleteOperator", "deleteTemplate": // the one has an account, the other a user
 		return 409
 	case "createChallenge":
