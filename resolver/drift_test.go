@@ -194,7 +194,9 @@ func (p *plant) faults() []fault {
 		}
 		p.push("$SYS.REQ.CLAIMS.DELETE", token, nil)
 	}}
-	stored := fault{"older in one store", claims.DriftOlder, func(v *victim) { p.must(p.stores[1].(interface{ SaveAcc(id, token string) error }).SaveAcc(v.id, v.first)) }}
+	stored := fault{"older in one store", claims.DriftOlder, func(v *victim) {
+		p.must(p.stores[1].(interface{ SaveAcc(id, token string) error }).SaveAcc(v.id, v.first))
+	}}
 	switch p.kind {
 	case "full":
 		return append(both, headed, deleted, stored,

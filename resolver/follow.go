@@ -31,6 +31,7 @@ func (r *Resolver) load(ctx context.Context) ([]store.Operator, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.behind.clear()
 	for after := ""; ; {
 		var page []store.Served
 		err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
@@ -40,10 +41,10 @@ func (r *Resolver) load(ctx context.Context) ([]store.Operator, error) {
 		if err != nil {
 			return nil, fmt.Errorf("loading account JWTs: %w", err)
 		}
-		for _, s := range page {
-			r.memory.put(s)
-		}
+		r.memory.put(page...)
+		r.compare(page)
 		if len(page) < loadBatch {
+			r.snapshot.complete()
 			return operators, nil
 		}
 		after = page[len(page)-1].AccountID
@@ -70,14 +71,16 @@ func (r *Resolver) loadOperators(ctx context.Context) ([]store.Operator, error) 
 	if err != nil {
 		return nil, fmt.Errorf("loading operators: %w", err)
 	}
-	r.memory.setOperators(all)
+	r.setOperators(all)
 	return all, nil
 }
 
 // follow keeps memory and the connections in step with the store until ctx ends.
 func (r *Resolver) follow(ctx context.Context, operators []store.Operator) {
 	log := trouble{log: r.log, task: "following the store"}
-	log.note(ctx, r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error { return t.FreeOwed(ctx, r.owner) }))
+	if !r.follows {
+		log.note(ctx, r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error { return t.FreeOwed(ctx, r.owner) }))
+	}
 	r.connect(ctx, operators)
 	poll := time.NewTicker(r.pace.poll)
 	defer poll.Stop()
@@ -85,7 +88,9 @@ func (r *Resolver) follow(ctx context.Context, operators []store.Operator) {
 		select {
 		case <-ctx.Done():
 			r.gate.open(math.MaxUint64) // nobody follows any more
-			r.release(ctx)
+			if !r.follows {
+				r.release(ctx)
+			}
 			return
 		case <-r.changes:
 			covered := r.gate.begin()
@@ -93,6 +98,7 @@ func (r *Resolver) follow(ctx context.Context, operators []store.Operator) {
 			r.gate.open(covered)
 		case <-poll.C:
 			log.note(ctx, r.pollStore(ctx))
+			r.tidy(ctx)
 		}
 	}
 }
@@ -111,6 +117,9 @@ func (r *Resolver) release(ctx context.Context) {
 
 // pollStore does what nobody needs to be woken for.
 func (r *Resolver) pollStore(ctx context.Context) error {
+	if err := r.checkRestored(ctx); err != nil {
+		return err
+	}
 	if err := r.catchUp(ctx); err != nil {
 		return err
 	}
@@ -119,6 +128,8 @@ func (r *Resolver) pollStore(ctx context.Context) error {
 		return err
 	}
 	r.connect(ctx, operators)
+	r.snapshot.current()
+	r.behind.settle(r.memory)
 	return r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
 		n, oldest, err := t.CountOwed(ctx, "")
 		r.metrics.owed.Set(float64(n))
@@ -145,10 +156,18 @@ func (r *Resolver) catchUp(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("reading the change log: %w", err)
 			}
+			var news []store.Served
 			for _, c := range append(fresh, numbered...) {
 				operators = operators || c.Kind == "operator"
-				if err := r.take(ctx, t, c); err != nil {
+				if news, err = r.take(ctx, t, c, news); err != nil {
 					return err
+				}
+			}
+			r.memory.put(news...)
+			for _, s := range news {
+				r.changeTold(s)
+				if o := r.operator(s.OperatorID); o != nil {
+					o.pushing.supersede(s.AccountID, s.Version)
 				}
 			}
 			if more = len(numbered) == changeBatch; len(numbered) > 0 {
@@ -170,31 +189,30 @@ func (r *Resolver) catchUp(ctx context.Context) error {
 	return err
 }
 
-// take puts the account of a change into memory, unless it is there.
-func (r *Resolver) take(ctx context.Context, t *store.Tx, c store.Change) error {
+// take adds the account of a change to news, unless it is in memory.
+func (r *Resolver) take(ctx context.Context, t *store.Tx, c store.Change, news []store.Served) ([]store.Served, error) {
 	if c.Kind != "account" {
-		return nil
+		return news, nil
 	}
 	if e := r.memory.get(c.AccountID); e != nil && e.version >= c.JWTVersion {
-		return nil
+		return news, nil
 	}
 	s, err := t.GetServed(ctx, c.AccountID)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil // gone since
+		return news, nil // gone since
 	}
 	if err != nil {
-		return fmt.Errorf("reading account %s: %w", c.AccountID, err)
+		return news, fmt.Errorf("reading account %s: %w", c.AccountID, err)
 	}
-	r.memory.put(s)
-	if o := r.operator(s.OperatorID); o != nil {
-		o.pushing.supersede(s.AccountID, s.Version)
-	}
-	return nil
+	return append(news, s), nil
 }
 
 // connect gives each operator its connection and tells it what changed; those of
 // operators that are gone end.
 func (r *Resolver) connect(ctx context.Context, list []store.Operator) {
+	if r.follows {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, op := range r.operators {

@@ -49,10 +49,18 @@ type memory struct {
 	// operators is replaced as a whole by the one goroutine that follows the store.
 	operators atomic.Pointer[directory]
 	clock     atomic.Uint64
+	order     order
+	// cold is the snapshot of which not all is in accounts yet; nil when all is. trust
+	// is what it is verified against.
+	cold  atomic.Pointer[cold]
+	trust atomic.Pointer[trust]
+	// snapshot keeps what is served; nil keeps nothing.
+	snapshot *snapshot
 }
 
-func newMemory() *memory {
-	m := &memory{accounts: xsync.NewMap[string, *entry]()}
+// newMemory returns a memory of which s keeps what is served.
+func newMemory(s *snapshot) *memory {
+	m := &memory{accounts: xsync.NewMap[string, *entry](xsync.WithPresize(s.accounts())), snapshot: s}
 	m.operators.Store(&directory{})
 	return m
 }
@@ -62,12 +70,28 @@ func newMemory() *memory {
 // part in it.
 func (m *memory) tick() uint64 { return m.clock.Add(1) }
 
-// put takes an account in unless the same or a later version is there already,
-// whatever the order of loads. It is safe for concurrent use.
-func (m *memory) put(s store.Served) {
-	if old, ok := m.accounts.Load(s.AccountID); ok && old.version >= s.Version {
+// put takes accounts in, each unless the same or a later version is there already,
+// whatever the order of loads; with a snapshot, once they are on the disk. It is safe
+// for concurrent use.
+func (m *memory) put(list ...store.Served) {
+	fresh := make([]store.Served, 0, len(list))
+	for _, s := range list {
+		if !m.has(s) {
+			fresh = append(fresh, s)
+		}
+	}
+	if len(fresh) == 0 {
 		return
 	}
+	m.snapshot.keep(fresh, func() {
+		for _, s := range fresh {
+			m.publish(s)
+		}
+	})
+}
+
+// publish is put without a look at the snapshot.
+func (m *memory) publish(s store.Served) {
 	e := &entry{document: newDocument(s.Token, s.Version), issuedAt: s.IssuedAt, operator: unique.Make(s.OperatorID)}
 	m.accounts.Compute(s.AccountID, func(old *entry, loaded bool) (*entry, xsync.ComputeOp) {
 		if loaded && old.version >= e.version {
@@ -76,11 +100,17 @@ func (m *memory) put(s store.Served) {
 		e.stamp = m.tick()
 		return e, xsync.UpdateOp
 	})
+	m.snapshot.accept(s.AccountID)
 }
 
 // get returns the account's entry, or nil.
 func (m *memory) get(accountID string) *entry {
-	e, _ := m.accounts.Load(accountID)
+	e, ok := m.accounts.Load(accountID)
+	if !ok {
+		if c := m.cold.Load(); c != nil {
+			return m.warm(c, accountID)
+		}
+	}
 	return e
 }
 

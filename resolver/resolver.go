@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +18,20 @@ import (
 
 // Config is what a Resolver needs.
 type Config struct {
-	// Store holds what is served and pushed. Required.
+	// Store holds what is served and pushed. It may be nil, and handed over later by
+	// Use; before that, a snapshot can be served.
 	Store *store.Store
+	// Snapshot is the folder that keeps what is served, so that it can be served again
+	// without the store; no other process uses it. Empty keeps nothing.
+	Snapshot string
+	// Anchors are the public keys of the operators that are believed without a store;
+	// nil believes those of the snapshot.
+	Anchors []string
+	// Follow tells to only follow the store and serve: nothing is written to it, no
+	// server is connected to and nothing is pushed.
+	Follow bool
+	// Quiet tells to push nothing; servers are connected to all the same.
+	Quiet bool
 	// Now is the clock. Required.
 	Now func() time.Time
 	// Logger receives what changes in the background. Required.
@@ -70,10 +81,23 @@ type Resolver struct {
 	// pageSize is how many connections are asked for at once.
 	pageSize int
 
-	memory  *memory
+	memory *memory
+	// snapshot is nil without a folder for it.
+	snapshot  *snapshot
+	anchors   []string
+	follows   bool
+	quiet     bool
+	rewriting trouble
+	behind    behind
+	// loaded tells that memory was loaded from the store.
+	loaded atomic.Bool
+
 	ledger  *ledger
+	events  *eventLog
 	metrics *metrics
-	ready   atomic.Bool
+	// surveyed is what the metrics tell of operators.
+	surveyed *survey
+	ready    atomic.Bool
 	// changes wakes the follower; gate is closed until it has followed.
 	changes bell
 	gate    gate
@@ -83,10 +107,14 @@ type Resolver struct {
 
 	mu        sync.RWMutex
 	started   bool
+	stopped   bool
+	opened    bool
 	operators map[string]*operator
 
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	// background ends with cancel, which is nil before the first work begins.
+	background context.Context
+	cancel     context.CancelFunc
+	running    sync.WaitGroup
 }
 
 var _ claims.Live = (*Resolver)(nil)
@@ -99,7 +127,6 @@ func New(cfg Config) (*Resolver, error) {
 		name    string
 		missing bool
 	}{
-		{"store", cfg.Store == nil},
 		{"clock", cfg.Now == nil},
 		{"logger", cfg.Logger == nil},
 		{"owner", cfg.Owner == ""},
@@ -113,38 +140,69 @@ func New(cfg Config) (*Resolver, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("making the resolver: %w", err)
 	}
-	m := newMemory()
+	kept := newSnapshot(cfg.Snapshot, cfg.Now, cfg.Logger)
+	m := newMemory(kept)
 	counters, err := newMetrics(cfg.Metrics, m)
 	if err != nil {
 		return nil, err
 	}
-	return &Resolver{
+	surveyed := newSurvey(cfg.Now)
+	if err := counters.add(surveyed); err != nil {
+		return nil, err
+	}
+	r := &Resolver{
+		snapshot: kept, anchors: cfg.Anchors, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer, settle: cfg.Settle,
-		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
-	}, nil
+		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, surveyed: surveyed, changes: newBell(), operators: map[string]*operator{},
+	}
+	r.ledger.told = r.deliveryTold
+	r.behind.log = cfg.Logger
+	if err := r.registerSnapshot(cfg.Metrics); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
+
+// Use hands the store over that Config had none of. It is called before Start.
+func (r *Resolver) Use(s *store.Store) { r.store = s }
 
 // Start loads every JWT into memory and begins to follow, connect and push. It
 // fails when the store cannot be read, or when it was called before. ctx bounds the
 // loading only; Stop ends the rest.
 func (r *Resolver) Start(ctx context.Context) error {
 	r.mu.Lock()
-	if r.started {
+	if r.started || r.store == nil {
 		r.mu.Unlock()
-		return errors.New("starting the resolver: it was started before")
+		return errors.New("starting the resolver: it was started before, or has no store")
 	}
 	r.started = true
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	r.cancel = cancel
+	running := r.begin(ctx)
 	r.mu.Unlock()
 
+	if err := r.openSnapshot(ctx); err != nil {
+		// Serving goes on without it: a disk that is full must not keep servers waiting.
+		r.log.ErrorContext(ctx, "the snapshot cannot be used; without the database nothing can be served after a restart", slog.Any("error", err))
+	}
 	operators, err := r.load(ctx)
 	if err != nil {
 		return fmt.Errorf("starting the resolver: %w", err)
 	}
+	r.loaded.Store(true)
 	r.ready.Store(true)
 	r.running.Go(func() { r.follow(running, operators) })
+	r.running.Go(func() { r.survey(running) })
 	return nil
+}
+
+// begin returns the context of all background work. The caller holds mu.
+func (r *Resolver) begin(ctx context.Context) context.Context {
+	if r.background == nil {
+		r.background, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		if r.stopped {
+			r.cancel()
+		}
+	}
+	return r.background
 }
 
 // Stop ends all background work and waits for it. Serving from memory goes on. It
@@ -152,12 +210,15 @@ func (r *Resolver) Start(ctx context.Context) error {
 func (r *Resolver) Stop() {
 	r.mu.Lock()
 	cancel := r.cancel
-	r.started = true
+	r.started, r.stopped = true, true
 	r.mu.Unlock()
 	if cancel != nil {
 		cancel()
 	}
 	r.running.Wait()
+	if err := r.snapshot.close(); err != nil {
+		r.log.Warn("closing the snapshot failed", slog.Any("error", err))
+	}
 }
 
 // Wake tells that something was committed. It never blocks. A lost wake costs a
@@ -173,18 +234,7 @@ func (r *Resolver) Wake() {
 	}
 }
 
-// Handler serves the JWTs over HTTP, under /jwt/v1 for the default operator and
-// under /o/{operator}/jwt/v1 for each, by name or public key: accounts/{id},
-// operator, and the bare accounts/ that nats-servers probe at boot. Answers come
-// from memory alone. It needs no particular prefix stripped.
-func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
-
-// HandlerWith is Handler with what else its paths do.
-func (r *Resolver) HandlerWith(p Paths) http.Handler {
-	return &handler{memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, paths: p}
-}
-
-// Ready returns nil once memory is loaded.
+// Ready returns nil once memory is loaded, from the store or from the snapshot.
 func (r *Resolver) Ready() error {
 	if !r.ready.Load() {
 		return errors.New("the account JWTs are not loaded yet")

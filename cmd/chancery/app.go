@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +37,13 @@ type appConfig struct {
 	listener    net.Listener
 	tls         *tls.Config
 	dev         bool
+	// role is empty for roleAll.
+	role role
+	// anchors are the public keys of the operators that are believed without a database;
+	// nil believes those of the snapshot.
+	anchors []string
+	// opened is called when the database was reached after the start; may be nil.
+	opened func(ctx context.Context, a *app) error
 	// auditCheckpoints is the file for checkpoints of the audit log; empty for none.
 	auditCheckpoints string
 	// trustedProxies are those whose X-Forwarded-For is believed.
@@ -54,9 +62,22 @@ type app struct {
 	sequencer *store.Sequencer
 	issuer    *issuer.Issuer
 	resolver  *resolver.Resolver
+	// managed answers everything, once the parts that need the database are made.
+	managed    http.Handler
+	identities *systemIdentities
 	metrics   *prometheus.Registry
 	http      *http.Server
 	served    chan error
+	// handler is what answers now; see lobby. parted tells that the parts that need the
+	// database run.
+	handler atomic.Pointer[http.Handler]
+	parted  atomic.Bool
+	serving sync.Once
+	// late ends the attempts to reach the database, opening waits for them. missing is
+	// why the first one failed, nil when it did not.
+	late    context.CancelFunc
+	opening sync.WaitGroup
+	missing error
 	// keep ends the upkeep; kept tells that it ended.
 	keep context.CancelFunc
 	kept sync.WaitGroup
@@ -82,12 +103,84 @@ func openApp(ctx context.Context, cfg appConfig) (*app, error) {
 
 func (a *app) open(ctx context.Context) (err error) {
 	cfg := a.cfg
+	if a.cfg.role == "" {
+		a.cfg.role = roleAll
+	}
 	if a.release, err = store.HoldFile(filepath.Join(cfg.dataDir, "lock")); err != nil {
 		return fmt.Errorf("taking the data folder %s: %w", cfg.dataDir, err)
 	}
-	if a.store, err = store.Open(ctx, store.Config{URL: cfg.databaseURL, Now: cfg.now, Logger: cfg.log}); err != nil {
+	a.identities = &systemIdentities{dir: cfg.dataDir, now: cfg.now, log: cfg.log}
+	snapshot := ""
+	if a.cfg.role.serves() {
+		snapshot = filepath.Join(cfg.dataDir, "snapshot")
+	}
+	a.resolver, err = resolver.New(resolver.Config{
+		Now: cfg.now, Logger: cfg.log, Owner: replicaName(cfg.dataDir), Identity: a.identities.get, URLs: a.natsURLs, Metrics: a.metrics,
+		Snapshot: snapshot, Anchors: cfg.anchors, Follow: a.cfg.role == roleResolver, Quiet: a.cfg.role == roleAPI, Settle: a.settleDrift,
+	})
+	if err != nil {
 		return err
 	}
+	lobby := a.lobby()
+	a.handler.Store(&lobby)
+	a.http = newHTTPServer(forwarded(http.HandlerFunc(a.entrance), cfg.trustedProxies), cfg)
+	found, err := a.resolver.OpenSnapshot(ctx)
+	if err != nil {
+		cfg.log.ErrorContext(ctx, "the snapshot cannot be used; only the database can tell what to serve", slog.Any("error", err))
+	}
+	if found { // nats-servers need not wait for the database
+		a.serve()
+	}
+	err = a.openStore(ctx)
+	if err != nil && a.mayWait(found, err) {
+		a.missing, err = err, nil
+	}
+	return err
+}
+
+// settleDrift signs for the sake of a drift. The resolver calls it for what it reads in
+// the database, which comes with the issuer.
+func (a *app) settleDrift(ctx context.Context, id string) error {
+	if a.issuer == nil {
+		return nil
+	}
+	return a.issuer.SettleDrift(ctx, id)
+}
+
+// mayWait tells whether to go on without the database.
+func (a *app) mayWait(found bool, err error) bool {
+	return (found || a.cfg.role == roleResolver) && !errors.Is(err, store.ErrNewerSchema) && !errors.Is(err, store.ErrHeld) && !errors.Is(err, context.Canceled)
+}
+
+// openStore reaches the database and makes the parts that need it. After an error it
+// may be called again.
+func (a *app) openStore(ctx context.Context) (err error) {
+	cfg := a.cfg
+	if cfg.databaseURL == "" {
+		return nil
+	}
+	attempt, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	if a.store, err = store.Open(attempt, store.Config{URL: cfg.databaseURL, Now: cfg.now, Logger: cfg.log}); err != nil {
+		a.store = nil
+		return err
+	}
+	if a.cfg.role.manages() {
+		err = a.openParts(ctx)
+	}
+	if err != nil {
+		err = errors.Join(err, a.store.Close())
+		a.store = nil
+		return err
+	}
+	a.resolver.Use(a.store)
+	return nil
+}
+
+// openParts makes what a resolver role has not. What may fail for the database's sake
+// comes first.
+func (a *app) openParts(ctx context.Context) (err error) {
+	cfg := a.cfg
 	if err := a.store.Migrate(ctx); err != nil {
 		return err
 	}
@@ -105,6 +198,12 @@ func (a *app) open(ctx context.Context) (err error) {
 		Trusts: func(_ context.Context, operator, key string) ([]string, bool) {
 			return a.resolver.Untrusting(operator, key)
 		},
+		Connection: func(server string, cid uint64) (claims.LiveConnection, bool) {
+			return a.resolver.FindConnection(server, cid)
+		},
+		Kick: func(ctx context.Context, operator, server string, cid uint64) error {
+			return a.resolver.Kick(ctx, operator, server, cid)
+		},
 		Sync:        func(ctx context.Context, account string) (claims.Sync, error) { return a.resolver.Sync(ctx, account) },
 		Wake:        func() { a.resolver.Wake() },
 		Checkpoints: checkpoints,
@@ -112,15 +211,8 @@ func (a *app) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	a.identities.issuer = a.issuer
 	a.anchorMetrics()
-	identities := &systemIdentities{issuer: a.issuer, dir: cfg.dataDir, now: cfg.now, log: cfg.log}
-	a.resolver, err = resolver.New(resolver.Config{
-		Store: a.store, Now: cfg.now, Logger: cfg.log, Owner: replicaName(cfg.dataDir), Identity: identities.get, URLs: a.natsURLs, Metrics: a.metrics,
-		Settle: a.issuer.SettleDrift,
-	})
-	if err != nil {
-		return err
-	}
 	rest, err := api.New(api.Config{Issuer: a.issuer, Live: a.resolver, Now: cfg.now, Logger: cfg.log, PublicURL: cfg.publicURL, Metrics: a.metrics})
 	if err != nil {
 		return err
@@ -133,7 +225,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.http = newHTTPServer(forwarded(a.mux(rest.Handler(), console.Handler()), cfg.trustedProxies), cfg)
+	a.managed = a.mux(rest.Handler(), console.Handler())
 	return nil
 }
 
@@ -176,8 +268,32 @@ func (a *app) firstNATSURL(operatorID string) string {
 }
 
 // start brings the parts up in the order in which each needs the ones before: the
-// resolver has loaded what it serves before the port answers.
+// resolver has loaded what it serves before the port answers, unless a snapshot could
+// be served before. A database that was not reached is tried again beside.
 func (a *app) start(ctx context.Context) error {
+	if a.missing != nil {
+		late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		a.late = cancel
+		a.serve()
+		a.opening.Go(func() { a.openLater(late, a.missing) })
+		return nil
+	}
+	if err := a.startParts(ctx); err != nil {
+		return err
+	}
+	a.serve()
+	return nil
+}
+
+// startParts starts what needs the database.
+func (a *app) startParts(ctx context.Context) error {
+	if a.store == nil {
+		return nil // a resolver that has none
+	}
+	a.parted.Store(true)
+	if !a.cfg.role.manages() {
+		return a.resolver.Start(ctx)
+	}
 	a.sequencer.Start()
 	if err := a.resolver.Start(ctx); err != nil {
 		return err
@@ -188,18 +304,25 @@ func (a *app) start(ctx context.Context) error {
 	anchor, stopAnchor := context.WithCancel(context.WithoutCancel(ctx))
 	a.anchor = stopAnchor
 	a.anchored.Go(func() { a.issuer.Anchor(anchor) })
-	go func() {
-		var err error
-		if a.cfg.tls != nil {
-			err = a.http.ServeTLS(a.cfg.listener, "", "")
-		} else {
-			err = a.http.Serve(a.cfg.listener)
-		}
-		if !errors.Is(err, http.ErrServerClosed) {
-			a.served <- fmt.Errorf("serving HTTP: %w", err)
-		}
-	}()
+	a.handler.Store(&a.managed)
 	return nil
+}
+
+// serve answers at the port from now on. It may be called more than once.
+func (a *app) serve() {
+	a.serving.Do(func() {
+		go func() {
+			var err error
+			if a.cfg.tls != nil {
+				err = a.http.ServeTLS(a.cfg.listener, "", "")
+			} else {
+				err = a.http.Serve(a.cfg.listener)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				a.served <- fmt.Errorf("serving HTTP: %w", err)
+			}
+		}()
+	})
 }
 
 // shutdownTime is how long requests under way may take to end.
@@ -207,19 +330,20 @@ const shutdownTime = 10 * time.Second
 
 // stop ends the parts in the opposite order; nothing that was accepted is dropped.
 func (a *app) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
-	defer cancel()
-	err := a.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("ending requests: %w", err), a.http.Close())
+	if a.late != nil {
+		a.late()
+		a.opening.Wait()
 	}
+	err := a.endRequests()
 	_ = a.cfg.listener.Close() // Shutdown closes it only once it was served from
 	if a.keep != nil {
 		a.keep()
 		a.kept.Wait()
 	}
 	a.resolver.Stop()
-	a.sequencer.Stop()
+	if a.sequencer != nil {
+		a.sequencer.Stop()
+	}
 	if a.anchor != nil { // the last checkpoint is of what was numbered last
 		a.anchor()
 		a.anchored.Wait()
@@ -227,8 +351,24 @@ func (a *app) stop() error {
 	return errors.Join(err, a.close())
 }
 
+func (a *app) endRequests() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	err := a.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("ending requests: %w", err), a.http.Close())
+	}
+	return err
+}
+
 func (a *app) close() error {
 	var errs []error
+	if a.http != nil { // a failed start may have served from the snapshot
+		errs = append(errs, a.http.Close())
+	}
+	if a.resolver != nil {
+		a.resolver.Stop()
+	}
 	if a.checkpoints != nil {
 		errs = append(errs, a.checkpoints.Close())
 	}

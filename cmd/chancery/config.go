@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"chancery/claims"
 	"chancery/custody"
 )
 
@@ -40,11 +41,12 @@ type configFlags struct {
 	AuditCheckpoints  string `help:"File to which signed checkpoints of the audit log are appended; keep it, or copies of it, where nobody who can write to the database can write." placeholder:"FILE"`
 	LogLevel          string `help:"debug, info, warn or error. Default info." placeholder:"LEVEL"`
 	LogFormat         string `help:"json or text. Default json." placeholder:"FORMAT"`
+	TrustedOperators  string `help:"Public keys of the operators that are believed without a database, with commas between. The resolver role needs them." placeholder:"KEYS"`
 	TrustedProxies    string `help:"Addresses or CIDRs of proxies whose X-Forwarded-For is believed, with commas between. Default none." placeholder:"CIDRS"`
 }
 
 // defaults holds for what is given nowhere.
-var defaults = map[string]string{"listen": "127.0.0.1:8080", "log_level": "info", "log_format": "json"}
+var defaults = map[string]string{"listen": "127.0.0.1:8080", "log_level": "info", "log_format": "json", "role": "all"}
 
 // config is configFlags once it is typed and valid.
 type config struct {
@@ -55,6 +57,9 @@ type config struct {
 	// auditCheckpoints is a file, or empty.
 	auditCheckpoints string
 	trustedProxies   []netip.Prefix
+	role             role
+	// trustedOperators is nil for none.
+	trustedOperators []string
 	level            slog.Level
 	jsonLogs         bool
 }
@@ -69,7 +74,11 @@ func (e configError) Error() string {
 
 // load merges the three sources and types the result. The error is a configError
 // that lists everything wrong.
-func (f configFlags) load(env environment) (config, error) {
+func (f configFlags) load(env environment) (config, error) { return f.loadWith(env, "") }
+
+// loadWith is load for the command that has a flag for the role; others know that
+// word in another sense.
+func (f configFlags) loadWith(env environment, role string) (config, error) {
 	s := &settings{values: map[string]string{}}
 	for k, v := range defaults {
 		s.values[k] = v
@@ -81,9 +90,15 @@ func (f configFlags) load(env environment) (config, error) {
 		if v := env.getenv("CHANCERY_" + strings.ToUpper(name)); v != "" {
 			s.values[name] = v
 		}
+		if i+1 == given.NumField() {
+			break // the role is not among the fields
+		}
 		if v := given.Field(i + 1).String(); v != "" { // field 0 is the file itself
 			s.values[name] = v
 		}
+	}
+	if role != "" {
+		s.values["role"] = role
 	}
 	c := s.config(env)
 	if len(s.problems) > 0 {
@@ -92,11 +107,11 @@ func (f configFlags) load(env environment) (config, error) {
 	return c, nil
 }
 
-// settingNames are the names in the file, in the order of the fields.
+// settingNames are the names in the file, in the order of the fields; role is the last.
 func settingNames() []string {
 	return []string{
 		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "kek_passphrase_file", "tls_cert_file", "tls_key_file",
-		"nats_urls", "audit_checkpoints", "log_level", "log_format", "trusted_proxies",
+		"nats_urls", "audit_checkpoints", "log_level", "log_format", "trusted_operators", "trusted_proxies", "role",
 	}
 }
 
@@ -155,10 +170,15 @@ func (s *settings) config(env environment) config {
 	if c.dataDir == "" {
 		s.wrong("data_dir", "is required: a folder that only Chancery can read")
 	}
-	c.databaseURL = s.database()
-	c.kek = s.kek(env)
+	c.role, c.trustedOperators = s.role()
+	c.databaseURL = s.database(c.role)
+	if c.role.manages() {
+		c.kek = s.kek(env)
+	}
 	c.tls = s.tls()
-	if u, err := url.Parse(c.publicURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" {
+	if u, err := url.Parse(c.publicURL); c.publicURL == "" && !c.role.manages() {
+		// Nothing that a resolver answers names its own address.
+	} else if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" {
 		s.wrong("public_url", "is required: http:// or https:// and a host, without a path; nats-servers fetch accounts from there")
 	}
 	for _, u := range strings.Split(v["nats_urls"], ",") {
@@ -193,9 +213,34 @@ func (s *settings) proxies() []netip.Prefix {
 	return out
 }
 
-func (s *settings) database() string {
+// role reads the role and whom it believes.
+func (s *settings) role() (r role, trusted []string) {
+	r = role(s.values["role"])
+	if r != roleAll && r != roleResolver && r != roleAPI {
+		s.wrong("role", "must be all, resolver or api")
+		r = roleAll
+	}
+	for _, key := range strings.Split(s.values["trusted_operators"], ",") {
+		if key = strings.TrimSpace(key); key == "" {
+			continue
+		}
+		if !claims.IsPublicKey(claims.KindOperator, key) {
+			s.wrong("trusted_operators", "each must be the public key of an operator, O and 55 more characters")
+			break
+		}
+		trusted = append(trusted, key)
+	}
+	if r == roleResolver && trusted == nil {
+		s.wrong("trusted_operators", "is required for the resolver role: the public keys of the operators, with commas between")
+	}
+	return r, trusted
+}
+
+func (s *settings) database(r role) string {
 	v, file := s.values["database_url"], s.values["database_url_file"]
 	switch {
+	case v == "" && file == "" && r == roleResolver:
+		return ""
 	case v == "" && file == "":
 		s.wrong("database_url", "is required: postgres://… or sqlite:///path/to/chancery.db (or database_url_file)")
 		return ""
@@ -212,6 +257,9 @@ func (s *settings) database() string {
 	}
 	if !strings.HasPrefix(v, "postgres://") && !strings.HasPrefix(v, "postgresql://") && !strings.HasPrefix(v, "sqlite://") {
 		s.wrong("database_url", "must start with postgres:// or sqlite://")
+	}
+	if r == roleResolver && strings.HasPrefix(v, "sqlite://") {
+		s.wrong("database_url", "must be of PostgreSQL for the resolver role: an SQLite file belongs to one process")
 	}
 	return v
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,8 +28,10 @@ func (a *app) mux(rest, console http.Handler) http.Handler {
 	lookups := a.resolver.HandlerWith(resolver.Paths{})
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
-	mux.Handle("/jwt/", lookups)
-	mux.Handle("/o/", lookups)
+	if a.cfg.role.serves() {
+		mux.Handle("/jwt/", lookups)
+		mux.Handle("/o/", lookups)
+	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", a.readyz)
 	mux.Handle("GET /metrics", loopbackOnly(promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{})))
@@ -39,29 +42,69 @@ func (a *app) mux(rest, console http.Handler) http.Handler {
 	return mux
 }
 
-// readyz says whether nats-servers can be answered, and how each part is. The
-// resolver serves without the database, so that alone does not make it unready.
+// readyz says whether this role can do its work, and how each part is. The resolver
+// serves without the database, so that alone makes unready only who serves nothing.
 func (a *app) readyz(w http.ResponseWriter, r *http.Request) {
-	parts := map[string]string{"resolver": "ok", "database": "ok", "signing": "ok"}
+	parts := map[string]string{"role": string(a.cfg.role)}
 	status := http.StatusOK
-	if err := a.resolver.Ready(); err != nil {
-		parts["resolver"], status = "not ready", http.StatusServiceUnavailable
+	if a.cfg.role.serves() {
+		ready := false
+		if parts["resolver"], ready = a.resolverState(); !ready {
+			status = http.StatusServiceUnavailable
+		}
 	}
-	if err := a.store.Ping(r.Context()); err != nil {
+	switch {
+	case a.cfg.databaseURL == "":
+		parts["database"] = "none is configured"
+	case !a.parted.Load():
+		parts["database"] = "not reached since the start"
+	case a.store.Ping(r.Context()) != nil:
 		parts["database"] = "unreachable"
+	default:
+		parts["database"] = "ok"
 	}
-	if why := a.issuer.Sealed(); why != "" {
-		parts["signing"] = "sealed: " + why
+	if a.cfg.role == roleAPI && parts["database"] != "ok" {
+		status = http.StatusServiceUnavailable
 	}
-	if a.checkpoints != nil {
-		parts["audit checkpoints"] = "ok"
-		if why := a.issuer.AnchorState().Error; why != "" {
-			parts["audit checkpoints"] = "not written: " + why
+	if a.cfg.role.manages() && a.parted.Load() {
+		parts["signing"] = "ok"
+		if why := a.issuer.Sealed(); why != "" {
+			parts["signing"] = "sealed: " + why
+		}
+		if a.checkpoints != nil {
+			parts["audit checkpoints"] = "ok"
+			if why := a.issuer.AnchorState().Error; why != "" {
+				parts["audit checkpoints"] = "not written: " + why
+			}
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "parts": parts})
+}
+
+// resolverState says what is served, and what an operator of it should know.
+func (a *app) resolverState() (text string, ready bool) {
+	if a.resolver.Ready() != nil {
+		return "not ready: there is neither a snapshot nor a database yet", false
+	}
+	s := a.resolver.Snapshot()
+	text = "ok"
+	if !s.FromStore {
+		text = "serving from the snapshot of " + s.Saved.Format(time.RFC3339)
+	}
+	if s.Refused > 0 {
+		text += fmt.Sprintf("; %d accounts of the snapshot are damaged or do not verify and are not served", s.Refused)
+	} else if s.Damaged > 0 && !s.FromStore {
+		text += fmt.Sprintf("; %d lines of the snapshot are damaged", s.Damaged)
+	}
+	if s.Behind > 0 {
+		text += fmt.Sprintf("; THE DATABASE IS OLDER than what was served (%d operators and accounts): it was probably restored from a backup. Nothing older is served", s.Behind)
+	}
+	if s.Failing != "" {
+		text += "; the snapshot on disk lags behind: " + s.Failing
+	}
+	return text, true
 }
 
 // loopbackOnly hides h from other machines: metrics name accounts and servers.

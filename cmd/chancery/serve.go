@@ -13,28 +13,30 @@ import (
 	"chancery/issuer"
 )
 
-type serveCommand struct{ configFlags }
+type serveCommand struct {
+	configFlags
+	Role string `help:"all; resolver, which serves account JWTs without keys and needs no database; or api, which leaves serving and pushing to others. Default all." placeholder:"ROLE"`
+}
 
 func (c *serveCommand) run(ctx context.Context, env environment) error {
-	cfg, err := c.load(env)
+	cfg, err := c.loadWith(env, c.Role)
 	if err != nil {
 		return usage(err)
 	}
 	log := newLogger(env.stderr, cfg.level, cfg.jsonLogs)
-	a, err := openServe(ctx, cfg, log)
+	a, err := openServe(ctx, cfg, log, env)
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
 	if err := a.start(ctx); err != nil {
 		return errors.Join(unlessStopped(ctx, err), a.stop())
 	}
-	if why := a.issuer.Sealed(); why != "" {
-		log.WarnContext(ctx, "starting SEALED: serving and pushing what is signed, signing nothing", slog.String("reason", why))
+	if a.parted.Load() && a.missing == nil {
+		if err := greet(ctx, a, env); err != nil {
+			return errors.Join(unlessStopped(ctx, err), a.stop())
+		}
 	}
-	if err := offerSetup(ctx, a, env); err != nil {
-		return errors.Join(unlessStopped(ctx, err), a.stop())
-	}
-	log.InfoContext(ctx, "ready", slog.String("listen", a.cfg.listener.Addr().String()), slog.String("public_url", cfg.publicURL), slog.String("database", a.store.Dialect()))
+	log.InfoContext(ctx, "ready", slog.String("listen", a.cfg.listener.Addr().String()), slog.String("public_url", cfg.publicURL), slog.String("role", string(cfg.role)))
 	select {
 	case <-ctx.Done():
 		log.InfoContext(ctx, "stopping")
@@ -52,7 +54,18 @@ func unlessStopped(ctx context.Context, err error) error {
 	return err
 }
 
-func openServe(ctx context.Context, cfg config, log *slog.Logger) (*app, error) {
+// greet says what whoever started this should know once the database is reached.
+func greet(ctx context.Context, a *app, env environment) error {
+	if !a.cfg.role.manages() {
+		return nil
+	}
+	if why := a.issuer.Sealed(); why != "" {
+		a.cfg.log.WarnContext(ctx, "starting SEALED: serving and pushing what is signed, signing nothing", slog.String("reason", why))
+	}
+	return offerSetup(ctx, a, env)
+}
+
+func openServe(ctx context.Context, cfg config, log *slog.Logger, env environment) (*app, error) {
 	if err := os.MkdirAll(cfg.dataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
@@ -67,6 +80,8 @@ func openServe(ctx context.Context, cfg config, log *slog.Logger) (*app, error) 
 		databaseURL: cfg.databaseURL, dataDir: cfg.dataDir, kek: cfg.kek, publicURL: cfg.publicURL, listener: l, tls: cfg.tls, now: time.Now, log: log,
 		auditCheckpoints: cfg.auditCheckpoints,
 		trustedProxies:   cfg.trustedProxies,
+		role:             cfg.role, anchors: cfg.trustedOperators,
+		opened: func(ctx context.Context, a *app) error { return greet(ctx, a, env) },
 	}
 	if len(cfg.natsURLs) > 0 {
 		ac.natsURLs = func() []string { return cfg.natsURLs }
