@@ -65,9 +65,9 @@ type app struct {
 	// managed answers everything, once the parts that need the database are made.
 	managed    http.Handler
 	identities *systemIdentities
-	metrics   *prometheus.Registry
-	http      *http.Server
-	served    chan error
+	metrics    *prometheus.Registry
+	http       *http.Server
+	served     chan error
 	// handler is what answers now; see lobby. parted tells that the parts that need the
 	// database run.
 	handler atomic.Pointer[http.Handler]
