@@ -627,10 +627,10 @@ func prepared(t *testing.T, h *house) world {
 		did(h.Share(t.Context(), op(), issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: subject}}})).well(t)
 	}
 	h.outsider(t, h.account(t, "ORDERS"), nomad(t))
-	h.found(t, claims.DriftNewer, h.account(t, "ORDERS").JWT)
 	h.connected.Store(&claims.LiveConnection{
 		OperatorID: w.operator.ID, AccountID: w.account.ID, Connection: claims.Connection{ServerID: "N1", ServerName: "n1", CID: 7},
 	})
+	h.found(t, claims.DriftNewer, h.account(t, "ORDERS").JWT)
 	h.anchor(t)
 	return w
 }

@@ -1,12 +1,12 @@
 package resolver
 
 import (
-	"cmp"
 	"context"
 	"encoding/base32"
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"chancery/claims"
@@ -31,7 +31,8 @@ func parseHash(text string) (activationHash, bool) {
 // newest of each hash, and reads the token itself from the store: nats-servers ask
 // for one only when an account from elsewhere imports by its URL.
 type activations struct {
-	store *store.Store
+	// store holds nil while there is none.
+	store atomic.Pointer[store.Store]
 	gate  *gate
 
 	// turn is held by who uses what follows.
@@ -44,7 +45,9 @@ type activations struct {
 }
 
 func newActivations(s *store.Store, g *gate) *activations {
-	return &activations{store: s, gate: g, turn: make(chan struct{}, 1), newest: map[activationHash]string{}}
+	a := &activations{gate: g, turn: make(chan struct{}, 1), newest: map[activationHash]string{}}
+	a.store.Store(s)
+	return a
 }
 
 const (
@@ -62,18 +65,27 @@ const (
 // find returns the unexpired token under the hash that the operator's accounts issued
 // last; store.ErrNotFound when there is none.
 func (a *activations) find(ctx context.Context, operatorID string, hash activationHash) (string, error) {
-	if a.store == nil {
+	from := a.store.Load()
+	if from == nil {
 		return "", errors.New("there is no store")
 	}
 	ctx, cancel := context.WithTimeout(ctx, activationWait)
 	defer cancel()
-	id, err := a.lookup(ctx, hash)
-	if err != nil || id == "" {
-		return "", cmp.Or(err, store.ErrNotFound)
+	id, err := a.lookup(ctx, from, hash)
+	if err != nil {
+		return "", err
 	}
 	token := ""
-	err = a.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		token, err = t.ActivationToken(ctx, operatorID, id)
+	err = from.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		if token, err = t.ActivationToken(ctx, operatorID, id); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		// One that was made elsewhere is in the store under its hash.
+		posted, err := t.GetPostedActivation(ctx, operatorID, base32.StdEncoding.EncodeToString(hash[:]))
+		if err == nil && posted.Expires != 0 && posted.Expires <= t.Now().Unix() {
+			err = store.ErrNotFound
+		}
+		token = posted.Token
 		return err
 	})
 	return token, err
@@ -81,7 +93,7 @@ func (a *activations) find(ctx context.Context, operatorID string, hash activati
 
 // lookup returns the identity of the newest activation under the hash, "" for none.
 // What was committed since the last look is read first.
-func (a *activations) lookup(ctx context.Context, hash activationHash) (string, error) {
+func (a *activations) lookup(ctx context.Context, from *store.Store, hash activationHash) (string, error) {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
@@ -89,7 +101,7 @@ func (a *activations) lookup(ctx context.Context, hash activationHash) (string, 
 		return "", ctx.Err()
 	}
 	covered := a.gate.begin()
-	err := a.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+	err := from.Read(ctx, func(ctx context.Context, t *store.Tx) error {
 		if covered == a.covered && t.Now().Sub(a.until) < activationPoll {
 			return nil
 		}
