@@ -322,7 +322,7 @@ func (i *Issuer) SettleDrift(ctx context.Context, id string) error {
 		return i.resignAgain(ctx, op, rec)
 	}
 	if rec.Decision != "" || o.Policy.ForeignNewer == "" {
-		if rec.Decision == "" || a.IssuedAt > rec.IssuedAt {
+		if rec.Decision == "" || a.IssuedAt >= rec.IssuedAt {
 			return nil // nobody decided, or it is signed and on its way
 		}
 	}
