@@ -47,8 +47,15 @@ check: needs-go $(GOFUMPT) $(GOLANGCI_LINT) ## format, vet, lint, generated file
 		{ echo 'openapi.yaml is not what the code says, run "make generate"' >&2; exit 1; }
 
 .PHONY: bench
-bench: needs-go ## benchmarks of the signing and the serving path, into docs/benchmarks.md
-	@GO='$(GO)' scripts/bench ./claims ./resolver ./issuer
+bench: needs-go ## benchmarks of signing, serving and delivery, into docs/benchmarks.md
+	@GO='$(GO)' scripts/bench ./claims ./resolver ./issuer ./cmd/chancery
+
+# ROUNDS is how often each fault of replicas is drilled, on each kind of resolver.
+ROUNDS ?= 5
+.PHONY: drill
+drill: needs-go ## replicas killed and stopped under load, 5 times each (ROUNDS=20 before a release)
+	@scripts/test-postgres
+	@GO='$(GO)' scripts/drill $(ROUNDS)
 
 # FUZZ is how long each target runs.
 FUZZ ?= 30s

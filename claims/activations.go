@@ -71,3 +71,17 @@ func ActivationOf(c *jwt.ActivationClaims) Activation {
 		Audience: c.Audience, Expires: c.Expires, NotBefore: c.NotBefore,
 	}
 }
+
+// ActivationHash is under which an activation token is kept and asked for over HTTP:
+// base32, with padding, of the SHA-256 of its issuer, the importer and the subject
+// without wildcards (nats-io/jwt, ActivationClaims.HashID). It is empty when one of
+// them is.
+func ActivationHash(issuer, importer, subject string) string {
+	c := jwt.ActivationClaims{ClaimsData: jwt.ClaimsData{Issuer: issuer, Subject: importer}}
+	c.ImportSubject = jwt.Subject(subject)
+	hash, err := c.HashID()
+	if err != nil {
+		return ""
+	}
+	return hash
+}

@@ -136,26 +136,7 @@ func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account
 // resignAfter is resign for an account that is to be pushed after another one, from
 // which it imports; with an empty exporter it does not wait.
 func (i *Issuer) resignAfter(ctx context.Context, w *work, accountID, exporter string) (Account, error) {
-	a, err := w.LockAccount(ctx, accountID)
-	if err != nil {
-		return a, orMissing(err, "account")
-	}
-	checked, signer, err := compile(ctx, w, a, nil)
-	if err != nil {
-		return a, err
-	}
-	signed, err := i.sign(ctx, w, signer, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
-	if err != nil {
-		return a, err
-	}
-	err = w.PutJWT(ctx, store.JWT{
-		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion, IssuedAt: signed.IssuedAt, JTI: signed.ID,
-		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token, After: exporter,
-	})
-	if err != nil {
-		return a, err
-	}
-	return w.GetAccount(ctx, a.ID)
+	return i.resignSince(ctx, w, accountID, 0, exporter)
 }
 
 // compile builds the account's claims from its rows as edit, which may be nil,

@@ -32,6 +32,9 @@ type adopting struct {
 	targets map[string][]string
 	// silent are operators that are only observed: nothing is pushed for them.
 	silent map[string]bool
+	// dropping disables the keys that a JWT does not list, so that a later one may bring
+	// them back, instead of retiring them.
+	dropping bool
 }
 
 // operator takes an operator in.
@@ -160,6 +163,11 @@ func (d *adopting) syncStates(ctx context.Context, operatorID, accountID string,
 			continue
 		case is:
 			state = KeyCurrent
+		case d.dropping:
+			if err := d.DropKey(ctx, k.ID); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if err := d.SetKeyState(ctx, k.ID, state, time.Time{}); err != nil {
 			return nil, err

@@ -33,19 +33,29 @@ func (o *operator) deliver(ctx context.Context, l *link, s store.Served, until t
 		if err := d.readBack(ctx, l); err != nil {
 			return delivered{}, err
 		}
+		if d.overtaken {
+			return delivered{news: d.rows()}, nil // it is for others to decide
+		}
 		if d.everywhere() {
 			return delivered{published: published, news: d.rows()}, nil
 		}
 	}
-	published = o.r.now()
-	if err := d.publish(ctx, l); err != nil {
-		return delivered{news: d.rows()}, err
+	d.insist = o.r.ledger.insisted(s.AccountID)
+	d.warm(ctx, l)
+	for range 2 {
+		published = o.r.now()
+		if err := d.publish(ctx, l); err != nil {
+			return delivered{news: d.rows()}, err
+		}
+		if d.everywhere() {
+			o.r.ledger.prove(s.AccountID, s.Version, published)
+			return delivered{published: published, first: !proven, news: d.rows()}, nil
+		}
+		if !d.stubborn() {
+			break
+		}
 	}
-	if !d.everywhere() {
-		return delivered{news: d.rows()}, nil
-	}
-	o.r.ledger.prove(s.AccountID, s.Version, published)
-	return delivered{published: published, first: !proven, news: d.rows()}, nil
+	return delivered{news: d.rows()}, nil
 }
 
 // delivery is one round of bringing one JWT to the servers. One goroutine uses it.
@@ -55,26 +65,50 @@ type delivery struct {
 	until  time.Time
 
 	servers map[string]*reading
-	news    map[string]claims.Delivery
+	disks   disks
+	// full is how many servers of the round have full resolvers.
+	full int
+	// insist tells that servers may have taken these bytes before and are to take them
+	// again.
+	insist bool
+	// overtaken tells that a server has a newer JWT that is not ours.
+	overtaken bool
+	news      map[string]claims.Delivery
 }
 
 // reading is what one server said in this round.
 type reading struct {
 	claims.Delivery
-	// read tells that the account was read back and is not an older one.
+	resolver claims.ResolverKind
+	// memory is what it has loaded.
+	memory held
+	// read tells that it was read back and has nothing older.
 	read bool
 }
+
+// held is which JWT of the account a server has in memory.
+type held int
+
+const (
+	heldUnknown held = iota
+	heldNone
+	heldOurs
+	heldOther
+)
 
 // begin returns the servers that are expected to answer, all marked in this round
 // with what is known before they do.
 func (d *delivery) begin(state claims.DeliveryState) []string {
 	members, _, _ := d.o.roster.snapshot()
-	d.servers = make(map[string]*reading, len(members))
+	d.servers, d.disks, d.full = make(map[string]*reading, len(members)), disks{}, 0
 	ids := make([]string, 0, len(members))
 	for _, m := range members {
 		ids = append(ids, m.ID)
 		r := d.reading(m.ID, m.Name)
-		r.State = state
+		r.State, r.resolver = state, m.Resolver
+		if m.Resolver == claims.ResolverFull {
+			d.full++
+		}
 	}
 	return ids
 }
@@ -84,7 +118,9 @@ func (d *delivery) begin(state claims.DeliveryState) []string {
 func (d *delivery) reading(id, name string) *reading {
 	r := d.servers[id]
 	if r == nil {
-		r = &reading{Delivery: claims.Delivery{ServerID: id, ServerName: name, Version: d.served.Version}}
+		r = &reading{
+			Delivery: claims.Delivery{ServerID: id, ServerName: name, Version: d.served.Version}, resolver: d.o.roster.resolverOf(id),
+		}
 		d.servers[id] = r
 	}
 	return r
@@ -104,7 +140,13 @@ func (d *delivery) publish(ctx context.Context, l *link) error {
 		return fmt.Errorf("publishing account %s: the lease has run out", id)
 	}
 	body := []byte(d.served.Token)
-	x := l.inbox.exchange(d.begin(claims.DeliverySent), 2)
+	if d.insist || d.stubborn() {
+		d.insist = false
+		if err := l.nc.Publish(updateSubject(id), loosened(d.served.Token)); err != nil {
+			return fmt.Errorf("publishing account %s: %w", id, err)
+		}
+	}
+	x := l.inbox.exchange(d.begin(claims.DeliverySent), 3)
 	defer x.close()
 	push, err := x.ask(updateSubject(id), body)
 	if errors.Is(err, nats.ErrMaxPayload) {
@@ -117,41 +159,62 @@ func (d *delivery) publish(ctx context.Context, l *link) error {
 	if err := l.nc.Publish(announceSubject(id), body); err != nil {
 		return fmt.Errorf("announcing account %s: %w", id, err)
 	}
-	if _, err := x.ask(infoSubject(id), nil); err != nil {
-		return fmt.Errorf("reading account %s back: %w", id, err)
-	}
-	d.sent(d.o.r.now())
-	x.gather(ctx, d.o.r.pace.answer, 0, func(m *nats.Msg) string {
-		if m.Subject != push {
-			return d.info(ctx, m, true)
-		}
-		if a, ok := hear[updated](ctx, d.o, m); ok {
-			d.acknowledged(a)
-		}
-		return "" // the answer that counts is the other one
-	})
-	return nil
+	return d.gather(ctx, x, push)
 }
+
+// loosened returns the token with a line break behind it. A full or cache resolver does
+// not look at its disk, or into its memory, when it is pushed the bytes that it has taken
+// last (dirstore.go: write): whatever happened to the file since, it says "jwt updated" and
+// leaves it. No server looks at an account that it has these bytes of, though it may admit
+// nobody to it since a request to delete it (accounts.go: removeCb). This is the same JWT to it in other bytes, so that the
+// right ones are news again.
+func loosened(token string) []byte { return append([]byte(token), '\n') }
 
 // readBack asks what the servers have, without pushing. Nothing is reported of a
 // server that has something else: the push that follows says how that ends.
 func (d *delivery) readBack(ctx context.Context, l *link) error {
-	x := l.inbox.exchange(d.begin(claims.DeliveryPending), 1)
+	x := l.inbox.exchange(d.begin(claims.DeliveryPending), 2)
 	defer x.close()
+	return d.gather(ctx, x, "")
+}
+
+// gather asks what the servers have on their disks and in memory and takes all answers,
+// with those to a push, if one was sent. The answers of one server come in the order of
+// the questions, so that what it has in memory is its last.
+func (d *delivery) gather(ctx context.Context, x *exchange, push string) error {
+	look := ""
+	if full, unknown := d.o.roster.kinds(); full+unknown > 0 {
+		var err error
+		if look, err = x.ask(lookupSubject(d.served.AccountID), nil); err != nil {
+			return fmt.Errorf("looking account %s up: %w", d.served.AccountID, err)
+		}
+	}
 	if _, err := x.ask(infoSubject(d.served.AccountID), nil); err != nil {
 		return fmt.Errorf("reading account %s back: %w", d.served.AccountID, err)
 	}
-	x.gather(ctx, d.o.r.pace.answer, 0, func(m *nats.Msg) string { return d.info(ctx, m, false) })
-	return nil
-}
-
-// info takes an answer to the reading back.
-func (d *delivery) info(ctx context.Context, m *nats.Msg, blame bool) string {
-	a, ok := hear[accountInfo](ctx, d.o, m)
-	if ok {
-		d.read(a, blame)
+	if push != "" {
+		d.sent(d.o.r.now())
 	}
-	return a.Server.ID
+	x.gather(ctx, d.o.r.pace.answer, 0, func(m *nats.Msg) string {
+		switch m.Subject {
+		case push:
+			if a, ok := hear[updated](ctx, d.o, m); ok {
+				d.acknowledged(a)
+			}
+		case look:
+			d.disks.take(m, d.served.Token)
+			d.judgeDisks(false, push != "")
+		default:
+			a, ok := hear[accountInfo](ctx, d.o, m)
+			if ok {
+				d.read(a, push != "")
+			}
+			return a.Server.ID
+		}
+		return "" // the answer that counts is the last one
+	})
+	d.judgeDisks(true, push != "")
+	return nil
 }
 
 // sent reports that the JWT is on its way to every server of the round.
@@ -174,32 +237,138 @@ func (d *delivery) tooLarge() {
 // account that is not loaded, is an acknowledgement too.
 func (d *delivery) acknowledged(a answer[updated]) {
 	r := d.reading(a.Server.ID, a.Server.Name)
-	if a.Error != nil {
-		r.State, r.Error = claims.DeliveryFailed, errorText(a.Error.Description)
-	} else {
+	words := ""
+	switch {
+	case a.Error != nil:
+		words = a.Error.Description
+		r.State, r.Error = claims.DeliveryFailed, errorText(words)
+	case a.Data != nil:
+		words = a.Data.Message
+		fallthrough
+	default:
 		r.State, r.Acknowledged = claims.DeliveryAcknowledged, d.o.r.now()
+	}
+	if r.resolver == claims.ResolverUnknown {
+		d.o.roster.pushed(a.Server.ID, words)
+		if r.resolver = d.o.roster.resolverOf(a.Server.ID); r.resolver == claims.ResolverFull {
+			d.full++
+		}
 	}
 	d.report(r)
 }
 
-// read takes what a server has in memory, which is the proof; blame reports what
-// is not ours.
+// read takes what a server has in memory, which is the proof where there is no disk;
+// blame reports what is not ours.
 func (d *delivery) read(a answer[accountInfo], blame bool) {
 	r := d.reading(a.Server.ID, a.Server.Name)
 	switch {
 	case a.Data != nil && a.Data.JWT == d.served.Token:
-		r.State, r.Error, r.Proven, r.read = claims.DeliveryInEffect, "", d.o.r.now(), true
-	case a.Data == nil && !a.missing(), r.State == claims.DeliveryFailed:
-		return // the server could not say, or has said no
+		r.memory = heldOurs
+	case a.Data == nil && !a.missing():
+		return // the server could not say
 	case a.Data == nil || a.Data.JWT == "":
-		r.State, r.Proven, r.read = claims.DeliveryNotLoaded, d.o.r.now(), true
+		r.memory = heldNone
 	default:
-		r.State, r.Error = claims.DeliveryFailed, "The server has another version."
-		if !blame {
+		r.memory = heldOther
+	}
+	switch {
+	case r.State == claims.DeliveryFailed && r.memory != heldOurs:
+		return // it has said no
+	case r.memory == heldOther && d.o.overtaken(d.served.AccountID, a.Server, a.Data.JWT):
+		d.overtaken = true
+		d.differs(r, newerVersion, true)
+	case r.memory == heldOther:
+		d.differs(r, "The server has another version.", blame)
+	case r.resolver == claims.ResolverFull:
+		d.judgeDisks(false, blame)
+	case r.resolver == claims.ResolverUnknown:
+		return // it may have a disk; it is asked
+	default:
+		d.judgeMemory(r)
+	}
+}
+
+// judgeMemory reports a server without a disk that counts.
+func (d *delivery) judgeMemory(r *reading) {
+	if r.resolver == claims.ResolverCache {
+		if r.memory == heldNone && d.asleep(r.ServerID) {
+			d.differs(r, "The server has a file of this account, which it has not loaded: what is in it is not known.", true)
 			return
 		}
+		d.o.roster.loaded(r.ServerID, d.served.AccountID)
 	}
+	state := claims.DeliveryInEffect
+	if r.memory == heldNone {
+		state = claims.DeliveryNotLoaded
+	}
+	d.proven(r, state)
+}
+
+// judgeDisks reports the servers with full resolvers that answered. Whose disk has what
+// is not said, so that they are proven together: when as many disks have these bytes as
+// there are full resolvers. At the end of the round those without a proof are told why.
+func (d *delivery) judgeDisks(end, blame bool) {
+	agree := d.disks.agree(d.full)
+	if d.full == 0 || !end && !agree {
+		return
+	}
+	for _, r := range d.servers {
+		if r.resolver != claims.ResolverFull || r.memory == heldUnknown || r.memory == heldOther || r.read {
+			continue
+		}
+		switch {
+		case r.State == claims.DeliveryFailed && !(agree && r.memory == heldOurs):
+			// Its own words say more.
+		case !agree:
+			d.differs(r, d.disks.complaint(d.full), blame)
+		case r.memory == heldNone:
+			d.proven(r, claims.DeliveryStored)
+		default:
+			d.proven(r, claims.DeliveryInEffect)
+		}
+	}
+}
+
+// complaint says what keeps full resolvers from being proven.
+func (d *disks) complaint(full int) string {
+	switch {
+	case d.other > 0 && full > 1:
+		return "One of the full resolvers has another version on its disk."
+	case d.other > 0:
+		return "The server has another version on its disk."
+	case d.missing > 0 && full > 1:
+		return "One of the full resolvers does not have the account on its disk."
+	case d.missing > 0:
+		return "The server does not have the account on its disk."
+	}
+	return "Not every full resolver said what is on its disk."
+}
+
+func (d *delivery) proven(r *reading, state claims.DeliveryState) {
+	r.State, r.Error, r.Proven, r.read = state, "", d.o.r.now(), true
 	d.report(r)
+}
+
+// differs notes that a server does not have what it should; blame reports it.
+func (d *delivery) differs(r *reading, why string, blame bool) {
+	r.State, r.Error, r.read = claims.DeliveryFailed, why, false
+	if blame {
+		d.report(r)
+	}
+}
+
+// stubborn tells whether a server with a disk has something else in the last round: it
+// may have taken our bytes before, and will not do so again.
+func (d *delivery) stubborn() bool {
+	if d.full > 0 && d.disks.other+d.disks.missing > 0 {
+		return true
+	}
+	for _, r := range d.servers {
+		if r.memory == heldOther && (r.resolver == claims.ResolverFull || r.resolver == claims.ResolverCache) {
+			return true
+		}
+	}
+	return false
 }
 
 // report tells the ledger, and remembers what was news.

@@ -3,7 +3,6 @@ package resolver
 import (
 	"context"
 	"log/slog"
-	"slices"
 
 	"chancery/claims"
 	"chancery/store"
@@ -18,6 +17,11 @@ func (o *operator) discover(ctx context.Context, l *link) {
 		return // tried again at the next ping, or at the next connect
 	}
 	o.roster.missed(ctx, out, p)
+	for id, a := range out {
+		if a.Stats != nil {
+			o.roster.started(id, a.Stats.Start)
+		}
+	}
 	if !l.nc.IsConnected() {
 		return
 	}
@@ -40,13 +44,8 @@ func (o *operator) tend(ctx context.Context, l *link) {
 	for _, id := range o.roster.takeUnknown() {
 		o.asking.Go(func() { o.roster.learned(id, o.learn(ctx, l, id)) })
 	}
-	for _, id := range o.roster.takeUnexamined() {
-		o.asking.Go(func() {
-			holds, stamp, err := o.examine(ctx, l, id)
-			o.examining.note(ctx, err)
-			o.roster.examined(id, stamp, holds)
-			o.wake.ring()
-		})
+	if ids := o.roster.takeUnexamined(); len(ids) > 0 {
+		o.asking.Go(func() { o.examine(ctx, l, ids) })
 	}
 }
 
@@ -82,51 +81,6 @@ func (o *operator) learn(ctx context.Context, l *link, serverID string) *claims.
 	})
 	if a, ok := out[serverID]; err == nil && ok && a.Data != nil {
 		return a.Data.trust(o.id)
-	}
-	return nil
-}
-
-// oweBatch bounds the accounts that are made owed in one transaction, so that other
-// writers get their turn.
-const oweBatch = 256
-
-// examine asks a server which accounts it holds and makes those owed: one that kept
-// running while nobody pushed may hold older JWTs, and with the URL resolver a
-// loaded account is never fetched again. A restarted server holds next to nothing.
-// The stamp is 0 when it is to be asked again.
-func (o *operator) examine(ctx context.Context, l *link, serverID string) (holds map[string]struct{}, stamp uint64, err error) {
-	stamp = o.r.memory.tick()
-	out, err := ask[loadedAccounts](ctx, o, l, question{
-		subject: accountsSubject(serverID), expect: []string{serverID}, limit: o.r.pace.answer,
-	})
-	a, ok := out[serverID]
-	if err != nil || !ok || a.Data == nil {
-		return nil, 0, nil // out of reach, which is logged elsewhere, or slow
-	}
-	holds = map[string]struct{}{}
-	var ours []string
-	for _, id := range a.Data.Accounts {
-		if o.r.memory.operatorOf(id) == o.id {
-			holds[id] = struct{}{}
-			ours = append(ours, id)
-		}
-	}
-	slices.Sort(ours) // all writers of the outbox keep one order
-	if err := o.r.oweAgain(ctx, ours); err != nil {
-		return nil, 0, err
-	}
-	return holds, stamp, nil
-}
-
-// oweAgain makes accounts owed once more.
-func (r *Resolver) oweAgain(ctx context.Context, ids []string) error {
-	for len(ids) > 0 {
-		n := min(len(ids), oweBatch)
-		batch := ids[:n]
-		if err := r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error { return t.OweAgain(ctx, batch) }); err != nil {
-			return err
-		}
-		ids = ids[n:]
 	}
 	return nil
 }

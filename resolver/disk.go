@@ -22,7 +22,7 @@ var errDisksSilent = errors.New("a server with a full resolver did not say what 
 // nothing to compare. The error tells that not every disk was seen for every account;
 // what is returned with it was found all the same.
 func (o *operator) diskDiffers(ctx context.Context, l *link, accountIDs []string) (missing, other []string, err error) {
-	full, _ := o.roster.kinds()
+	full, unknown := o.roster.kinds()
 	if full == 0 {
 		return nil, nil, nil
 	}
@@ -36,7 +36,7 @@ func (o *operator) diskDiffers(ctx context.Context, l *link, accountIDs []string
 		slots <- struct{}{}
 		work.Go(func() {
 			defer func() { <-slots }()
-			d, lookErr := o.lookUp(ctx, l, id, full)
+			d, lookErr := o.lookUp(ctx, l, id, full+unknown)
 			mu.Lock()
 			defer mu.Unlock()
 			if d.missing > 0 {
@@ -68,6 +68,9 @@ type disks struct{ ours, missing, other int }
 
 func (d *disks) answers() int { return d.ours + d.missing + d.other }
 
+// agree tells whether all full servers have ours.
+func (d *disks) agree(full int) bool { return d.ours >= full && d.missing+d.other == 0 }
+
 // take counts an answer to a lookup: a JWT, or nothing where there is no file.
 func (d *disks) take(m *nats.Msg, token string) {
 	switch {
@@ -81,10 +84,10 @@ func (d *disks) take(m *nats.Msg, token string) {
 	}
 }
 
-// lookUp asks for an account on the disks of full servers and compares the answers with
-// what memory has when they came.
-func (o *operator) lookUp(ctx context.Context, l *link, accountID string, full int) (disks, error) {
-	x := l.inbox.exchange(nil, full)
+// lookUp asks for an account on the disks of up to limit servers and compares the
+// answers with what memory has when they came.
+func (o *operator) lookUp(ctx context.Context, l *link, accountID string, limit int) (disks, error) {
+	x := l.inbox.exchange(nil, limit)
 	defer x.close()
 	if _, err := x.ask(lookupSubject(accountID), nil); err != nil {
 		return disks{}, fmt.Errorf("looking account %s up: %w", accountID, err)
@@ -92,8 +95,8 @@ func (o *operator) lookUp(ctx context.Context, l *link, accountID string, full i
 	var answers []*nats.Msg
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
-	x.gather(ctx, o.r.pace.answer, 0, func(m *nats.Msg) string {
-		if answers = append(answers, m); len(answers) == full {
+	x.gather(ctx, o.r.pace.answer, o.r.pace.quiet, func(m *nats.Msg) string {
+		if answers = append(answers, m); len(answers) == limit {
 			enough()
 		}
 		return ""
@@ -108,35 +111,59 @@ func (o *operator) lookUp(ctx context.Context, l *link, accountID string, full i
 	return d, nil
 }
 
-// listDisks asks all servers which accounts are on their disks and returns the answers
-// of those that were expected, by server; nil for one that has no disk. A server that
-// is missing from the result did not answer. The question about the system account, which
-// every server has, is the mark that an answer to the first cannot come any more.
-func (o *operator) listDisks(ctx context.Context, l *link, expect []string) (map[string][]string, error) {
-	x := l.inbox.exchange(expect, 2)
+// diskList is what a server said of its disk.
+type diskList struct {
+	// has tells that it has one, which it lists, and cache that it does not let others
+	// look accounts up on it.
+	has, cache bool
+	accounts   []string
+}
+
+// listDisks asks all servers which accounts are on their disks and calls each for those
+// that are expected, as they answer; which those are is returned. The question about the
+// system account, which every server has loaded, is the mark that no answer of that
+// server to the questions before it can come any more.
+func (o *operator) listDisks(ctx context.Context, l *link, expect []string, each func(serverID string, d diskList)) (map[string]bool, error) {
+	x := l.inbox.exchange(expect, 3)
 	defer x.close()
-	list, err := x.ask(listSubject, nil)
-	if err != nil {
-		return nil, fmt.Errorf("asking for the accounts on disk: %w", err)
+	asked, seen := [2]string{}, map[string]bool{}
+	for i, subject := range []string{listSubject, lookupSubject(o.systemAccount())} {
+		reply, err := x.ask(subject, nil)
+		if err != nil {
+			return seen, err
+		}
+		asked[i] = reply
 	}
 	if _, err := x.ask(infoSubject(o.systemAccount()), nil); err != nil {
-		return nil, fmt.Errorf("asking for the accounts on disk: %w", err)
+		return seen, err
 	}
-	out, files := map[string][]string{}, map[string][]string{}
+	lists, lookups := map[string]diskList{}, 0
 	x.gather(ctx, o.r.pace.list, 0, func(m *nats.Msg) string {
-		if m.Subject == list {
+		switch m.Subject {
+		case asked[0]:
 			if a, ok := hear[[]string](ctx, o, m); ok && a.Data != nil {
-				files[a.Server.ID] = *a.Data
+				lists[a.Server.ID] = diskList{has: true, accounts: *a.Data}
 			}
+			return ""
+		case asked[1]:
+			lookups++
 			return ""
 		}
 		a, ok := hear[accountInfo](ctx, o, m)
-		if ok {
-			out[a.Server.ID] = files[a.Server.ID]
+		if ok && slices.Contains(expect, a.Server.ID) && !seen[a.Server.ID] {
+			seen[a.Server.ID] = true
+			d := lists[a.Server.ID]
+			d.cache = d.has && lookups == 0
+			each(a.Server.ID, d)
 		}
 		return a.Server.ID
 	})
-	return out, nil
+	if lookups == len(lists) {
+		for id := range lists {
+			o.roster.lookedUp(id)
+		}
+	}
+	return seen, nil
 }
 
 func (o *operator) systemAccount() string { return o.current.Load().Settings.SystemAccount }
@@ -152,4 +179,16 @@ func (o *operator) ofOurs(ids []string) []string {
 		ours[0] = system
 	}
 	return ours
+}
+
+// accountsOf returns the accounts of an operator in memory, in no order.
+func (m *memory) accountsOf(operatorID string) []string {
+	var ids []string
+	m.accounts.Range(func(id string, e *entry) bool {
+		if e.operator.Value() == operatorID {
+			ids = append(ids, id)
+		}
+		return true
+	})
+	return ids
 }

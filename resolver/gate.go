@@ -32,6 +32,9 @@ func (g *gate) open(covered uint64) {
 	g.turn.tell()
 }
 
+// settled tells whether nothing is outstanding.
+func (g *gate) settled() bool { return g.done.Load() >= g.asked.Load() }
+
 // pass returns false at once when nothing is outstanding, else true when it has
 // been taken in, or limit passed, or ctx ended.
 func (g *gate) pass(ctx context.Context, limit time.Duration) bool {

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -8,39 +9,48 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"chancery/claims"
 )
 
 // Header values that are the same in every answer. They are shared between answers
 // and never written to; net/http only reads them.
 var (
-	jwtType   = []string{"application/jwt"}
-	textType  = []string{"text/plain; charset=utf-8"}
-	noCache   = []string{"no-cache"}
-	noSniff   = []string{"nosniff"}
-	readsOnly = []string{"GET, HEAD"}
-	soon      = []string{"1"}
+	jwtType  = []string{"application/jwt"}
+	textType = []string{"text/plain; charset=utf-8"}
+	noCache  = []string{"no-cache"}
+	noStore  = []string{"no-cache, no-store, must-revalidate"}
+	noSniff  = []string{"nosniff"}
+	byOrigin = []string{"Origin"}
+	anywhere = []string{"*"}
+	soon     = []string{"1"}
 )
 
 // Keys as http.Header stores them; indexing with them skips the canonical form.
 const (
-	headerAllow        = "Allow"
-	headerCacheControl = "Cache-Control"
-	headerLength       = "Content-Length"
-	headerType         = "Content-Type"
-	headerTag          = "Etag"
-	headerIfNoneMatch  = "If-None-Match"
-	headerRetryAfter   = "Retry-After"
-	headerSniff        = "X-Content-Type-Options"
-)
-
-// pathOf the default operator and of all of them.
-const (
-	standardBase = "/jwt/v1/"
-	operatorBase = "/o/"
+	headerAllow         = "Allow"
+	headerAllowMethods  = "Access-Control-Allow-Methods"
+	headerAllowOrigin   = "Access-Control-Allow-Origin"
+	headerAsksFor       = "Access-Control-Request-Method"
+	headerAuthorization = "Authorization"
+	headerCacheControl  = "Cache-Control"
+	headerChallenge     = "Www-Authenticate"
+	headerExpires       = "Expires"
+	headerIfNoneMatch   = "If-None-Match"
+	headerLength        = "Content-Length"
+	headerLink          = "Link"
+	headerLocation      = "Location"
+	headerOrigin        = "Origin"
+	headerPragma        = "Pragma"
+	headerRetryAfter    = "Retry-After"
+	headerSniff         = "X-Content-Type-Options"
+	headerTag           = "Etag"
+	headerType          = "Content-Type"
+	headerVary          = "Vary"
 )
 
 // Paths is what the HTTP paths do beside answering reads from memory. The zero value
-// is read only.
+// is read only and open to everybody.
 type Paths struct {
 	// Submissions answers POST of accounts/{id} and of activations under every base;
 	// nil refuses them. The request keeps its path and carries two path values:
@@ -48,6 +58,14 @@ type Paths struct {
 	// and "account", what stands for the account's key, empty for activations. Neither
 	// is checked. Reading the body within bounds, and the decision, are up to it.
 	Submissions http.Handler
+	// Readers returns who may use the paths at all, submissions and the probes of
+	// servers included; a nil function lets everybody. It is asked at each request.
+	Readers func() *Credentials
+	// Tokens returns the tokens that open everything, and without which nobody packs or
+	// notifies; a nil function is no tokens. It is asked at each request.
+	Tokens func() *Credentials
+	// Notify has the account's JWT pushed to all servers once more. Nil refuses to.
+	Notify func(ctx context.Context, operatorID, accountID string) error
 }
 
 // Values of the path that a submission carries; see Paths.
@@ -58,139 +76,168 @@ const (
 
 // handler serves the JWTs in memory. It is the hot path: a nats-server gives up
 // after 1.9 s and asks once for each client that connects to an account it does not
-// hold, so there is no SQL, no lock and no middleware here.
+// hold, so there is no SQL, no lock and no middleware between it and memory.
 type handler struct {
 	memory *memory
 	ready  *atomic.Bool
 	// gate is asked only about what is not in memory.
 	gate  *gate
 	count requestCounters
+	now   func() time.Time
 	paths Paths
+	// activations finds tokens that were issued here.
+	activations *activations
+	// busy bounds the answers under way that are costly: decoded ones and packs.
+	busy chan struct{}
 }
 
-// missWait bounds how long an unknown account waits for commits to reach memory.
-// It takes a millisecond; this much only while the database hangs.
-const missWait = 250 * time.Millisecond
+const (
+	// missWait bounds how long an unknown account waits for commits to reach memory.
+	// It takes a millisecond; this much only while the database hangs.
+	missWait = 250 * time.Millisecond
+	// mostBusy is how many costly answers are made at once.
+	mostBusy = 4
+)
 
 // requestCounters are resolved once; a request only adds one.
 type requestCounters struct {
 	found, unmodified, unknown, probe, refused prometheus.Counter
 }
 
-// ServeHTTP answers GET and HEAD of accounts/{id}, of the bare accounts and
-// accounts/, which a nats-server probes at boot and without which it does not
-// start (server.go: NewServer), and of operator.
+// Handler serves the JWTs over HTTP, under /jwt/v1 for the default operator and
+// under /o/{operator}/jwt/v1 for each, by name or public key: accounts/{id},
+// operator, pack, activations/{hash}, help, and the bare accounts/ that nats-servers
+// probe at boot; also /healthz. All but activations comes from memory alone. It
+// needs no particular prefix stripped.
+func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
+
+// HandlerWith is Handler with what else its paths do.
+func (r *Resolver) HandlerWith(p Paths) http.Handler {
+	h := &handler{
+		memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, now: r.now, paths: p,
+		activations: r.activations, busy: make(chan struct{}, mostBusy),
+	}
+	return &timed{next: h, now: r.now, took: r.metrics.lookups}
+}
+
+// ServeHTTP answers what nats-servers and the clients of nats-account-server ask for.
+// The fast way is first: a known account without parameters.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodPost && h.submit(w, r) {
+	header := w.Header()
+	header[headerVary] = byOrigin
+	if r.Header[headerOrigin] != nil {
+		header[headerAllowOrigin] = anywhere
+	}
+	if !h.admits(r) {
+		h.refuse(w, r)
 		return
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.count.refused.Inc()
-		w.Header()[headerAllow] = readsOnly
-		text(w, r, http.StatusMethodNotAllowed, "Use GET or HEAD.\n")
-		return
-	}
-	d, probe := h.find(r.URL.Path)
-	if d == nil && !probe && h.ready.Load() && h.gate.pass(r.Context(), missWait) {
-		d, probe = h.find(r.URL.Path)
-	}
-	switch {
-	case d != nil:
-		h.serve(w, r, d)
-	case probe && h.ready.Load():
-		h.count.probe.Inc()
-		text(w, r, http.StatusOK, "Account JWTs are served here, by public key.\n")
-	default:
+	at := h.memory.operators.Load().locate(r.URL.Path)
+	if at.kind == atAccount && (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.RawQuery == "" {
+		if e := h.account(r, at); e != nil {
+			h.serve(w, r, &e.document)
+			return
+		}
 		h.missing(w, r)
+		return
+	}
+	h.serveRest(w, r, at)
+}
+
+// serveRest answers everything but a plain read of an account.
+func (h *handler) serveRest(w http.ResponseWriter, r *http.Request, at place) {
+	switch {
+	case at.kind == atNothing:
+		h.astray(w, r)
+	case r.Method == http.MethodOptions:
+		h.options(w, r, at)
+	case r.Method == http.MethodPost && h.submittable(at):
+		r.SetPathValue(operatorValue, at.operator)
+		r.SetPathValue(accountValue, at.id)
+		h.paths.Submissions.ServeHTTP(w, r)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead || at.kind == atSubmissions:
+		h.count.refused.Inc()
+		w.Header()[headerAllow] = []string{h.methods(at)}
+		text(w, r, http.StatusMethodNotAllowed, "Method Not Allowed\n")
+	case at.kind == atHealth:
+		text(w, r, http.StatusOK, "")
+	case at.kind == atHelp:
+		text(w, r, http.StatusOK, help)
+	case at.kind == atAccount:
+		h.accountAs(w, r, at)
+	case !h.knows(r, &at):
+		h.missing(w, r)
+	case at.kind == atProbe:
+		h.probe(w, r)
+	case at.kind == atOperator:
+		h.operator(w, r, at)
+	case at.kind == atPack:
+		h.pack(w, r, at)
+	default:
+		h.activation(w, r, at)
 	}
 }
 
-// submit hands a POST on; false when it is of nothing that can be posted.
-func (h *handler) submit(w http.ResponseWriter, r *http.Request) bool {
-	if h.paths.Submissions == nil {
+// account returns the account at a place, nil when there is none. One that was not
+// found may have been committed just now.
+func (h *handler) account(r *http.Request, at place) *entry {
+	if e := h.memory.at(at); e != nil {
+		return e
+	}
+	if !h.ready.Load() || !claims.IsPublicKey(claims.KindAccount, at.id) || !h.gate.pass(r.Context(), missWait) {
+		return nil
+	}
+	return h.memory.at(h.memory.operators.Load().locate(r.URL.Path))
+}
+
+// knows tells whether memory is loaded and has the operator of the place, which may
+// have been committed just now.
+func (h *handler) knows(r *http.Request, at *place) bool {
+	if !h.ready.Load() {
 		return false
 	}
-	operator, rest := "", ""
-	path, ok := strings.CutPrefix(r.URL.Path, standardBase)
-	if ok {
-		rest = path
-	} else if path, ok = strings.CutPrefix(r.URL.Path, operatorBase); ok {
-		if operator, rest, ok = strings.Cut(path, standardBase); !ok || operator == "" {
-			return false
-		}
+	if at.served == nil && at.operator != "" && h.gate.pass(r.Context(), missWait) {
+		*at = h.memory.operators.Load().locate(r.URL.Path)
 	}
-	account, isAccount := strings.CutPrefix(rest, "accounts/")
-	if rest != "activations" && (!isAccount || account == "" || strings.Contains(account, "/")) {
-		return false
-	}
-	if !isAccount {
-		account = ""
-	}
-	r.SetPathValue(operatorValue, operator)
-	r.SetPathValue(accountValue, account)
-	h.paths.Submissions.ServeHTTP(w, r)
-	return true
+	return at.served != nil || at.operator == ""
 }
 
-// find returns the JWT at a path, or tells that the path is the one that servers
-// probe.
-func (h *handler) find(path string) (d *document, probe bool) {
-	op, rest, ok := h.memory.operators.Load().route(path)
-	if !ok {
-		return nil, false
+// at returns the account at a place, nil when the operator has none of that key. Only
+// valid keys are in the map, so one look-up is the check of the key too.
+func (m *memory) at(p place) *entry {
+	if e := m.get(p.id); e != nil && p.served != nil && e.operator == p.served.handle {
+		return e
 	}
-	if id, isAccount := strings.CutPrefix(rest, "accounts/"); isAccount && id != "" {
-		// Only valid keys are in the map, so one look-up is the check of the key too.
-		if e := h.memory.get(id); e != nil && op != nil && e.operator == op.handle {
-			return &e.document, false
-		}
-		return nil, false
-	}
-	if rest == "operator" && op != nil && op.token != "" {
-		return &op.document, false
-	}
-	return nil, rest == "accounts" || rest == "accounts/"
-}
-
-// route splits a path into its operator and the rest. The operator is nil for the
-// default base while there is no operator.
-func (d *directory) route(path string) (op *servedOperator, rest string, ok bool) {
-	if rest, ok := strings.CutPrefix(path, standardBase); ok {
-		return d.standard, rest, true
-	}
-	path, ok = strings.CutPrefix(path, operatorBase)
-	if !ok {
-		return nil, "", false
-	}
-	name, rest, ok := strings.Cut(path, standardBase)
-	if !ok {
-		return nil, "", false
-	}
-	op, ok = d.byName[name]
-	return op, rest, ok
+	return nil
 }
 
 // serve sends the exact signed bytes: a server compares what it fetched with what is
 // pushed to it byte for byte.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, d *document) {
+	header := w.Header()
+	header[headerTag] = d.etag[:]
+	header[headerCacheControl] = noCache
 	if match := r.Header[headerIfNoneMatch]; match != nil && matches(match, d.etag[0]) {
 		h.count.unmodified.Inc()
-		header := w.Header()
-		header[headerTag] = d.etag[:]
-		header[headerCacheControl] = noCache
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	h.count.found.Inc()
-	header := w.Header()
 	header[headerType] = jwtType
 	header[headerLength] = d.length[:]
-	header[headerTag] = d.etag[:]
-	header[headerCacheControl] = noCache
 	if r.Method == http.MethodHead {
 		return
 	}
 	_, _ = io.WriteString(w, d.token) // the client went away; nobody is left to tell
+}
+
+// probe answers the bare path, without which a nats-server does not start
+// (server.go: NewServer).
+func (h *handler) probe(w http.ResponseWriter, r *http.Request) {
+	h.count.probe.Inc()
+	header := w.Header()
+	header[headerCacheControl], header[headerPragma], header[headerExpires] = noStore, noCache, []string{"0"}
+	text(w, r, http.StatusOK, "")
 }
 
 // missing answers what is unknown, malformed or of another operator, all alike;
@@ -207,13 +254,15 @@ func (h *handler) missing(w http.ResponseWriter, r *http.Request) {
 		text(w, r, http.StatusServiceUnavailable, "The copy on disk is damaged, and the database was not reached yet.\n")
 		return
 	}
-	text(w, r, http.StatusNotFound, "Not found.\n")
+	text(w, r, http.StatusNotFound, "no matching account JWT\n")
 }
 
 func text(w http.ResponseWriter, r *http.Request, status int, body string) {
 	header := w.Header()
 	header[headerType] = textType
-	header[headerCacheControl] = noCache
+	if header[headerCacheControl] == nil {
+		header[headerCacheControl] = noCache
+	}
 	header[headerSniff] = noSniff
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
@@ -221,8 +270,8 @@ func text(w http.ResponseWriter, r *http.Request, status int, body string) {
 	}
 }
 
-// matches tells whether an If-None-Match names the tag. Tags are quoted hashes, so
-// one cannot be part of another.
+// matches tells whether an If-None-Match names the tag, as a weak one or in a list
+// too. Tags are quoted hashes, so one cannot be part of another.
 func matches(header []string, tag string) bool {
 	for _, v := range header {
 		if v == "*" || strings.Contains(v, tag) {

@@ -64,8 +64,9 @@ func TestHandler(t *testing.T) {
 			{"/jwt/v1/accounts/" + strings.ToLower(a.id), 404, ""},
 			{"/jwt/v1/accounts/" + first.operator, 404, ""},
 			{"/jwt/v1/accounts/x", 404, ""},
-			{"/jwt/v1/accounts/" + a.id + "/", 404, ""},
-			{"/jwt/v1/accounts//" + a.id, 404, ""},
+			{"/jwt/v1/accounts/" + a.id + "/", 301, ""},
+			{"/jwt/v1/accounts//" + a.id, 301, ""},
+			{"/jwt/v1/accounts/" + a.id + "/more", 404, ""},
 			{"/jwt/v1/accounts", 200, ""},
 			{"/jwt/v1/accounts/", 200, ""},
 			{"/o/" + name + "/jwt/v1/accounts/", 200, ""},
@@ -89,7 +90,7 @@ func TestHandler(t *testing.T) {
 			if got := res.Header().Get("Content-Type"); got != wantType {
 				t.Errorf("GET %s: type %q, want %q", x.path, got, wantType)
 			}
-			if res.Header().Get("Cache-Control") != "no-cache" {
+			if !strings.HasPrefix(res.Header().Get("Cache-Control"), "no-cache") {
 				t.Errorf("GET %s: may be cached", x.path)
 			}
 		}
@@ -143,8 +144,8 @@ func TestHandlerConditionsAndMethods(t *testing.T) {
 	if got := get(h, http.MethodHead, "/jwt/v1/accounts/x").Body.String(); got != "" {
 		t.Errorf("HEAD of nothing: %q", got)
 	}
-	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodOptions} {
-		if res := get(h, method, path); res.Code != 405 || res.Header().Get("Allow") != "GET, HEAD" {
+	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch} {
+		if res := get(h, method, path); res.Code != 405 || res.Header().Get("Allow") != "GET, HEAD, OPTIONS" {
 			t.Errorf("%s: %d, Allow %q", method, res.Code, res.Header().Get("Allow"))
 		}
 	}
@@ -223,7 +224,7 @@ func TestBeforeLoad(t *testing.T) {
 func TestNewChecksItsConfig(t *testing.T) {
 	t.Parallel()
 	_, err := resolver.New(resolver.Config{Logger: slog.New(slog.DiscardHandler)})
-	for _, name := range []string{"store", "clock", "owner", "identity", "URLs"} {
+	for _, name := range []string{"clock", "owner", "identity", "URLs"} {
 		if err == nil || !strings.Contains(err.Error(), name+" is required") {
 			t.Errorf("no word about the %s: %v", name, err)
 		}
@@ -359,7 +360,7 @@ func TestSubmissionsAreHandedOn(t *testing.T) {
 		"/jwt/v1/accounts": "", "/jwt/v1/accounts/": "", "/jwt/v1/accounts/AX/y": "", "/jwt/v1/operator": "", "/o//jwt/v1/accounts/AX": "", "/o/acme": "", "/": "",
 	} {
 		res := get(h, http.MethodPost, path)
-		if got := res.Header().Get("Got"); got != want || want == "" && res.Code != http.StatusMethodNotAllowed {
+		if got := res.Header().Get("Got"); got != want || want == "" && res.Code != http.StatusMethodNotAllowed && res.Code != http.StatusNotFound {
 			t.Errorf("POST %s: %d %q, want %q", path, res.Code, got, want)
 		}
 	}

@@ -73,18 +73,22 @@ func (x *exchange) ask(subject string, body []byte) (reply string, err error) {
 	return reply, nil
 }
 
-// gather calls each for every answer until it has named all expected servers, or
-// limit passed, or quiet (if not 0) passed since an answer, or ctx ends.
+// gather calls each for every answer until it has named all expected servers, or nobody
+// listens to any of the questions, or limit passed, or quiet (if not 0) passed since an
+// answer, or ctx ends.
 func (x *exchange) gather(ctx context.Context, limit, quiet time.Duration, each func(m *nats.Msg) (serverID string)) {
 	end, pause := time.NewTimer(limit), time.NewTimer(limit)
 	defer end.Stop()
 	defer pause.Stop()
-	seen := map[string]bool{}
+	seen, unheard := map[string]bool{}, 0
 	for !allSeen(seen, x.expect) {
 		select {
 		case m := <-x.answers:
 			if noResponders(m) {
-				return
+				if unheard++; unheard == len(x.replies) {
+					return
+				}
+				continue
 			}
 			seen[each(m)] = true
 			if quiet > 0 {

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -11,18 +12,59 @@ import (
 // and cache resolvers list what is on their disks, which others do not hear, and a
 // cache answers pushes in words of its own.
 
-// listed records whether a server answered what is on its disk.
-func (r *roster) listed(id string, answered bool) {
+// listed takes what a server said of its disk, of which ours are this operator's. What a
+// cache has is known before it is known to be one: until then nothing is proven on it.
+func (r *roster) listed(id string, d diskList, ours []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.members[id]
-	if m == nil || m.disk != nil && *m.disk {
+	if m == nil {
 		return
 	}
-	m.disk = &answered
-	if !answered {
+	if d.has && !m.disk {
+		m.disk, m.files = true, make(map[string]struct{}, len(ours))
+		for _, account := range ours {
+			m.files[account] = struct{}{}
+		}
+	}
+	switch {
+	case d.cache:
+		r.setResolver(m, claims.ResolverCache)
+	case !m.disk && m.Resolver == claims.ResolverUnknown:
 		r.setResolver(m, claims.ResolverOther)
 	}
+}
+
+// lookedUp records that a server lets others look accounts up on its disk, which only
+// full resolvers do.
+func (r *roster) lookedUp(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.members[id]; m != nil && m.Resolver == claims.ResolverUnknown && m.disk {
+		r.setResolver(m, claims.ResolverFull)
+	}
+}
+
+// loaded records that a cache has loaded an account of its disk.
+func (r *roster) loaded(id, account string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.members[id]; m != nil {
+		delete(m.files, account)
+	}
+}
+
+// unloaded returns the caches on whose disks the account was when they joined, and
+// which have not loaded it since.
+func (r *roster) unloaded(account string) (servers []claims.Server) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.members {
+		if _, ok := m.files[account]; ok && m.Resolver == claims.ResolverCache {
+			servers = append(servers, m.Server)
+		}
+	}
+	return servers
 }
 
 // pushed takes the words with which a server answered a push (accounts.go:
@@ -33,11 +75,12 @@ func (r *roster) pushed(id, words string) {
 	m := r.members[id]
 	switch {
 	case m == nil:
-	case strings.HasPrefix(words, "jwt update cache"), strings.HasPrefix(words, "jwt updated cache"):
-		r.setResolver(m, claims.ResolverCache)
 	case strings.HasPrefix(words, "jwt update skipped"):
 		r.setResolver(m, claims.ResolverOther)
-	case m.disk != nil && *m.disk:
+	case !m.disk: // it was not asked yet
+	case strings.HasPrefix(words, "jwt update cache"), strings.HasPrefix(words, "jwt updated cache"):
+		r.setResolver(m, claims.ResolverCache)
+	default:
 		r.setResolver(m, claims.ResolverFull)
 	}
 }
@@ -47,6 +90,22 @@ func (r *roster) setResolver(m *member, kind claims.ResolverKind) {
 		m.Resolver = kind
 		r.changed.tell()
 	}
+}
+
+// only returns the body of a question that one server alone is to answer, by its name;
+// nil when it is not on the roster.
+func (r *roster) only(id string) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.members[id]
+	if m == nil {
+		return nil
+	}
+	body, err := json.Marshal(connectionsQuery{ServerName: m.Name, ExactMatch: true})
+	if err != nil {
+		return nil
+	}
+	return body
 }
 
 // resolverOf returns how a server gets accounts.

@@ -13,6 +13,8 @@ import (
 // while is forgotten, and the rows remain. It is safe for concurrent use.
 type ledger struct {
 	now func() time.Time
+	// told is called with what is new; it may be nil and must not call back.
+	told func(accountID string, from claims.DeliveryState, d claims.Delivery)
 
 	mu       sync.Mutex
 	accounts map[string]*track
@@ -24,10 +26,12 @@ type track struct {
 	// all of them at least once; 0 if none was.
 	version   int64
 	published time.Time
-	servers   map[string]claims.Delivery
-	touched   time.Time
-	watchers  int
-	changed   broadcast
+	// insist tells that servers are to take the bytes of the next push for a change.
+	insist   bool
+	servers  map[string]claims.Delivery
+	touched  time.Time
+	watchers int
+	changed  broadcast
 }
 
 func newLedger(now func() time.Time) *ledger {
@@ -63,6 +67,9 @@ func (l *ledger) report(accountID string, d claims.Delivery) bool {
 		return false
 	}
 	t.changed.tell()
+	if l.told != nil {
+		l.told(accountID, old.State, d)
+	}
 	return true
 }
 
@@ -124,6 +131,18 @@ func (l *ledger) proven(accountID string, version int64) (published time.Time, o
 		return time.Time{}, false
 	}
 	return t.published, true
+}
+
+// insisted tells once that servers are to take the bytes of the next push for a change.
+func (l *ledger) insisted(accountID string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.accounts[accountID]
+	if t == nil || !t.insist {
+		return false
+	}
+	t.insist = false
+	return true
 }
 
 // watch keeps the account's track until release is called.

@@ -49,6 +49,7 @@ type memory struct {
 	// operators is replaced as a whole by the one goroutine that follows the store.
 	operators atomic.Pointer[directory]
 	clock     atomic.Uint64
+	order     order
 	// cold is the snapshot of which not all is in accounts yet; nil when all is. trust
 	// is what it is verified against.
 	cold  atomic.Pointer[cold]

@@ -37,9 +37,16 @@ type operator struct {
 	// wake makes the pusher look at the outbox, recheck the connection at the URLs.
 	wake, recheck bell
 	// done is closed when run has returned, which cancel asks for.
-	done    chan struct{}
-	cancel  context.CancelFunc
-	pushing *pusher
+	done     chan struct{}
+	cancel   context.CancelFunc
+	pushing  *pusher
+	drifting *drifter
+	// loads are the accounts that servers have just loaded.
+	loads *loads
+	// lookups are about accounts that memory does not have yet.
+	lookups chan *nats.Msg
+	// watch takes in what the servers tell of their clients.
+	watch *watcher
 	// asking counts the questions to new servers under way.
 	asking     sync.WaitGroup
 	identity   trouble
@@ -59,6 +66,10 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 	}
 	op.current.Store(&o)
 	op.pushing = newPusher(op)
+	op.drifting = newDrifter(op)
+	op.loads, op.lookups = newLoads(op), make(chan *nats.Msg, maxWaiting)
+	op.watch = newWatcher(op)
+	op.roster.onServer, op.roster.onReach = op.watch.server, op.watch.reach
 	return op
 }
 
@@ -68,6 +79,10 @@ func (o *operator) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	if !o.r.quiet {
 		wg.Go(func() { o.pushing.run(ctx) })
+		wg.Go(func() { o.drifting.run(ctx) })
+		wg.Go(func() { o.loads.run(ctx) })
+		wg.Go(func() { o.answerLate(ctx) })
+		wg.Go(func() { o.watch.run(ctx) })
 	}
 	defer wg.Wait()
 	for ctx.Err() == nil {
@@ -87,6 +102,8 @@ func (o *operator) urls() []string { return o.r.urls(*o.current.Load()) }
 // session is one connection, kept through reconnects until the URLs change or ctx
 // ends. An error tells that there was none.
 func (o *operator) session(ctx context.Context, urls []string) error {
+	ctx, end := context.WithCancel(ctx) // of what is asked of servers meanwhile
+	defer end()
 	up, closed := newBell(), newBell()
 	nc, err := nats.Connect(strings.Join(urls, ","), o.options(ctx, up, closed)...)
 	if err != nil {
@@ -94,6 +111,7 @@ func (o *operator) session(ctx context.Context, urls []string) error {
 	}
 	defer o.asking.Wait()
 	defer nc.Close()
+	defer end()
 	defer o.lost(ctx)
 	in, err := newInbox(nc)
 	if err != nil {
@@ -157,6 +175,9 @@ func (o *operator) options(ctx context.Context, up, closed bell) []nats.Option {
 				o.refused.Store(true)
 				return // the attempt to connect says so, once
 			}
+			if errors.Is(err, nats.ErrSlowConsumer) && s != nil && s.Type() == nats.ChanSubscription {
+				o.watch.overflowed()
+			}
 			o.log.WarnContext(ctx, "the connection to the servers reports an error", slog.String("subject", subject), slog.Any("error", err))
 		}),
 	}
@@ -209,11 +230,14 @@ type subscription struct {
 	// queue is shared with the other replicas; empty: each hears every message.
 	queue  string
 	handle func(ctx context.Context, m *nats.Msg)
+	// into takes the messages instead of handle, in one order with those of other
+	// subjects; what does not fit is dropped, see options.
+	into chan *nats.Msg
 }
 
 // subscriptions are all that an operator's connection listens to, besides answers.
 func (o *operator) subscriptions() []subscription {
-	return slices.Concat(o.lifeSubscriptions())
+	return slices.Concat(o.lifeSubscriptions(), o.driftSubscriptions(), o.lookupSubscriptions(), o.loadSubscriptions(), o.clientSubscriptions())
 }
 
 // listen subscribes; nats.go renews the subscriptions at each reconnect.
@@ -221,7 +245,9 @@ func (o *operator) listen(ctx context.Context, nc *nats.Conn) error {
 	for _, s := range o.subscriptions() {
 		handle := func(m *nats.Msg) { s.handle(ctx, m) }
 		var err error
-		if s.queue == "" {
+		if s.into != nil {
+			_, err = nc.ChanSubscribe(s.subject, s.into)
+		} else if s.queue == "" {
 			_, err = nc.Subscribe(s.subject, handle)
 		} else {
 			_, err = nc.QueueSubscribe(s.subject, s.queue, handle)
@@ -239,6 +265,15 @@ func (o *operator) lifeSubscriptions() []subscription {
 		{subject: statsSubject, handle: func(ctx context.Context, m *nats.Msg) {
 			if a, ok := decode[struct{}](m.Data); ok {
 				o.roster.observe(ctx, a.Server)
+				if a.Stats != nil {
+					o.roster.started(a.Server.ID, a.Stats.Start)
+				}
+			}
+		}},
+		{subject: lameDuckSubject, handle: func(_ context.Context, m *nats.Msg) {
+			// $SYS.SERVER.<id>.LAMEDUCK
+			if tokens := strings.Split(m.Subject, "."); len(tokens) == 4 {
+				o.roster.leaving(tokens[2])
 			}
 		}},
 		{subject: shutdownSubject, handle: func(ctx context.Context, m *nats.Msg) {

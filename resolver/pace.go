@@ -39,6 +39,12 @@ type pace struct {
 	reconnect, keepalive time.Duration
 	// remember is how long deliveries and departed servers are kept in memory.
 	remember time.Duration
+	// Accounts that changed lately are read on the servers every recent, all of them
+	// every whole, some at each sweepTick.
+	recent, whole, sweepTick time.Duration
+	// hints is how long what others pushed is remembered, so that a replica that comes to
+	// lead takes it up.
+	hints time.Duration
 }
 
 func standardPace() pace {
@@ -47,6 +53,7 @@ func standardPace() pace {
 		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, list: 20 * time.Second, lease: 10 * time.Second,
 		settle: 3500 * time.Millisecond, retry: 100 * time.Millisecond, maxRetry: 5 * time.Second,
 		reconnect: 250 * time.Millisecond, keepalive: 10 * time.Second, remember: 2 * time.Minute,
+		recent: 8 * time.Second, whole: 5 * time.Minute, sweepTick: 250 * time.Millisecond, hints: 30 * time.Second,
 	}
 }
 

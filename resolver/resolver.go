@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +49,10 @@ type Config struct {
 	// unconnected. It is asked again every second, must not block, and a changed
 	// answer reconnects. Required.
 	URLs func(o store.Operator) []string
+	// Settle asks whoever may sign to end a drift that only a new signature ends, by its
+	// record: to put ours above a newer one by somebody else, or to take that over, as
+	// the operator's policy or a person says. Nil where nobody signs.
+	Settle func(ctx context.Context, driftID string) error
 	// Metrics is where metrics are registered; nil keeps them private.
 	Metrics prometheus.Registerer
 	// Dialer replaces the network in tests; nil uses it.
@@ -72,6 +75,7 @@ type Resolver struct {
 	owner    string
 	identity func(ctx context.Context, operatorID string, refused bool) (Identity, error)
 	urls     func(o store.Operator) []string
+	settle   func(ctx context.Context, driftID string) error
 	dialer   nats.CustomDialer
 	pace     pace
 	// pageSize is how many connections are asked for at once.
@@ -88,9 +92,15 @@ type Resolver struct {
 	// loaded tells that memory was loaded from the store.
 	loaded atomic.Bool
 
+	// activations finds activation tokens in the store.
+	activations *activations
+
 	ledger  *ledger
+	events  *eventLog
 	metrics *metrics
-	ready   atomic.Bool
+	// surveyed is what the metrics tell of operators.
+	surveyed *survey
+	ready    atomic.Bool
 	// changes wakes the follower; gate is closed until it has followed.
 	changes bell
 	gate    gate
@@ -139,12 +149,18 @@ func New(cfg Config) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
+	surveyed := newSurvey(cfg.Now)
+	if err := counters.add(surveyed); err != nil {
+		return nil, err
+	}
 	r := &Resolver{
 		snapshot: kept, anchors: cfg.Anchors, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
-		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer,
-		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
+		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer, settle: cfg.Settle,
+		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, surveyed: surveyed, changes: newBell(), operators: map[string]*operator{},
 	}
+	r.ledger.told = r.deliveryTold
 	r.behind.log = cfg.Logger
+	r.activations = newActivations(cfg.Store, &r.gate)
 	if err := r.registerSnapshot(cfg.Metrics); err != nil {
 		return nil, err
 	}
@@ -152,7 +168,10 @@ func New(cfg Config) (*Resolver, error) {
 }
 
 // Use hands the store over that Config had none of. It is called before Start.
-func (r *Resolver) Use(s *store.Store) { r.store = s }
+func (r *Resolver) Use(s *store.Store) {
+	r.store = s
+	r.activations.store.Store(s)
+}
 
 // Start loads every JWT into memory and begins to follow, connect and push. It
 // fails when the store cannot be read, or when it was called before. ctx bounds the
@@ -178,6 +197,7 @@ func (r *Resolver) Start(ctx context.Context) error {
 	r.loaded.Store(true)
 	r.ready.Store(true)
 	r.running.Go(func() { r.follow(running, operators) })
+	r.running.Go(func() { r.survey(running) })
 	return nil
 }
 
@@ -219,17 +239,6 @@ func (r *Resolver) Wake() {
 		o.wake.ring()
 		o.recheck.ring()
 	}
-}
-
-// Handler serves the JWTs over HTTP, under /jwt/v1 for the default operator and
-// under /o/{operator}/jwt/v1 for each, by name or public key: accounts/{id},
-// operator, and the bare accounts/ that nats-servers probe at boot. Answers come
-// from memory alone. It needs no particular prefix stripped.
-func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
-
-// HandlerWith is Handler with what else its paths do.
-func (r *Resolver) HandlerWith(p Paths) http.Handler {
-	return &handler{memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, paths: p}
 }
 
 // Ready returns nil once memory is loaded, from the store or from the snapshot.

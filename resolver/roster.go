@@ -29,9 +29,10 @@ type member struct {
 	// files are the accounts that were on the disk of a cache resolver then and were not
 	// loaded: what is in them is not known, and a client that comes is let in by it.
 	files map[string]struct{}
-	// disk tells whether it answers what is on its disk, which full and cache resolvers
-	// do; nil until it was asked.
-	disk *bool
+	// disk tells that it has said what is on its disk, which full and cache resolvers do.
+	disk bool
+	// again is when it may be asked what it holds once more.
+	again time.Time
 }
 
 // startedWithout tells whether the server cannot hold anything older than e: it did
@@ -50,6 +51,10 @@ type roster struct {
 	// work rings when a server came or went: its row is to be stored, and a new one
 	// to be asked what it holds.
 	work bell
+	// onServer and onReach are told of servers that come and go, and whether they are
+	// reached; they may be nil and must not call back.
+	onServer func(s claims.Server, up bool, why string)
+	onReach  func(yes bool)
 
 	mu        sync.Mutex
 	connected bool
@@ -92,7 +97,7 @@ func (r *roster) observe(ctx context.Context, s serverInfo) {
 	m := &member{Server: claims.Server{ID: s.ID, Name: cmp.Or(s.Name, s.ID), Cluster: s.Cluster, Version: s.Version, JetStream: s.JetStream, LastSeen: r.now()}}
 	r.members[s.ID] = m
 	r.log.InfoContext(ctx, "a server joined", slog.String("server", m.Name), slog.String("server_id", m.ID), slog.String("version", m.Version))
-	r.noteChange(m, true)
+	r.noteChange(m, true, "")
 }
 
 // evictNamesakes removes the server whose name and cluster a new one has: it was
@@ -148,13 +153,16 @@ func (r *roster) missed(ctx context.Context, answered map[string]answer[struct{}
 func (r *roster) remove(ctx context.Context, m *member, reason string) {
 	delete(r.members, m.ID)
 	r.log.InfoContext(ctx, "a server left", slog.String("server", m.Name), slog.String("server_id", m.ID), slog.String("reason", reason))
-	r.noteChange(m, false)
+	r.noteChange(m, false, reason)
 }
 
-func (r *roster) noteChange(m *member, up bool) {
+func (r *roster) noteChange(m *member, up bool, why string) {
 	r.unsaved[m.ID] = rosterChange{m.Server, up}
 	r.work.ring()
 	r.changed.tell()
+	if r.onServer != nil {
+		r.onServer(m.Server, up, why)
+	}
 }
 
 // setConnected records whether the servers are reached; it tells whether that is
@@ -166,6 +174,9 @@ func (r *roster) setConnected(yes bool) bool {
 	r.connected = yes
 	if was != yes {
 		r.changed.tell()
+		if r.onReach != nil {
+			r.onReach(yes)
+		}
 	}
 	return was != yes
 }
@@ -177,7 +188,7 @@ func (r *roster) takeUnexamined() []string {
 	defer r.mu.Unlock()
 	var ids []string
 	for id, m := range r.members {
-		if m.joined == 0 && !m.asked {
+		if m.joined == 0 && !m.asked && !r.now().Before(m.again) {
 			m.asked = true
 			ids = append(ids, id)
 		}
@@ -185,13 +196,17 @@ func (r *roster) takeUnexamined() []string {
 	return ids
 }
 
-// examined records what a server held at the stamp; with stamp 0 it is to be asked
-// again.
-func (r *roster) examined(id string, stamp uint64, holds map[string]struct{}) {
+// askAgain is how long after an examination that failed a server is asked again: every
+// server is asked then what is on its disk.
+const askAgain = 2 * time.Second
+
+// examined records what a server held; with stamp 0 it is to be asked again.
+func (r *roster) examined(id string, f finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m := r.members[id]; m != nil {
-		m.joined, m.holds, m.asked = stamp, holds, false
+		m.joined, m.holds, m.asked = f.stamp, f.holds, false
+		m.again = r.now().Add(askAgain)
 		r.changed.tell()
 	}
 }

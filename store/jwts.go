@@ -75,6 +75,12 @@ func (t *Tx) putAccountJWT(ctx context.Context, j JWT) error {
 	return t.oweDelivery(ctx, j)
 }
 
+// HashOfJWT returns the SHA-256 of the subject's JWT that was issued here at that second,
+// or ErrNotFound.
+func (t *Tx) HashOfJWT(ctx context.Context, subject string, issuedAt int64) ([]byte, error) {
+	return one(ctx, t, scanOne[[]byte], `SELECT sha256 FROM jwts WHERE subject = $1 AND iat = $2`, subject, issuedAt)
+}
+
 // Served is what the resolver serves and pushes of an account.
 type Served struct {
 	AccountID  string
@@ -101,4 +107,9 @@ func (t *Tx) GetServed(ctx context.Context, accountID string) (Served, error) {
 // after afterID, in order.
 func (t *Tx) ListServed(ctx context.Context, afterID string, limit int) ([]Served, error) {
 	return many(ctx, t, scanServed, `SELECT `+servedColumns+` FROM accounts WHERE id > $1 AND jwt <> '' ORDER BY id LIMIT $2`, afterID, limit)
+}
+
+// ListServedOf is ListServed of one operator's accounts.
+func (t *Tx) ListServedOf(ctx context.Context, operatorID, afterID string, limit int) ([]Served, error) {
+	return many(ctx, t, scanServed, `SELECT `+servedColumns+` FROM accounts WHERE operator_id = $1 AND id > $2 AND jwt <> '' ORDER BY id LIMIT $3`, operatorID, afterID, limit)
 }

@@ -19,6 +19,9 @@ type Key struct {
 	// signing any more), retired or disabled; Since is when it came into it.
 	State string
 	Since time.Time
+	// Dropped tells that a disabled key only left with a JWT that its account's holder
+	// made elsewhere, and may come back with another one.
+	Dropped bool
 	// RetireAt is when a retiring key is due to retire; zero for when somebody says so.
 	RetireAt time.Time
 	// Custody is sealed, external, shown_once or public_only.
@@ -32,12 +35,12 @@ type Key struct {
 	Created, Updated time.Time
 }
 
-const keyColumns = `id, kind, role, operator_id, account_id, template_id, state, state_us, retire_at_us, custody, sealed, data_key, version, created_us, updated_us`
+const keyColumns = `id, kind, role, operator_id, account_id, template_id, state, state_us, dropped, retire_at_us, custody, sealed, data_key, version, created_us, updated_us`
 
 func scanKey(r row) (Key, error) {
 	var k Key
 	var since, retireAt, created, updated int64
-	err := r.Scan(&k.ID, &k.Kind, &k.Role, &k.OperatorID, &k.AccountID, &k.TemplateID, &k.State, &since, &retireAt, &k.Custody,
+	err := r.Scan(&k.ID, &k.Kind, &k.Role, &k.OperatorID, &k.AccountID, &k.TemplateID, &k.State, &since, &k.Dropped, &retireAt, &k.Custody,
 		&k.Sealed, &k.DataKey, &k.Version, &created, &updated)
 	k.Since, k.RetireAt, k.Created, k.Updated = fromMicros(since), fromMicros(retireAt), fromMicros(created), fromMicros(updated)
 	return k, err
@@ -75,8 +78,15 @@ func (t *Tx) LockAudit(ctx context.Context) error {
 // SetKeyState moves the key to state, due to retire at retireAt if that is not zero,
 // and counts the intent.
 func (t *Tx) SetKeyState(ctx context.Context, id, state string, retireAt time.Time) error {
-	return t.must(ctx, `UPDATE keys SET state_us = CASE WHEN state = $2 THEN state_us ELSE $4 END, state = $2, retire_at_us = $3,
+	return t.must(ctx, `UPDATE keys SET state_us = CASE WHEN state = $2 THEN state_us ELSE $4 END, state = $2, dropped = FALSE, retire_at_us = $3,
 		version = version + 1, updated_us = $4 WHERE id = $1`, id, state, micros(retireAt), micros(t.now))
+}
+
+// DropKey disables a signing key that is not in a JWT which its account's holder made
+// elsewhere.
+func (t *Tx) DropKey(ctx context.Context, id string) error {
+	return t.must(ctx, `UPDATE keys SET state_us = $2, state = 'disabled', dropped = TRUE, retire_at_us = 0, version = version + 1, updated_us = $2 WHERE id = $1`,
+		id, micros(t.now))
 }
 
 // KeyUse is what hangs on an account's signing key, as the ledger knows it.

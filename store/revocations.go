@@ -99,6 +99,21 @@ func (t *Tx) CompactedRevocations(ctx context.Context, accountID string) (map[st
 	return t.highest(ctx, `r.removal = 'compacted'`, accountID)
 }
 
+// RemovedRevocations returns those of the account that are not in force any more, of
+// some subjects: Subject and Before of each.
+func (t *Tx) RemovedRevocations(ctx context.Context, accountID string, subjects []string) (list []Revocation, err error) {
+	err = inBulk(subjects, 2, func(parameters string, values []any) error {
+		some, err := many(ctx, t, func(r row) (Revocation, error) {
+			v := Revocation{AccountID: accountID}
+			err := r.Scan(&v.Subject, &v.Before)
+			return v, err
+		}, `SELECT DISTINCT subject, before_s FROM revocations WHERE account_id = $1 AND removed_us <> 0 AND subject IN (`+parameters+`)`, append([]any{accountID}, values...)...)
+		list = append(list, some...)
+		return err
+	})
+	return list, err
+}
+
 // RevocationsWithout is EffectiveRevocations as it were without the chosen ones.
 func (t *Tx) RevocationsWithout(ctx context.Context, accountID string, of RevocationsOf) (map[string]int64, error) {
 	which, value := of.where()

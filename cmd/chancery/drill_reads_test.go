@@ -97,12 +97,14 @@ func (y *yard) balance(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(a.body)
 }
 
+// mustRead returns what is served at a path, in the end: on a busy machine a replica may take a moment to take in what it made.
 func (y *yard) mustRead(path string) string {
 	y.t.Helper()
-	a := y.ask(y.t.Context(), 0, path)
-	if must(y.t, a.err); a.status != http.StatusOK {
-		y.t.Fatalf("%s answers %d", path, a.status)
-	}
+	var a read
+	eventually(y.t, path+" is served", func() bool {
+		a = y.ask(y.t.Context(), 0, path)
+		return a.err == nil && a.status == http.StatusOK
+	})
 	return string(bytes.TrimSpace(a.body))
 }
 

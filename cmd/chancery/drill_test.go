@@ -34,10 +34,7 @@ func TestReplicaFaults(t *testing.T) {
 	t.Parallel()
 	alone(t)
 	y := newYard(t, yardPlan{kind: resolverURL, tenants: crewTenants, leavers: crewLeavers})
-	y.round(15*time.Second, 20, func() time.Time {
-		y.killed(y.replicas[0], time.Second)
-		return y.stopped(y.replicas[1], time.Second, 12*time.Second)
-	})
+	y.round(20, fault{victim: 0, after: time.Second}, fault{victim: 1, after: 500 * time.Millisecond, pause: 12 * time.Second})
 }
 
 // TestDrillReplicas is TestReplicaFaults at length, fault by fault.
@@ -46,58 +43,68 @@ func TestDrillReplicas(t *testing.T) {
 	for _, kind := range []resolverKind{resolverURL, resolverFull} {
 		var times spread
 		good, all := 0, 0
-		round := func(name string, span time.Duration, fault func(y *yard, victim *replica) time.Time) {
+		round := func(name string, f fault) {
+			f.victim = all % 2
 			all++
 			ok := t.Run(fmt.Sprintf("%s/%s/%d", kind, name, all), func(t *testing.T) {
-				y := newYard(t, yardPlan{kind: kind, tenants: crewTenants, leavers: crewLeavers})
-				times = append(times, y.round(span, 50, func() time.Time { return fault(y, y.replicas[all%2]) }))
+				times = append(times, newYard(t, yardPlan{kind: kind, tenants: crewTenants, leavers: crewLeavers}).round(50, f))
 			})
 			if ok {
 				good++
 			}
 		}
 		for range rounds {
-			round("kill", 12*time.Second, func(y *yard, victim *replica) time.Time {
-				return y.killed(victim, time.Second+rand.N(9*time.Second))
-			})
-			round("stop", 34*time.Second, func(y *yard, victim *replica) time.Time {
-				return y.stopped(victim, rand.N(3*time.Second), 30*time.Second)
-			})
+			round("kill", fault{after: time.Second + rand.N(9*time.Second)})
+			round("stop", fault{after: rand.N(3 * time.Second), pause: 30 * time.Second})
 		}
 		t.Logf("%s: %d of %d rounds; every server equal to the database after the last fault: %v", kind, good, all, times)
 	}
 }
 
-// killed kills a replica after a while, starts it again at once and returns when that was.
-func (y *yard) killed(victim *replica, after time.Duration) time.Time {
+// fault is done to a replica after a while: it is stopped for pause and goes on, or, without a pause, killed and started
+// again at once.
+type fault struct {
+	victim       int
+	after, pause time.Duration
+}
+
+// strike does it and returns when it was over.
+func (f fault) strike(y *yard) time.Time {
 	y.t.Helper()
-	time.Sleep(after)
-	victim.kill()
+	r := y.replicas[f.victim]
+	time.Sleep(f.after)
+	if f.pause > 0 {
+		r.pause()
+		time.Sleep(f.pause)
+		r.resume()
+		return time.Now()
+	}
+	r.kill()
 	at := time.Now()
-	victim.start()
-	awaitReady(y.t, victim.base)
-	y.t.Logf("killed, and ready again after %v", time.Since(at).Round(time.Millisecond))
+	r.start()
+	awaitReady(y.t, r.base)
+	y.t.Logf("killed after %v, and ready again after %v", f.after.Round(time.Millisecond), time.Since(at).Round(time.Millisecond))
 	return at
 }
 
-// stopped stops a replica after a while, lets it go on after pause and returns when that was.
-func (y *yard) stopped(victim *replica, after, pause time.Duration) time.Time {
-	time.Sleep(after)
-	victim.pause()
-	time.Sleep(pause)
-	victim.resume()
-	return time.Now()
-}
+// after is how long edits go on after the last fault.
+const after = 2 * time.Second
 
-// round makes 100 edits over span while readers read and fault, which returns when the last fault was over, happens. It
-// judges what is left and returns how long after the fault everything was equal.
-func (y *yard) round(span time.Duration, rate int, fault func() time.Time) time.Duration {
+// round makes 100 edits while readers read and faults happen, and a little longer. It judges what is left and returns how
+// long after the last fault everything was equal.
+func (y *yard) round(rate int, faults ...fault) time.Duration {
 	y.t.Helper()
 	r := y.read(rate)
 	defer r.end()
-	work := y.plan(editsEach)
+	work, span := y.plan(editsEach), after
+	for _, f := range faults {
+		span += f.after + f.pause
+	}
 	wait := y.begin(work, span, r)
-	over := fault()
+	var over time.Time
+	for _, f := range faults {
+		over = f.strike(y)
+	}
 	wait()
 	took := y.converge(over)
 	r.end()

@@ -1,45 +1,84 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"chancery/resolver"
+	"chancery/api"
 )
 
-// newHTTPServer bounds what a client can hold open.
-func newHTTPServer(h http.Handler, cfg appConfig) *http.Server {
+// newHTTPServer bounds what a client can hold open. Without a configuration of TLS it
+// serves plain HTTP.
+func newHTTPServer(h http.Handler, secured *tls.Config, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, TLSConfig: cfg.tls, ErrorLog: slog.NewLogLogger(cfg.log.Handler(), slog.LevelDebug),
+		Handler: h, TLSConfig: secured, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 60 * time.Second,
-		MaxHeaderBytes: 16 << 10,
+		MaxHeaderBytes: 16 << 10, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100},
 	}
 }
 
-// mux is the inventory of paths.
-func (a *app) mux(rest, console http.Handler) http.Handler {
-	lookups := a.resolver.HandlerWith(resolver.Paths{})
+// lookupTLS is that of the resolver's own listener, nil for plain HTTP.
+func lookupTLS(c lookupConfig) *tls.Config {
+	if c.tls == nil {
+		return nil
+	}
+	return serverTLS(c.tls, c.clients)
+}
+
+// doors are what answers at the listeners.
+type doors struct {
+	main, lookups http.Handler
+}
+
+// makeDoors is the inventory of paths. submissions takes what holders post.
+func (a *app) makeDoors(rest, console, submissions http.Handler) *doors {
+	paths := a.cfg.lookups.paths()
+	paths.Submissions = submissions
+	lookups := alsoWithToken(a.resolver.HandlerWith(paths))
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
 	if a.cfg.role.serves() {
-		mux.Handle("/jwt/", lookups)
-		mux.Handle("/o/", lookups)
+		here := lookups
+		if a.cfg.lookupListener != nil {
+			here = http.NotFoundHandler() // a real 404: they are at the other listener
+		}
+		mux.Handle("/jwt/", here)
+		mux.Handle("/o/", here)
+		mux.Handle("/t/", here)
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", a.readyz)
 	mux.Handle("GET /metrics", loopbackOnly(promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{})))
 	mux.Handle("/", console)
 	if a.cfg.dev {
-		return loopbackHost(mux)
+		return &doors{loopbackHost(mux), lookups}
 	}
-	return mux
+	return &doors{mux, lookups}
+}
+
+// alsoWithToken serves the same paths below an enrolment token too: nsc sends no
+// credentials but what is in the URL that an operator's JWT names.
+func alsoWithToken(h http.Handler) http.Handler {
+	tokens := http.NewServeMux()
+	tokens.HandleFunc("/t/{"+api.EnrolmentValue+"}/", func(w http.ResponseWriter, r *http.Request) {
+		http.StripPrefix("/t/"+r.PathValue(api.EnrolmentValue), h).ServeHTTP(w, r)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/t/") {
+			tokens.ServeHTTP(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // readyz says whether this role can do its work, and how each part is. The resolver
