@@ -139,7 +139,7 @@ func (e *estate) servers() []*server.Server {
 // three nats-servers, and connects a thousand clients of fifty accounts.
 func TestServersRestartWithoutTheControlPlane(t *testing.T) {
 	alone(t)
-	const accounts, clients = 50, 1000
+	const accounts, clients = 50, homeless
 	e, kill := newEstate(t)
 	creds := make([]string, accounts)
 	dir := t.TempDir()
