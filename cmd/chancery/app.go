@@ -129,6 +129,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	a.resolver, err = resolver.New(resolver.Config{
 		Now: cfg.now, Logger: cfg.log, Owner: replicaName(cfg.dataDir), Identity: a.identities.get, URLs: a.natsURLs, Metrics: a.metrics,
 		Snapshot: snapshot, Anchors: cfg.anchors, Follow: a.cfg.role == roleResolver, Quiet: a.cfg.role == roleAPI,
+		Settle: func(ctx context.Context, drift string) error { return a.issuer.SettleDrift(ctx, drift) },
 	})
 	if err != nil {
 		return err
