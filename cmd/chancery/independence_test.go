@@ -278,7 +278,7 @@ func TestNeverOlderThanServed(t *testing.T) {
 			}
 		}
 		kill()
-		<-ended
+		<-ended //nolint:errcheck // usually that it was killed
 		cmd, _, _ := child(t, e.resolverArgs()...)
 		awaitReady(t, e.base)
 		if got := issuedAt(e.body("/jwt/v1/accounts/" + a.ID)); got >= newest {
