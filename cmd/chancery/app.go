@@ -77,8 +77,8 @@ type app struct {
 	served  chan error
 	// doors are what answers now; see lobby. parted tells that the parts that need the
 	// database run.
-	doors   atomic.Pointer[doors]
-	parted  atomic.Bool
+	doors  atomic.Pointer[doors]
+	parted atomic.Bool
 	// whole tells that everything of this role is answered.
 	whole   atomic.Bool
 	serving sync.Once
