@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -37,7 +38,8 @@ func (o *operator) driftSubscriptions() []subscription {
 	}
 }
 
-// hear takes a push. nats.go has taken headers off the body.
+// hear takes a push. nats.go has taken headers off the body, and white space around a
+// JWT means nothing to a server.
 func (d *drifter) hear(w way, m *nats.Msg) {
 	id := ""
 	switch tokens := strings.Split(m.Subject, "."); w {
@@ -51,15 +53,15 @@ func (d *drifter) hear(w way, m *nats.Msg) {
 	if !claims.IsPublicKey(claims.KindAccount, id) {
 		return
 	}
-	e := d.o.r.memory.get(id)
+	e, token := d.o.r.memory.get(id), string(bytes.TrimSpace(m.Data))
 	switch {
 	case e != nil && e.operator.Value() != d.o.id:
 		return
-	case e != nil && e.token == string(m.Data):
+	case e != nil && e.token == token:
 		d.onWire(id, w, e.version)
 		return
 	}
-	d.add(hint{account: id, token: string(m.Data), seen: claims.SeenPushed, at: d.o.r.now(), after: d.highest(id, w)})
+	d.add(hint{account: id, token: token, seen: claims.SeenPushed, at: d.o.r.now(), after: d.highest(id, w)})
 }
 
 // hearDelete takes a request to delete accounts. Full and cache resolvers take one that

@@ -79,3 +79,13 @@ func (r *Resolver) Version(accountID string) int64 {
 
 // SurveyOnce surveys the servers for the metrics now.
 func (r *Resolver) SurveyOnce(ctx context.Context) error { return r.surveyOnce(ctx) }
+
+// DiskDiffers looks accounts up on the disks of an operator's servers.
+func (r *Resolver) DiskDiffers(ctx context.Context, operatorID string, ids []string) (missing, other []string, err error) {
+	o := r.operator(operatorID)
+	l := o.link.Load()
+	if l == nil {
+		return nil, nil, ErrNotConnected
+	}
+	return o.diskDiffers(ctx, l, ids)
+}

@@ -230,6 +230,11 @@ var pages = []struct {
 	{"GET", "/operators/{op}/push", "/operators/acme/push", false},
 	{"POST", "/operators/{op}/push", "/operators/acme/push", false},
 	{"POST", "/operators/{op}/push/apply", "/operators/acme/push/apply", false},
+	{"GET", "/operators/{op}/drift", "/operators/acme/drift", false},
+	{"GET", "/operators/{op}/drift/{drift}", "/operators/acme/drift/drf_x", false},
+	{"GET", "/operators/{op}/drift/{drift}/decision", "/operators/acme/drift/drf_x/decision", false},
+	{"POST", "/operators/{op}/drift/{drift}/decision", "/operators/acme/drift/drf_x/decision", false},
+	{"POST", "/operators/{op}/drift/{drift}/decision/apply", "/operators/acme/drift/drf_x/decision/apply", false},
 	{"", "/", "/nowhere", true},
 }
 
