@@ -14,10 +14,21 @@ import (
 	"chancery/api"
 )
 
-// TestDrillLatePush lets a push arrive after a newer one: a replica makes an edit, and what it publishes stays on its way, for
-// the network keeps it. The replica is stopped until its lease is over. Meanwhile the other one revokes a user,
+// TestLatePush lets a push arrive after a newer one: a replica makes an edit, and what it publishes stays on its way, for
+// the network keeps it. The replica dies, or is stopped until its lease is over. Meanwhile the other one revokes a user,
 // which is proven everywhere and settled. Then the network delivers. Nothing on the servers' side can keep the older JWT
 // out, and its sender believes that it was right: it must be found and healed.
+func TestLatePush(t *testing.T) {
+	t.Parallel()
+	alone(t)
+	late(t, resolverURL, func(victim *replica) (goOn func()) {
+		victim.kill()
+		victim.start()
+		return func() {}
+	})
+}
+
+// TestDrillLatePush is TestLatePush with a replica that is stopped and goes on, on each kind of resolver.
 func TestDrillLatePush(t *testing.T) {
 	rounds := drillRounds(t)
 	for _, kind := range []resolverKind{resolverURL, resolverFull} {
@@ -61,14 +72,7 @@ func late(t *testing.T, kind resolverKind, fault func(victim *replica) (goOn fun
 	}
 	stale := y.mustRead("/jwt/v1/accounts/" + x.id)
 	goOn := fault(victim)
-
-	var revoked api.Revoked
-	must(t, callAPI(t.Context(), other.base, y.token, request{"PUT", "/accounts/" + x.name + "/revocations/leaver0", `{"reason":"left"}`, "wait=20"}, &revoked))
-	if revoked.Sync == nil || revoked.Sync.State != "in_effect" || revoked.Sync.InEffect != len(y.servers) {
-		t.Fatalf("the revocation is %+v", revoked.Sync)
-	}
-	x.leaving[0].mustClose(t)
-	y.settled()
+	y.revokeFirst(other)
 
 	heard := make(chan struct{})
 	var once sync.Once
@@ -89,13 +93,32 @@ func late(t *testing.T, kind resolverKind, fault func(victim *replica) (goOn fun
 	goOn()
 	took := y.converge(released)
 	t.Logf("%s: healed %v after the late push", kind, took.Round(time.Millisecond))
+	y.refuseFirst()
+	return took
+}
+
+// revokeFirst revokes the first leaver by one replica and waits until that is proven on every server, and settled: nobody
+// has a reason to push the account again.
+func (y *yard) revokeFirst(by *replica) {
+	y.t.Helper()
+	var revoked api.Revoked
+	must(y.t, callAPI(y.t.Context(), by.base, y.token, request{"PUT", "/accounts/" + y.accounts[0].name + "/revocations/leaver0", `{"reason":"left"}`, "wait=20"}, &revoked))
+	if revoked.Sync == nil || revoked.Sync.State != "in_effect" || revoked.Sync.InEffect != len(y.servers) {
+		y.t.Fatalf("the revocation is %+v", revoked.Sync)
+	}
+	y.accounts[0].leaving[0].mustClose(y.t)
+	y.settled()
+}
+
+// refuseFirst tries to connect the first leaver to each server.
+func (y *yard) refuseFirst() {
+	y.t.Helper()
 	for _, s := range y.servers {
-		if again, err := connect(s, x.leaves[0]); err == nil {
+		if again, err := connect(s, y.accounts[0].leaves[0]); err == nil {
 			again.Close()
-			t.Errorf("%s admits the revoked user", s.Name())
+			y.t.Errorf("%s admits the revoked user", s.Name())
 		}
 	}
-	return took
 }
 
 // slowWay stands between a replica and a server, and can keep what the replica sends.

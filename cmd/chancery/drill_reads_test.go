@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"sync"
 	"time"
@@ -88,7 +89,13 @@ func (y *yard) get(ctx context.Context, n int, path string) read {
 
 // balance is the address that the servers know.
 func (y *yard) balance(w http.ResponseWriter, r *http.Request) {
-	a := y.ask(r.Context(), int(time.Now().UnixNano()/1e6)%2, r.URL.Path)
+	var a read
+	if sent := y.pinned.Load(); sent != nil {
+		trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { (*sent)() }}
+		a = y.get(httptrace.WithClientTrace(r.Context(), trace), 0, r.URL.Path)
+	} else {
+		a = y.ask(r.Context(), int(time.Now().UnixMilli()%2), r.URL.Path)
+	}
 	if a.err != nil {
 		w.WriteHeader(http.StatusBadGateway)
 		return

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -39,9 +40,12 @@ type yard struct {
 	edits    *http.Client
 	// db is the database, past the replicas.
 	db       *store.Store
-	operator string
 	accounts []*resident
 	witness  *nats.Conn
+	// startServer starts the server of that number.
+	startServer func(n int) *server.Server
+	// pinned makes the balancer ask the first replica alone, and wait for it; it is called when a question is sent.
+	pinned atomic.Pointer[func()]
 }
 
 // resolverKind is what the servers resolve accounts by.
@@ -158,19 +162,14 @@ func newYard(t *testing.T, plan yardPlan) *yard {
 	y.balancer = httptest.NewServer(http.HandlerFunc(y.balance))
 	t.Cleanup(y.balancer.Close)
 
-	var o api.Operator
-	y.call("POST", "/operators", `{"name":"acme"}`, &o)
-	y.operator = o.ID
+	y.call("POST", "/operators", `{"name":"acme"}`, nil)
 	y.startServers(addresses)
 	var err error
 	y.db, err = store.Open(t.Context(), store.Config{URL: dsn, Now: time.Now, Logger: newLogger(os.Stderr, 8, false)})
 	must(t, err)
 	t.Cleanup(func() { must(t, y.db.Close()) })
 	for _, r := range y.replicas {
-		eventually(t, "a roster of 3 servers", func() bool {
-			var s api.Sync
-			return callAPI(t.Context(), r.base, y.token, request{"GET", "/accounts/SYS/sync", "", ""}, &s) == nil && s.Total == 3 && s.State == "in_effect"
-		})
+		eventually(t, "a roster of 3 servers", func() bool { return y.roster(r) == len(y.servers) })
 	}
 	for n := range plan.tenants {
 		y.settle(fmt.Sprintf("T%d", n), plan.leavers)
@@ -182,12 +181,12 @@ func newYard(t *testing.T, plan yardPlan) *yard {
 // startServers starts a cluster of three that resolves through the balancer, or from directories of its own.
 func (y *yard) startServers(addresses []string) {
 	y.t.Helper()
-	operator, system := y.mustRead("/jwt/v1/operator"), ""
+	operator := y.mustRead("/jwt/v1/operator")
 	var sys api.Account
 	y.call("GET", "/accounts/SYS", "", &sys)
-	system = y.mustRead("/jwt/v1/accounts/" + sys.ID)
-	for n, address := range addresses {
-		_, text, err := net.SplitHostPort(address)
+	system := y.mustRead("/jwt/v1/accounts/" + sys.ID)
+	y.startServer = func(n int) *server.Server {
+		_, text, err := net.SplitHostPort(addresses[n])
 		must(y.t, err)
 		port, err := strconv.Atoi(text)
 		must(y.t, err)
@@ -196,8 +195,10 @@ func (y *yard) startServers(addresses []string) {
 			adjust: func(o *server.Options) {
 				o.JetStream = false
 				o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}
-				for _, r := range y.servers {
-					o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", r.ClusterAddr().Port)})
+				for other, r := range y.servers {
+					if other != n {
+						o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", r.ClusterAddr().Port)})
+					}
 				}
 				if y.kind == resolverFull {
 					full, err := server.NewDirAccResolver(y.t.TempDir(), 0, time.Minute, server.NoDelete)
@@ -209,8 +210,20 @@ func (y *yard) startServers(addresses []string) {
 		})
 		must(y.t, err)
 		y.t.Cleanup(func() { stopNATS(s) })
-		y.servers = append(y.servers, s)
+		return s
 	}
+	for n := range addresses {
+		y.servers = append(y.servers, y.startServer(n))
+	}
+}
+
+// roster returns how many servers a replica knows, when the system account is in effect on them.
+func (y *yard) roster(r *replica) int {
+	var s api.Sync
+	if err := callAPI(y.t.Context(), r.base, y.token, request{"GET", "/accounts/SYS/sync", "", ""}, &s); err != nil || s.State != "in_effect" {
+		return 0
+	}
+	return s.Total
 }
 
 // settle makes an account whose users are connected: the one who stays to every server, each leaver to one.
