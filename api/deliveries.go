@@ -11,12 +11,14 @@ import (
 
 // Sync is how far an account's current JWT got.
 type Sync struct {
-	State     string       `json:"state" enum:"in_effect,partial,pending,error,no_servers"`
+	State     string       `json:"state" enum:"in_effect,servers_missing,partial,pending,error,no_servers" doc:"servers_missing: in effect on all servers that answer, which are fewer than expected."`
 	Revision  int64        `json:"revision" doc:"Counts the account's signed JWTs."`
 	IssuedAt  time.Time    `json:"issued_at"`
 	Connected bool         `json:"connected" doc:"Whether Chancery reaches the operator's servers."`
 	Total     int          `json:"servers_total"`
 	InEffect  int          `json:"servers_in_effect" doc:"Servers on which nothing older can be in force."`
+	Expected  int          `json:"servers_expected" doc:"How many servers there are to be, by the operator's policy; 0 where no number is set."`
+	Missing   int          `json:"servers_missing" doc:"How many of those do not answer."`
 	Servers   []SyncServer `json:"servers"`
 }
 
@@ -26,16 +28,20 @@ type SyncServer struct {
 	Name     string     `json:"name"`
 	State    string     `json:"state" enum:"pending,sent,acknowledged,stored,in_effect,not_loaded,error"`
 	Revision int64      `json:"revision" doc:"The revision that the state speaks of."`
+	SentAt   *time.Time `json:"sent_at,omitempty"`
+	AckedAt  *time.Time `json:"acknowledged_at,omitempty" doc:"When the server said that it took it, which proves nothing."`
 	At       *time.Time `json:"at,omitempty" doc:"When it was proven by reading back."`
 	Error    string     `json:"error,omitempty" doc:"The server's own words."`
 }
 
 func viewSync(s claims.Sync) *Sync {
-	out := &Sync{State: s.State(), Revision: s.Version, IssuedAt: time.Unix(s.IssuedAt, 0).UTC(), Connected: s.Connected, Total: len(s.Servers), InEffect: s.InEffect(), Servers: []SyncServer{}}
+	out := &Sync{State: s.State(), Revision: s.Version, IssuedAt: time.Unix(s.IssuedAt, 0).UTC(), Connected: s.Connected, Total: len(s.Servers), InEffect: s.InEffect(), Expected: s.Expected, Missing: s.Missing(), Servers: []SyncServer{}}
 	for _, d := range s.Servers {
 		x := SyncServer{ID: d.ServerID, Name: d.ServerName, State: string(d.State), Revision: d.Version, Error: claims.Redact(d.Error)}
-		if !d.Proven.IsZero() {
-			x.At = &d.Proven
+		for to, at := range map[**time.Time]time.Time{&x.SentAt: d.Sent, &x.AckedAt: d.Acknowledged, &x.At: d.Proven} {
+			if !at.IsZero() {
+				*to = &at
+			}
 		}
 		out.Servers = append(out.Servers, x)
 	}

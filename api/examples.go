@@ -31,6 +31,7 @@ var examples = map[string]string{
 	"setSigning":            `{"enabled":false,"reason":"A laptop with an API token is missing."}`,
 	"setOperatorGuardrails": `{"credential_max_ttl_seconds":2592000,"no_bearer":true,"required_account_tags":["team"],"quotas":{"accounts":100,"users_per_account":1000,"total_jetstream_disk_bytes":1099511627776}}`,
 	"runImportJob":          `{"mode":"observe","plan_hash":"sha256:5c1e","reason":"We leave the laptop of the one who ran nsc."}`,
+	"pushAgain":             `{"accounts":["ORDERS"],"reason":"A server was restored from a backup."}`,
 	"addOperatorKey":        `{"make_current":false}`,
 	"setOperatorKey":        `{"state":"disabled","reason":"It was prepared by mistake."}`,
 	"compromiseOperatorKey": `{"reason":"The seed was in a backup that got lost."}`,

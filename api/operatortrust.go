@@ -3,11 +3,9 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"math"
 	"strings"
 	"time"
 
-	"chancery/claims"
 	"chancery/issuer"
 )
 
@@ -33,40 +31,6 @@ func (a *API) getServerConfig(ctx context.Context, by call, in *serverConfigInpu
 	}
 	body, err := json.Marshal(ServerConfig{conf.Text, conf.Fingerprint, conf.ResolverURL})
 	return &text{ContentType: "application/json", Body: body}, err
-}
-
-// Server is a nats-server that answers on the system account.
-type Server struct {
-	ID          string    `json:"id"`
-	Name        string    `json:"name"`
-	Cluster     string    `json:"cluster"`
-	Version     string    `json:"version"`
-	LastSeen    time.Time `json:"last_seen"`
-	Fingerprint string    `json:"operator_fingerprint,omitempty" doc:"That of the operator JWT which the server loaded when it started; absent while it has not told." example:"3f1c-90aa-77b2-04de"`
-	InEffect    *bool     `json:"operator_in_effect" nullable:"true" doc:"Whether it trusts what the operator's JWT in force says; if not, give it that JWT and restart it. Null while it has not told."`
-}
-
-func (a *API) listServers(ctx context.Context, by call, in *OperatorPath) (*paged[Server], error) {
-	o, err := a.issuer.GetOperator(ctx, by.caller, in.Operator)
-	if err != nil {
-		return nil, err
-	}
-	want := ""
-	if o.Custody != issuer.CustodyObserved && o.JWT != "" {
-		conf, err := a.issuer.ServerConfig(ctx, by.caller, o.ID, a.publicURL)
-		if err != nil {
-			return nil, err
-		}
-		want = conf.Fingerprint
-	}
-	return turn(a.live.Servers(o.ID), math.MaxInt, nil, func(s claims.Server) Server {
-		out := Server{ID: s.ID, Name: s.Name, Cluster: s.Cluster, Version: s.Version, LastSeen: s.LastSeen}
-		if s.Trust != nil {
-			same := s.Trust.Fingerprint == want
-			out.Fingerprint, out.InEffect = s.Trust.Fingerprint, &same
-		}
-		return out
-	}, func(claims.Server) cursor { return cursor{} }), nil
 }
 
 func (a *API) getOperatorJWT(ctx context.Context, by call, in *OperatorPath) (*text, error) {

@@ -70,7 +70,7 @@ func routes() []route {
 		{get, op + "/guardrails", "getOperatorGuardrails", "Read an operator's guardrails", issuer.ReadOperators, 200, 0, fast, handle((*API).getOperatorGuardrails)},
 		{put, op + "/guardrails", "setOperatorGuardrails", "Replace what bounds all that is made in an operator's accounts", issuer.WriteGuardrails, 200, small, fast, handle((*API).setOperatorGuardrails)},
 		{get, op + "/server-config", "getServerConfig", "What a nats-server needs to know", issuer.ReadOperators, 200, 0, fast, handle((*API).getServerConfig)},
-		{get, op + "/servers", "listServers", "List the nats-servers that answer", issuer.ReadOperators, 200, 0, fast, handle((*API).listServers)},
+		{get, op + "/servers", "listServers", "List the nats-servers, those that answer and those that are missing", issuer.ReadServers, 200, 0, fast, handle((*API).listServers)},
 
 		{get, "/accounts", "listAccounts", "List accounts", issuer.ReadAccounts, 200, 0, fast, handle((*API).listAccounts)},
 		{post, "/accounts", "createAccount", "Create an account", issuer.WriteLimits, 201, large, waiting, handle((*API).createAccount)},
@@ -153,5 +153,7 @@ func routes() []route {
 		{post, "/inspections", "inspect", "Read a NATS JWT: its claims, its chain of trust, its problems", issuer.ReadAccounts, 200, huge, fast, handle((*API).inspect)},
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},
 		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
+		{get, op + "/deliveries", "listDeliveries", "How far each account's JWT got, account by server", issuer.ReadServers, 200, 0, fast, handle((*API).listDeliveries)},
+		{post, op + "/sync", "pushAgain", "Read accounts back from every server, and push them where one has something else", issuer.WriteServers, 202, small, fast, handle((*API).pushAgain)},
 	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes())...)
 }

@@ -38,6 +38,35 @@ type FleetServer struct {
 	Behind int
 }
 
+// ServerState sums up what is to be known of a server.
+type ServerState string
+
+// The states of a server.
+const (
+	// ServerInStep has the newest JWT of every account.
+	ServerInStep ServerState = "in_step"
+	// ServerBehind has not.
+	ServerBehind ServerState = "behind"
+	// ServerUntrusting does not trust what the operator's JWT in force says.
+	ServerUntrusting ServerState = "untrusting"
+	// ServerLameDuck is sending its clients away.
+	ServerLameDuck ServerState = "lame_duck"
+)
+
+// State returns the state that matters most; fingerprint is OperatorFingerprint of the
+// operator's JWT in force, empty where there is none.
+func (s FleetServer) State(fingerprint string) ServerState {
+	switch {
+	case fingerprint != "" && s.Trust != nil && s.Trust.Fingerprint != fingerprint:
+		return ServerUntrusting
+	case s.LameDuck:
+		return ServerLameDuck
+	case s.Behind > 0:
+		return ServerBehind
+	}
+	return ServerInStep
+}
+
 // MissingServer is a server that does not answer.
 type MissingServer struct {
 	Name, Cluster, Version string

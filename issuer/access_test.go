@@ -50,6 +50,14 @@ func useCases() map[string]useCase {
 			_, err := h.ServerConfig(t.Context(), c, "acme", "https://x")
 			return err
 		}),
+		"Servers": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Servers(t.Context(), c, "acme")
+			return err
+		}),
+		"PushAgain": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.PushAgain(t.Context(), op, "acme", issuer.PushInput{Accounts: []string{"ORDERS"}})
+			return err
+		}),
 		"GetAccount": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.GetAccount(t.Context(), c, "ORDERS")
 			return err
@@ -88,6 +96,23 @@ func useCases() map[string]useCase {
 		}),
 		"Inspect": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.Inspect(t.Context(), c, claims.NewSecret(h.account(t, "ORDERS").JWT))
+			return err
+		}),
+		"Sight": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Sight(t.Context(), c, "acme", "ORDERS")
+			return err
+		}),
+		"GetConnection": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetConnection(t.Context(), c, issuer.ConnectionRef{Server: "n1", CID: 7})
+			return err
+		}),
+		"Parties": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.Parties(t.Context(), c, []issuer.PartyKey{{AccountID: h.account(t, "ORDERS").ID, IssuerKey: h.templateKey(t)}})
+			return err
+		}),
+		"Kick": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			op.Reason = "because"
+			_, err := h.Kick(t.Context(), op, issuer.ConnectionRef{Server: "n1", CID: 7})
 			return err
 		}),
 		"Explain": read(func(t *testing.T, h *house, c issuer.Caller) error {
@@ -590,6 +615,9 @@ func prepared(t *testing.T, h *house) world {
 		did(h.Share(t.Context(), op(), issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: subject}}})).well(t)
 	}
 	h.outsider(t, h.account(t, "ORDERS"), nomad(t))
+	h.connected.Store(&claims.LiveConnection{
+		OperatorID: w.operator.ID, AccountID: w.account.ID, Connection: claims.Connection{ServerID: "N1", ServerName: "n1", CID: 7},
+	})
 	h.anchor(t)
 	return w
 }

@@ -70,6 +70,12 @@ type Config struct {
 	Trusts func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
 	// Checkpoints is where Anchor writes checkpoints of the audit log; nil for nowhere.
 	Checkpoints CheckpointLog
+	// Connection returns the live connection of a server, by key or name, with a number; nil
+	// when there is nobody to ask. It must not block.
+	Connection func(server string, cid uint64) (claims.LiveConnection, bool)
+	// Kick closes a connection of an operator's server; the error is
+	// claims.ErrNoConnection or claims.ErrNotConnected. Required with Connection.
+	Kick func(ctx context.Context, operatorID, serverID string, cid uint64) error
 	// Sync returns how far an account's newest JWT got; nil when nobody delivers.
 	Sync func(ctx context.Context, accountID string) (claims.Sync, error)
 	// Wake is called after each committed change and must return at once.
@@ -89,6 +95,8 @@ type Issuer struct {
 	systemPerms jwt.Permissions
 	connections func(ctx context.Context, accountID string) ([]claims.Connection, error)
 	trusts      func(ctx context.Context, operatorID, key string) (untrusting []string, known bool)
+	connection  func(server string, cid uint64) (claims.LiveConnection, bool)
+	kick        func(ctx context.Context, operatorID, serverID string, cid uint64) error
 	sync        func(ctx context.Context, accountID string) (claims.Sync, error)
 	// seldom is when the upkeep did last what it does once a minute.
 	seldom seldom
@@ -119,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Issuer, error) {
 	}
 	i := &Issuer{
 		store: cfg.Store, now: cfg.Now, rand: cfg.Rand, log: cfg.Logger, external: cfg.External,
-		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, sync: cfg.Sync, changed: make(chan struct{}, 1),
+		systemPerms: cfg.SystemPermissions, connections: cfg.Connections, trusts: cfg.Trusts, sync: cfg.Sync, connection: cfg.Connection, kick: cfg.Kick, changed: make(chan struct{}, 1),
 		checkpoints: cfg.Checkpoints,
 	}
 	if i.rand == nil {

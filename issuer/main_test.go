@@ -36,7 +36,12 @@ type house struct {
 	url   string
 	kek   custody.KEK
 	// woken counts the calls of Wake.
-	woken atomic.Int64
+	// connected is the one live connection; kicked counts attempts to close it, which
+	// end with unkicked.
+	connected atomic.Pointer[claims.LiveConnection]
+	kicked    atomic.Int64
+	unkicked  error
+	woken     atomic.Int64
 	// checkpoints is the file with those of the audit log.
 	checkpoints *issuer.FileLog
 	// faults makes statements fail; nil for none.
@@ -151,6 +156,14 @@ func (h *house) open(t testing.TB, s *store.Store, kek custody.KEK) *issuer.Issu
 func (h *house) config(s *store.Store, kek custody.KEK) issuer.Config {
 	return issuer.Config{
 		Store: s, Now: h.time, Logger: slog.New(slog.DiscardHandler), KEK: kek, Wake: func() { h.woken.Add(1) }, Checkpoints: h.checkpoints,
+		Connection: func(server string, cid uint64) (claims.LiveConnection, bool) {
+			c := h.connected.Load()
+			if c == nil || c.ServerName != server || c.CID != cid {
+				return claims.LiveConnection{}, false
+			}
+			return *c, true
+		},
+		Kick: func(context.Context, string, string, uint64) error { h.kicked.Add(1); return h.unkicked },
 		SystemPermissions: jwt.Permissions{
 			Pub: jwt.Permission{Allow: jwt.StringList{"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE"}}, Sub: jwt.Permission{Allow: jwt.StringList{"_INBOX.>"}},
 		},

@@ -42,9 +42,13 @@ func (r *Resolver) Connections(ctx context.Context, accountID string) ([]claims.
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.pace.answer)
 	defer cancel()
-	out, err := o.connections(ctx, l, accountID)
+	lists, err := o.connections(ctx, l, accountID)
 	if err != nil {
 		return nil, fmt.Errorf("listing connections: %w", errors.Join(ErrNotConnected, err))
+	}
+	var out []claims.Connection
+	for _, list := range lists {
+		out = append(out, list...)
 	}
 	slices.SortFunc(out, func(a, b claims.Connection) int {
 		return cmp.Or(cmp.Compare(a.ServerName, b.ServerName), cmp.Compare(a.ServerID, b.ServerID), cmp.Compare(a.CID, b.CID))
@@ -52,7 +56,8 @@ func (r *Resolver) Connections(ctx context.Context, accountID string) ([]claims.
 	return out, nil
 }
 
-func (o *operator) connections(ctx context.Context, l *link, accountID string) ([]claims.Connection, error) {
+// connections returns the account's connections on each server that told.
+func (o *operator) connections(ctx context.Context, l *link, accountID string) (map[string][]claims.Connection, error) {
 	members, _, _ := o.roster.snapshot()
 	ids := make([]string, 0, len(members))
 	for _, m := range members {
@@ -65,18 +70,24 @@ func (o *operator) connections(ctx context.Context, l *link, accountID string) (
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
-		all  []claims.Connection
 		errs []error
 	)
+	all := make(map[string][]claims.Connection, len(holders))
 	for _, h := range holders {
 		if h.Data == nil || h.Data.Clients+h.Data.Leafs == 0 {
+			mu.Lock()
+			all[h.Server.ID] = nil
+			mu.Unlock()
 			continue
 		}
 		wg.Go(func() {
 			list, err := o.connectionsOn(ctx, l, accountID, h.Server)
 			mu.Lock()
 			defer mu.Unlock()
-			all, errs = append(all, list...), append(errs, err)
+			errs = append(errs, err)
+			if err == nil {
+				all[h.Server.ID] = list
+			}
 		})
 	}
 	wg.Wait()

@@ -69,6 +69,7 @@ func (o *operator) find(ctx context.Context, l *link, serverID string, d diskLis
 		return finding{}, errSilent
 	}
 	loaded := o.ofOurs(a.Data.Accounts)
+	o.watch.recount(loaded...)
 	f := finding{holds: map[string]struct{}{}, files: map[string]struct{}{}}
 	if err := o.owe(ctx, f, loaded); err != nil || !d.has {
 		return f, err

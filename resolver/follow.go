@@ -165,6 +165,7 @@ func (r *Resolver) catchUp(ctx context.Context) error {
 			}
 			r.memory.put(news...)
 			for _, s := range news {
+				r.changeTold(s)
 				if o := r.operator(s.OperatorID); o != nil {
 					o.pushing.supersede(s.AccountID, s.Version)
 				}

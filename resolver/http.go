@@ -113,10 +113,11 @@ func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
 
 // HandlerWith is Handler with what else its paths do.
 func (r *Resolver) HandlerWith(p Paths) http.Handler {
-	return &handler{
+	h := &handler{
 		memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, now: r.now, paths: p,
 		activations: newActivations(r.store, &r.gate), busy: make(chan struct{}, mostBusy),
 	}
+	return &timed{next: h, now: r.now, took: r.metrics.lookups}
 }
 
 // ServeHTTP answers what nats-servers and the clients of nats-account-server ask for.

@@ -13,6 +13,8 @@ import (
 // while is forgotten, and the rows remain. It is safe for concurrent use.
 type ledger struct {
 	now func() time.Time
+	// told is called with what is new; it may be nil and must not call back.
+	told func(accountID string, from claims.DeliveryState, d claims.Delivery)
 
 	mu       sync.Mutex
 	accounts map[string]*track
@@ -63,6 +65,9 @@ func (l *ledger) report(accountID string, d claims.Delivery) bool {
 		return false
 	}
 	t.changed.tell()
+	if l.told != nil {
+		l.told(accountID, old.State, d)
+	}
 	return true
 }
 

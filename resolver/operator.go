@@ -45,6 +45,8 @@ type operator struct {
 	loads *loads
 	// lookups are about accounts that memory does not have yet.
 	lookups chan *nats.Msg
+	// watch takes in what the servers tell of their clients.
+	watch *watcher
 	// asking counts the questions to new servers under way.
 	asking     sync.WaitGroup
 	identity   trouble
@@ -66,6 +68,8 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 	op.pushing = newPusher(op)
 	op.drifting = newDrifter(op)
 	op.loads, op.lookups = newLoads(op), make(chan *nats.Msg, maxWaiting)
+	op.watch = newWatcher(op)
+	op.roster.onServer, op.roster.onReach = op.watch.server, op.watch.reach
 	return op
 }
 
@@ -78,6 +82,7 @@ func (o *operator) run(ctx context.Context) {
 		wg.Go(func() { o.drifting.run(ctx) })
 		wg.Go(func() { o.loads.run(ctx) })
 		wg.Go(func() { o.answerLate(ctx) })
+		wg.Go(func() { o.watch.run(ctx) })
 	}
 	defer wg.Wait()
 	for ctx.Err() == nil {
@@ -170,6 +175,9 @@ func (o *operator) options(ctx context.Context, up, closed bell) []nats.Option {
 				o.refused.Store(true)
 				return // the attempt to connect says so, once
 			}
+			if errors.Is(err, nats.ErrSlowConsumer) && s != nil && s.Type() == nats.ChanSubscription {
+				o.watch.overflowed()
+			}
 			o.log.WarnContext(ctx, "the connection to the servers reports an error", slog.String("subject", subject), slog.Any("error", err))
 		}),
 	}
@@ -222,11 +230,14 @@ type subscription struct {
 	// queue is shared with the other replicas; empty: each hears every message.
 	queue  string
 	handle func(ctx context.Context, m *nats.Msg)
+	// into takes the messages instead of handle, in one order with those of other
+	// subjects; what does not fit is dropped, see options.
+	into chan *nats.Msg
 }
 
 // subscriptions are all that an operator's connection listens to, besides answers.
 func (o *operator) subscriptions() []subscription {
-	return slices.Concat(o.lifeSubscriptions(), o.driftSubscriptions(), o.lookupSubscriptions(), o.loadSubscriptions())
+	return slices.Concat(o.lifeSubscriptions(), o.driftSubscriptions(), o.lookupSubscriptions(), o.loadSubscriptions(), o.clientSubscriptions())
 }
 
 // listen subscribes; nats.go renews the subscriptions at each reconnect.
@@ -234,7 +245,9 @@ func (o *operator) listen(ctx context.Context, nc *nats.Conn) error {
 	for _, s := range o.subscriptions() {
 		handle := func(m *nats.Msg) { s.handle(ctx, m) }
 		var err error
-		if s.queue == "" {
+		if s.into != nil {
+			_, err = nc.ChanSubscribe(s.subject, s.into)
+		} else if s.queue == "" {
 			_, err = nc.Subscribe(s.subject, handle)
 		} else {
 			_, err = nc.QueueSubscribe(s.subject, s.queue, handle)

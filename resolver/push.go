@@ -153,7 +153,9 @@ func (p *pusher) supersede(accountID string, version int64) {
 // push brings one account to every server.
 func (p *pusher) push(ctx context.Context, l *link, w claim) outcome {
 	r := p.o.r
+	began := r.now()
 	d, err := p.deliver(ctx, l, w)
+	r.metrics.push.Observe(r.now().Sub(began).Seconds())
 	out := outcome{owed: w.Owed, deliveries: d.news, delay: r.pace.backoff(w.Attempts)}
 	if errors.Is(err, store.ErrNotFound) {
 		out.settled = true

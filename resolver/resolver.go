@@ -93,8 +93,11 @@ type Resolver struct {
 	loaded atomic.Bool
 
 	ledger  *ledger
+	events  *eventLog
 	metrics *metrics
-	ready   atomic.Bool
+	// surveyed is what the metrics tell of operators.
+	surveyed *survey
+	ready    atomic.Bool
 	// changes wakes the follower; gate is closed until it has followed.
 	changes bell
 	gate    gate
@@ -143,11 +146,16 @@ func New(cfg Config) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
+	surveyed := newSurvey(cfg.Now)
+	if err := counters.add(surveyed); err != nil {
+		return nil, err
+	}
 	r := &Resolver{
 		snapshot: kept, anchors: cfg.Anchors, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer, settle: cfg.Settle,
-		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), metrics: counters, changes: newBell(), operators: map[string]*operator{},
+		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, surveyed: surveyed, changes: newBell(), operators: map[string]*operator{},
 	}
+	r.ledger.told = r.deliveryTold
 	r.behind.log = cfg.Logger
 	if err := r.registerSnapshot(cfg.Metrics); err != nil {
 		return nil, err
@@ -182,6 +190,7 @@ func (r *Resolver) Start(ctx context.Context) error {
 	r.loaded.Store(true)
 	r.ready.Store(true)
 	r.running.Go(func() { r.follow(running, operators) })
+	r.running.Go(func() { r.survey(running) })
 	return nil
 }
 

@@ -51,6 +51,10 @@ type roster struct {
 	// work rings when a server came or went: its row is to be stored, and a new one
 	// to be asked what it holds.
 	work bell
+	// onServer and onReach are told of servers that come and go, and whether they are
+	// reached; they may be nil and must not call back.
+	onServer func(s claims.Server, up bool, why string)
+	onReach  func(yes bool)
 
 	mu        sync.Mutex
 	connected bool
@@ -93,7 +97,7 @@ func (r *roster) observe(ctx context.Context, s serverInfo) {
 	m := &member{Server: claims.Server{ID: s.ID, Name: cmp.Or(s.Name, s.ID), Cluster: s.Cluster, Version: s.Version, JetStream: s.JetStream, LastSeen: r.now()}}
 	r.members[s.ID] = m
 	r.log.InfoContext(ctx, "a server joined", slog.String("server", m.Name), slog.String("server_id", m.ID), slog.String("version", m.Version))
-	r.noteChange(m, true)
+	r.noteChange(m, true, "")
 }
 
 // evictNamesakes removes the server whose name and cluster a new one has: it was
@@ -149,13 +153,16 @@ func (r *roster) missed(ctx context.Context, answered map[string]answer[struct{}
 func (r *roster) remove(ctx context.Context, m *member, reason string) {
 	delete(r.members, m.ID)
 	r.log.InfoContext(ctx, "a server left", slog.String("server", m.Name), slog.String("server_id", m.ID), slog.String("reason", reason))
-	r.noteChange(m, false)
+	r.noteChange(m, false, reason)
 }
 
-func (r *roster) noteChange(m *member, up bool) {
+func (r *roster) noteChange(m *member, up bool, why string) {
 	r.unsaved[m.ID] = rosterChange{m.Server, up}
 	r.work.ring()
 	r.changed.tell()
+	if r.onServer != nil {
+		r.onServer(m.Server, up, why)
+	}
 }
 
 // setConnected records whether the servers are reached; it tells whether that is
@@ -167,6 +174,9 @@ func (r *roster) setConnected(yes bool) bool {
 	r.connected = yes
 	if was != yes {
 		r.changed.tell()
+		if r.onReach != nil {
+			r.onReach(yes)
+		}
 	}
 	return was != yes
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -41,7 +42,7 @@ type MarksQuery struct {
 	Within []string
 }
 
-// ListMarks returns the marks of an operator's accounts, by name. It reads one row for
+// ListMarks returns the marks of an operator's accounts, by name and then identity. It reads one row for
 // each account, whatever the number of servers, and asks once for each 20 servers.
 func (t *Tx) ListMarks(ctx context.Context, q MarksQuery) ([]Marks, error) {
 	var out []Marks
@@ -57,12 +58,23 @@ func (t *Tx) ListMarks(ctx context.Context, q MarksQuery) ([]Marks, error) {
 			out = part
 			continue
 		}
-		for i := range out { // one transaction sees the same rows each time
-			if i < len(part) && part[i].AccountID == out[i].AccountID {
-				out[i].States = append(out[i].States, part[i].States...)
+		// On PostgreSQL each statement sees what was committed before it.
+		byID := make(map[string][]string, len(part))
+		for _, m := range part {
+			byID[m.AccountID] = m.States
+		}
+		for i, m := range out {
+			states := byID[m.AccountID]
+			if states == nil {
+				states = make([]string, n)
 			}
+			out[i].States = append(m.States, states...)
 		}
 	}
+	// Databases sort names by their own rules.
+	slices.SortFunc(out, func(a, b Marks) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.AccountID, b.AccountID))
+	})
 	return out, nil
 }
 
@@ -103,7 +115,7 @@ func (t *Tx) listMarks(ctx context.Context, q MarksQuery, servers []string) ([]M
 			m.States[n] = markStates()[packed>>(markBits*n)&(1<<markBits-1)]
 		}
 		return m, err
-	}, `SELECT a.id, a.name, a.jwt_version, `+marks+` FROM accounts a WHERE a.operator_id = $1`+where+` ORDER BY a.name, a.id`, args...)
+	}, `SELECT a.id, a.name, a.jwt_version, `+marks+` FROM accounts a WHERE a.operator_id = $1`+where+` ORDER BY a.id`, args...)
 }
 
 // ListDeliveriesOf returns the deliveries of some accounts.
@@ -144,6 +156,11 @@ func (t *Tx) ProveOwed(ctx context.Context, o Owed) error {
 			ELSE coalesce((SELECT min(j.created_us) FROM jwts j WHERE j.subject = outbox.account_id AND j.jwt_version > $3), created_us) END
 		WHERE account_id = $1 AND lease_epoch = $2`, o.AccountID, o.Epoch, o.Version, micros(t.now))
 	return err
+}
+
+// CountSignedAccounts returns how many accounts of the operator have a signed JWT.
+func (t *Tx) CountSignedAccounts(ctx context.Context, operatorID string) (int64, error) {
+	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM accounts WHERE operator_id = $1 AND jwt <> ''`, operatorID)
 }
 
 // OweAll makes the current JWTs of all of an operator's accounts owed once more, or, where

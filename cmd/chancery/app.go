@@ -189,6 +189,12 @@ func (a *app) openParts(ctx context.Context) (err error) {
 		Trusts: func(_ context.Context, operator, key string) ([]string, bool) {
 			return a.resolver.Untrusting(operator, key)
 		},
+		Connection: func(server string, cid uint64) (claims.LiveConnection, bool) {
+			return a.resolver.FindConnection(server, cid)
+		},
+		Kick: func(ctx context.Context, operator, server string, cid uint64) error {
+			return a.resolver.Kick(ctx, operator, server, cid)
+		},
 		Sync:        func(ctx context.Context, account string) (claims.Sync, error) { return a.resolver.Sync(ctx, account) },
 		Wake:        func() { a.resolver.Wake() },
 		Checkpoints: checkpoints,

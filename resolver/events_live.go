@@ -1,0 +1,140 @@
+package resolver
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"chancery/claims"
+)
+
+// Events returns events after a place.
+func (r *Resolver) Events(q claims.EventQuery) claims.EventPage { return r.events.query(q) }
+
+// FindEvent returns an event that is still kept and in sight.
+func (r *Resolver) FindEvent(id claims.EventID, sight claims.Sight) (claims.Event, bool) {
+	e, ok := r.events.find(id)
+	return e, ok && sight.SeesEvent(e)
+}
+
+// watchers returns those of all operators.
+func (r *Resolver) watchers() []*watcher {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make([]*watcher, 0, len(r.operators))
+	for _, o := range r.operators {
+		out = append(out, o.watch)
+	}
+	return out
+}
+
+// ListConnections returns a page of the live connections as the events tell them.
+func (r *Resolver) ListConnections(q claims.ConnectionQuery) claims.ConnectionPage {
+	var page claims.ConnectionPage
+	var all []claims.LiveConnection
+	var why []string
+	now := r.now()
+	for _, w := range r.watchers() {
+		if q.OperatorID != "" && q.OperatorID != w.o.id || q.Sight.Part == nil || !q.Sight.Part(w.o.id) {
+			continue
+		}
+		kept, left := w.picture.list(q)
+		all = append(all, kept...)
+		if text := w.incomplete(now); text != "" && !slices.Contains(why, text) {
+			why = append(why, text)
+		}
+		if left {
+			why = append(why, fmt.Sprintf("The operator has more than %d connections; the others are not listed.", mostPictured))
+		}
+	}
+	order := func(a, b claims.Connection) int {
+		return cmp.Or(cmp.Compare(a.ServerName, b.ServerName), cmp.Compare(a.ServerID, b.ServerID), cmp.Compare(a.CID, b.CID))
+	}
+	slices.SortFunc(all, func(a, b claims.LiveConnection) int { return order(a.Connection, b.Connection) })
+	page.Total, page.Incomplete = len(all), strings.Join(why, " ")
+	start := 0
+	if q.After != "" {
+		start, _ = slices.BinarySearchFunc(all, q.After, func(c claims.LiveConnection, after string) int {
+			return cmp.Or(cmp.Compare(claims.ConnectionPlace(c.Connection), after), -1) // the one after it
+		})
+	}
+	page.Connections = all[start:min(len(all), start+q.Limit)]
+	return page
+}
+
+// FindConnection returns a connection by its server, by key or name, and number.
+func (r *Resolver) FindConnection(server string, cid uint64) (claims.LiveConnection, bool) {
+	for _, w := range r.watchers() {
+		if c, ok := w.picture.find(server, cid); ok {
+			return c, true
+		}
+	}
+	return claims.LiveConnection{}, false
+}
+
+// Denials returns a page of the groups of denials.
+func (r *Resolver) Denials(q claims.DenialQuery) claims.DenialPage {
+	var all []claims.Denial
+	for _, w := range r.watchers() {
+		all = append(all, w.denials.list(q, r.now())...)
+	}
+	return pageOfDenials(all, q)
+}
+
+// FindDenial returns a group that is still kept and in sight.
+func (r *Resolver) FindDenial(id string, sight claims.Sight) (claims.Denial, bool) {
+	for _, w := range r.watchers() {
+		if d, ok := w.denials.find(id, r.now()); ok {
+			return d, sight.Sees(d.OperatorID, d.AccountID)
+		}
+	}
+	return claims.Denial{}, false
+}
+
+// LastSeen tells when each user key of an account was last connected.
+func (r *Resolver) LastSeen(accountID string, keys []string) map[string]claims.Seen {
+	if o := r.operator(r.memory.operatorOf(accountID)); o != nil {
+		return o.watch.picture.lastSeen(accountID, keys, r.now().UTC())
+	}
+	return nil
+}
+
+// Usage returns what each server tells of an account, by name.
+func (r *Resolver) Usage(accountID string) []claims.AccountUsage {
+	if o := r.operator(r.memory.operatorOf(accountID)); o != nil {
+		return o.watch.picture.usages(accountID)
+	}
+	return nil
+}
+
+// Kick closes a connection of an operator's server. The error is ErrNotConnected when
+// the server does not answer, and claims.ErrNoConnection when it has no such connection.
+func (r *Resolver) Kick(ctx context.Context, operatorID, serverID string, cid uint64) error {
+	o, l := r.operator(operatorID), (*link)(nil)
+	if o != nil {
+		l = o.link.Load()
+	}
+	if l == nil {
+		return fmt.Errorf("closing a connection: %w", ErrNotConnected)
+	}
+	body, err := json.Marshal(kickQuery{cid})
+	if err != nil {
+		return fmt.Errorf("closing a connection: %w", err)
+	}
+	out, err := ask[struct{}](ctx, o, l, question{subject: kickSubject(serverID), body: body, expect: []string{serverID}, limit: r.pace.answer})
+	a, answered := out[serverID]
+	switch {
+	case err != nil:
+		return fmt.Errorf("closing a connection: %w", err)
+	case !answered:
+		return fmt.Errorf("closing a connection: %w", ErrNotConnected)
+	case noSuchConnection(a.Error):
+		return fmt.Errorf("closing a connection: %w", claims.ErrNoConnection)
+	case a.Error != nil:
+		return fmt.Errorf("closing a connection: the server says: %s", errorText(a.Error.Description))
+	}
+	return nil
+}
