@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -28,6 +29,9 @@ type Config struct {
 	Logger *slog.Logger
 	// PublicURL is where nats-servers and people reach Chancery, without a path.
 	PublicURL string
+	// ResolverURL is where nats-servers fetch accounts, without a path; empty is
+	// PublicURL.
+	ResolverURL string
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
 }
@@ -39,9 +43,11 @@ type API struct {
 	now       func() time.Time
 	log       *slog.Logger
 	publicURL string
-	requests  *prometheus.HistogramVec
-	huma      huma.API
-	router    chi.Router
+	// resolverURL is where nats-servers fetch accounts.
+	resolverURL string
+	requests    *prometheus.HistogramVec
+	huma        huma.API
+	router      chi.Router
 	// uploads has room for those that are read.
 	uploads chan struct{}
 }
@@ -53,6 +59,7 @@ func New(cfg Config) (*API, error) {
 	}
 	a := newAPI()
 	a.issuer, a.live, a.now, a.log, a.publicURL = cfg.Issuer, cfg.Live, cfg.Now, cfg.Logger, cfg.PublicURL
+	a.resolverURL = cmp.Or(cfg.ResolverURL, cfg.PublicURL)
 	if cfg.Metrics != nil {
 		if err := cfg.Metrics.Register(a.requests); err != nil {
 			return nil, errors.Join(errors.New("making API: registering metrics"), err)

@@ -6,12 +6,14 @@ import (
 	"strings"
 	"time"
 
+	"chancery/claims"
 	"chancery/issuer"
 )
 
 type serverConfigInput struct {
 	OperatorPath
-	Accept string `header:"Accept" maxLength:"200" doc:"application/json answers with the configuration and its fingerprint, anything else with the text alone."`
+	Resolver string `query:"resolver" enum:"url,full,cache,memory" default:"url" doc:"How the servers get accounts: fetch each from Chancery (url), keep all on disk (full), or the last thousand (cache), or know those in the file (memory, which holds all account JWTs and needs leave to read accounts)." example:"url"`
+	Accept   string `header:"Accept" maxLength:"200" doc:"application/json answers with the configuration and its fingerprint, anything else with the text alone."`
 }
 
 // ServerConfig is what a nats-server needs to know.
@@ -22,7 +24,7 @@ type ServerConfig struct {
 }
 
 func (a *API) getServerConfig(ctx context.Context, by call, in *serverConfigInput) (*text, error) {
-	conf, err := a.issuer.ServerConfig(ctx, by.caller, in.Operator, a.publicURL)
+	conf, err := a.issuer.ServerConfigWith(ctx, by.caller, in.Operator, issuer.ServerConfigInput{BaseURL: a.resolverURL, Resolver: claims.ResolverKind(in.Resolver)})
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ type Paths struct {
 	// notifies; a nil function is no tokens. It is asked at each request.
 	Tokens func() *Credentials
 	// Notify has the account's JWT pushed to all servers once more. Nil refuses to.
-	Notify func(ctx context.Context, accountID string) error
+	Notify func(ctx context.Context, operatorID, accountID string) error
 }
 
 // Values of the path that a submission carries; see Paths.
@@ -115,7 +115,7 @@ func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
 func (r *Resolver) HandlerWith(p Paths) http.Handler {
 	h := &handler{
 		memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, now: r.now, paths: p,
-		activations: newActivations(r.store, &r.gate), busy: make(chan struct{}, mostBusy),
+		activations: r.activations, busy: make(chan struct{}, mostBusy),
 	}
 	return &timed{next: h, now: r.now, took: r.metrics.lookups}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,10 @@ func TestAccountServerReads(t *testing.T) {
 	var notified []string
 	front := httptest.NewServer(r.HandlerWith(resolver.Paths{
 		Tokens: func() *resolver.Credentials { return tokens },
-		Notify: func(_ context.Context, id string) error { notified = append(notified, id); return nil },
+		Notify: func(_ context.Context, operator, id string) error {
+			notified = append(notified, operator, id)
+			return nil
+		},
 	}))
 	defer front.Close()
 
@@ -144,7 +148,7 @@ func TestAccountServerReads(t *testing.T) {
 		}
 	}
 	t.Logf("account-server: %d of %d cases", passed, len(list))
-	if len(notified) != 1 || notified[0] != a.id {
+	if !slices.Equal(notified, []string{w.operator, a.id}) {
 		t.Errorf("notified %v", notified)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"chancery/claims"
@@ -31,7 +32,8 @@ func parseHash(text string) (activationHash, bool) {
 // newest of each hash, and reads the token itself from the store: nats-servers ask
 // for one only when an account from elsewhere imports by its URL.
 type activations struct {
-	store *store.Store
+	// store holds nil while there is none.
+	store atomic.Pointer[store.Store]
 	gate  *gate
 
 	// turn is held by who uses what follows.
@@ -44,7 +46,9 @@ type activations struct {
 }
 
 func newActivations(s *store.Store, g *gate) *activations {
-	return &activations{store: s, gate: g, turn: make(chan struct{}, 1), newest: map[activationHash]string{}}
+	a := &activations{gate: g, turn: make(chan struct{}, 1), newest: map[activationHash]string{}}
+	a.store.Store(s)
+	return a
 }
 
 const (
@@ -62,17 +66,18 @@ const (
 // find returns the unexpired token under the hash that the operator's accounts issued
 // last; store.ErrNotFound when there is none.
 func (a *activations) find(ctx context.Context, operatorID string, hash activationHash) (string, error) {
-	if a.store == nil {
+	from := a.store.Load()
+	if from == nil {
 		return "", errors.New("there is no store")
 	}
 	ctx, cancel := context.WithTimeout(ctx, activationWait)
 	defer cancel()
-	id, err := a.lookup(ctx, hash)
+	id, err := a.lookup(ctx, from, hash)
 	if err != nil || id == "" {
 		return "", cmp.Or(err, store.ErrNotFound)
 	}
 	token := ""
-	err = a.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+	err = from.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
 		token, err = t.ActivationToken(ctx, operatorID, id)
 		return err
 	})
@@ -81,7 +86,7 @@ func (a *activations) find(ctx context.Context, operatorID string, hash activati
 
 // lookup returns the identity of the newest activation under the hash, "" for none.
 // What was committed since the last look is read first.
-func (a *activations) lookup(ctx context.Context, hash activationHash) (string, error) {
+func (a *activations) lookup(ctx context.Context, from *store.Store, hash activationHash) (string, error) {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
@@ -89,7 +94,7 @@ func (a *activations) lookup(ctx context.Context, hash activationHash) (string, 
 		return "", ctx.Err()
 	}
 	covered := a.gate.begin()
-	err := a.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+	err := from.Read(ctx, func(ctx context.Context, t *store.Tx) error {
 		if covered == a.covered && t.Now().Sub(a.until) < activationPoll {
 			return nil
 		}

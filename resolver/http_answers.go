@@ -79,14 +79,14 @@ func (h *handler) accountAs(w http.ResponseWriter, r *http.Request, at place) {
 			return
 		}
 	}
-	if flag(q, "notify") && !h.notify(w, r, at.id) {
+	if flag(q, "notify") && !h.notify(w, r, at.id, e) {
 		return
 	}
 	h.serve(w, r, &e.document)
 }
 
 // notify has the account pushed once more; false when it answered that it does not.
-func (h *handler) notify(w http.ResponseWriter, r *http.Request, id string) bool {
+func (h *handler) notify(w http.ResponseWriter, r *http.Request, id string, e *entry) bool {
 	if !h.trusts(w, r, "notify") {
 		return false
 	}
@@ -94,7 +94,7 @@ func (h *handler) notify(w http.ResponseWriter, r *http.Request, id string) bool
 		text(w, r, http.StatusForbidden, "notify is not possible here: this replica pushes nothing.\n")
 		return false
 	}
-	if err := h.paths.Notify(r.Context(), id); err != nil {
+	if err := h.paths.Notify(r.Context(), e.operator.Value(), id); err != nil {
 		text(w, r, http.StatusInternalServerError, "error sending notification of change\n")
 		return false
 	}

@@ -180,8 +180,11 @@ func TestLookupsAllocateNothing(t *testing.T) {
 	r.Put(store.Served{AccountID: known, OperatorID: "OTEST", Version: 1, Token: "a.b.c"})
 	h := r.Handler()
 	for _, x := range []struct{ name, path, header string }{
-		{"known", "/jwt/v1/accounts/" + known, ""}, {"unknown", "/jwt/v1/accounts/" + unknown, ""}, {"malformed", "/jwt/v1/accounts/x", ""},
-		{"by name", "/o/op/jwt/v1/accounts/" + known, ""}, {"not modified", "/jwt/v1/accounts/" + known, "*"},
+		{"known", "/jwt/v1/accounts/" + known, ""},
+		{"unknown", "/jwt/v1/accounts/" + unknown, ""},
+		{"malformed", "/jwt/v1/accounts/x", ""},
+		{"by name", "/o/op/jwt/v1/accounts/" + known, ""},
+		{"not modified", "/jwt/v1/accounts/" + known, "*"},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, x.path, http.NoBody)
 		if err != nil {

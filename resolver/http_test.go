@@ -224,7 +224,7 @@ func TestBeforeLoad(t *testing.T) {
 func TestNewChecksItsConfig(t *testing.T) {
 	t.Parallel()
 	_, err := resolver.New(resolver.Config{Logger: slog.New(slog.DiscardHandler)})
-	for _, name := range []string{"store", "clock", "owner", "identity", "URLs"} {
+	for _, name := range []string{"clock", "owner", "identity", "URLs"} {
 		if err == nil || !strings.Contains(err.Error(), name+" is required") {
 			t.Errorf("no word about the %s: %v", name, err)
 		}

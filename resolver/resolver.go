@@ -92,6 +92,9 @@ type Resolver struct {
 	// loaded tells that memory was loaded from the store.
 	loaded atomic.Bool
 
+	// activations finds activation tokens in the store.
+	activations *activations
+
 	ledger  *ledger
 	events  *eventLog
 	metrics *metrics
@@ -157,6 +160,7 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	r.ledger.told = r.deliveryTold
 	r.behind.log = cfg.Logger
+	r.activations = newActivations(cfg.Store, &r.gate)
 	if err := r.registerSnapshot(cfg.Metrics); err != nil {
 		return nil, err
 	}
@@ -164,7 +168,10 @@ func New(cfg Config) (*Resolver, error) {
 }
 
 // Use hands the store over that Config had none of. It is called before Start.
-func (r *Resolver) Use(s *store.Store) { r.store = s }
+func (r *Resolver) Use(s *store.Store) {
+	r.store = s
+	r.activations.store.Store(s)
+}
 
 // Start loads every JWT into memory and begins to follow, connect and push. It
 // fails when the store cannot be read, or when it was called before. ctx bounds the

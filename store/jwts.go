@@ -108,3 +108,8 @@ func (t *Tx) GetServed(ctx context.Context, accountID string) (Served, error) {
 func (t *Tx) ListServed(ctx context.Context, afterID string, limit int) ([]Served, error) {
 	return many(ctx, t, scanServed, `SELECT `+servedColumns+` FROM accounts WHERE id > $1 AND jwt <> '' ORDER BY id LIMIT $2`, afterID, limit)
 }
+
+// ListServedOf is ListServed of one operator's accounts.
+func (t *Tx) ListServedOf(ctx context.Context, operatorID, afterID string, limit int) ([]Served, error) {
+	return many(ctx, t, scanServed, `SELECT `+servedColumns+` FROM accounts WHERE operator_id = $1 AND id > $2 AND jwt <> '' ORDER BY id LIMIT $3`, operatorID, afterID, limit)
+}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"html/template"
@@ -31,6 +32,9 @@ type Config struct {
 	// PublicURL is where the API is reached, without a path, for the commands
 	// that pages show.
 	PublicURL string
+	// ResolverURL is where nats-servers fetch accounts, without a path; empty is
+	// PublicURL.
+	ResolverURL string
 	// NATSURL returns where an operator's servers are reached, "" if that is not
 	// known; nil knows none.
 	NATSURL func(operatorID string) string
@@ -47,6 +51,7 @@ type Console struct {
 	sessions    *scs.SessionManager
 	secure, dev bool
 	publicURL   string
+	resolverURL string
 	natsURL     func(operatorID string) string
 	exportAudit AuditExport
 	assets      assets
@@ -67,6 +72,7 @@ func New(cfg Config) (*Console, error) {
 		uploads: make(chan struct{}, mostUploads),
 		secure:  cfg.Secure, dev: cfg.Dev, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), natsURL: cfg.NATSURL, exportAudit: cfg.AuditExport,
 	}
+	c.resolverURL = cmp.Or(cfg.ResolverURL, c.publicURL)
 	if c.natsURL == nil {
 		c.natsURL = func(string) string { return "" }
 	}

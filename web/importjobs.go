@@ -197,7 +197,7 @@ func (c *Console) viewImport(r *http.Request, v *visit, j issuer.ImportJob) impo
 		x := c.importedOperator(o, max(after, 0), &view.Pager, view.URL)
 		if view.Done && o.State != issuer.ImportLeftOut {
 			x.URL = operatorURL(o.ID)
-			if conf, err := c.issuer.ServerConfig(r.Context(), v.caller, o.ID, c.publicURL); err == nil {
+			if conf, err := c.issuer.ServerConfig(r.Context(), v.caller, o.ID, c.resolverURL); err == nil {
 				x.Resolver = conf.ResolverURL
 			}
 		}

@@ -64,6 +64,11 @@ type operatorKeyRow struct {
 // trustView is the configuration of servers, and what each of them loaded.
 type trustView struct {
 	Config, Fingerprint string
+	// URL is the page, Resolver how servers get accounts in Config; Chosen tells that
+	// this was asked for.
+	URL, Resolver string
+	Chosen        bool
+	Resolvers     []option
 	// Note says why there is no configuration.
 	Note    string
 	Servers []serverTrustRow
@@ -103,7 +108,7 @@ func (c *Console) operator(r *http.Request, v *visit) (answer, error) {
 	if err := c.hangsOn(ctx, v, &view, o); err != nil {
 		return answer{}, err
 	}
-	if view.Trust, err = c.trust(ctx, v, o); err != nil {
+	if view.Trust, err = c.trust(r, v, o, url); err != nil {
 		return answer{}, err
 	}
 	path := "/operators/" + r.PathValue("op")
@@ -126,9 +131,9 @@ func (c *Console) pending(ctx context.Context, v *visit, o issuer.Operator, url 
 }
 
 // trust compares what servers loaded with the JWT in force.
-func (c *Console) trust(ctx context.Context, v *visit, o issuer.Operator) (trustView, error) {
-	var out trustView
-	conf, err := c.issuer.ServerConfig(ctx, v.caller, o.ID, c.publicURL)
+func (c *Console) trust(r *http.Request, v *visit, o issuer.Operator, url string) (trustView, error) {
+	out := trustView{URL: url, Resolver: r.URL.Query().Get("resolver"), Resolvers: resolverOptions}
+	conf, err := c.issuer.ServerConfig(r.Context(), v.caller, o.ID, c.resolverURL)
 	if e := issuer.AsError(err); err != nil && e.Kind == issuer.KindConflict {
 		out.Note = e.Message
 		return out, nil
@@ -137,6 +142,11 @@ func (c *Console) trust(ctx context.Context, v *visit, o issuer.Operator) (trust
 		return out, err
 	}
 	out.Config, out.Fingerprint = conf.Text, conf.Fingerprint
+	if out.Chosen = slices.Contains(claims.ServerResolvers(), claims.ResolverKind(out.Resolver)); !out.Chosen {
+		out.Resolver = string(claims.ResolverURL)
+	} else if err := c.configOf(r, v, o, &out); err != nil {
+		return out, err
+	}
 	for _, s := range c.live.Servers(o.ID) {
 		row := serverTrustRow{Name: s.Name, Version: s.Version, Chip: chip{toneWait, "Not told yet"}}
 		if s.Trust != nil {
@@ -149,6 +159,33 @@ func (c *Console) trust(ctx context.Context, v *visit, o issuer.Operator) (trust
 		out.Servers = append(out.Servers, row)
 	}
 	return out, nil
+}
+
+// resolverOptions are claims.ServerResolvers in words.
+var resolverOptions = []option{
+	{string(claims.ResolverURL), "Fetch each account from Chancery (URL)"}, {string(claims.ResolverFull), "Keep all accounts on disk (full)"},
+	{string(claims.ResolverCache), "Keep the last thousand on disk (cache)"}, {string(claims.ResolverMemory), "Know the accounts in the file (memory)"},
+}
+
+// mostConfig is how long a configuration may be to be shown on a page.
+const mostConfig = 256 << 10
+
+// configOf replaces the configuration by that of the chosen resolver, or by the reason
+// why there is none.
+func (c *Console) configOf(r *http.Request, v *visit, o issuer.Operator, out *trustView) error {
+	conf, err := c.issuer.ServerConfigWith(r.Context(), v.caller, o.ID, issuer.ServerConfigInput{BaseURL: c.resolverURL, Resolver: claims.ResolverKind(out.Resolver)})
+	if err != nil {
+		e := issuer.AsError(err)
+		if e.Kind != issuer.KindConflict && e.Kind != issuer.KindForbidden {
+			return err
+		}
+		out.Config, out.Note = "", strings.TrimSpace(e.Message+" "+e.Hint)
+		return nil
+	}
+	if out.Config = conf.Text; len(conf.Text) > mostConfig {
+		out.Config, out.Note = "", "The configuration is too long for a page. Write it to a file: chancery server-config --resolver "+out.Resolver
+	}
+	return nil
 }
 
 func policyRows(p issuer.Policy) []limitRow {

@@ -35,6 +35,10 @@ func TestOperatorPage(t *testing.T) {
 		if n := strings.Count(p.body, `class="chain-account"`); n != 2 {
 			t.Errorf("%d accounts are drawn", n)
 		}
+		for kind, want := range map[string]string{"url": "resolver: URL(", "full": "type: full", "cache": "type: cache", "memory": "resolver: MEMORY"} {
+			b.get("/operators/acme?resolver="+kind).want(200).has(want, `value="`+kind+`" selected`, conf.Fingerprint)
+		}
+		b.get("/operators/acme?resolver=none").want(200).has("resolver: URL(", `value="url" selected`)
 		h.auditor().get("/operators/acme").want(200).hasNot("Switch signing off", "/operators/acme/edit", "/operators/acme/delete")
 		b.get("/operators/none").want(404)
 	})

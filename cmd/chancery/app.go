@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,9 @@ type appConfig struct {
 	listener    net.Listener
 	tls         *tls.Config
 	dev         bool
+	lookups     lookupConfig
+	// lookupListener is the resolver's own; nil serves its paths on listener.
+	lookupListener net.Listener
 	// role is empty for roleAll.
 	role role
 	// anchors are the public keys of the operators that are believed without a database;
@@ -63,14 +67,17 @@ type app struct {
 	issuer    *issuer.Issuer
 	resolver  *resolver.Resolver
 	// managed answers everything, once the parts that need the database are made.
-	managed    http.Handler
+	managed    *doors
 	identities *systemIdentities
-	metrics   *prometheus.Registry
-	http      *http.Server
-	served    chan error
-	// handler is what answers now; see lobby. parted tells that the parts that need the
+	metrics    *prometheus.Registry
+	http       *http.Server
+	// lookups serves the resolver's paths where they have a listener of their own; else
+	// it is nil.
+	lookups *http.Server
+	served  chan error
+	// doors are what answers now; see lobby. parted tells that the parts that need the
 	// database run.
-	handler atomic.Pointer[http.Handler]
+	doors   atomic.Pointer[doors]
 	parted  atomic.Bool
 	serving sync.Once
 	// late ends the attempts to reach the database, opening waits for them. missing is
@@ -93,7 +100,7 @@ type app struct {
 // openApp makes the parts and hands each what it needs. Nothing runs yet but the
 // connection to the database; close ends that.
 func openApp(ctx context.Context, cfg appConfig) (*app, error) {
-	a := &app{cfg: cfg, metrics: prometheus.NewRegistry(), served: make(chan error, 1)}
+	a := &app{cfg: cfg, metrics: prometheus.NewRegistry(), served: make(chan error, 2)}
 	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := a.open(ctx); err != nil {
 		return nil, errors.Join(err, a.close())
@@ -121,9 +128,11 @@ func (a *app) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	lobby := a.lobby()
-	a.handler.Store(&lobby)
-	a.http = newHTTPServer(forwarded(http.HandlerFunc(a.entrance), cfg.trustedProxies), cfg)
+	a.doors.Store(a.lobby())
+	a.http = newHTTPServer(forwarded(http.HandlerFunc(a.entrance), cfg.trustedProxies), cfg.tls, cfg.log)
+	if cfg.lookupListener != nil {
+		a.lookups = newHTTPServer(http.HandlerFunc(a.lookupEntrance), lookupTLS(cfg.lookups), cfg.log)
+	}
 	found, err := a.resolver.OpenSnapshot(ctx)
 	if err != nil {
 		cfg.log.ErrorContext(ctx, "the snapshot cannot be used; only the database can tell what to serve", slog.Any("error", err))
@@ -204,19 +213,19 @@ func (a *app) openParts(ctx context.Context) (err error) {
 	}
 	a.identities.issuer = a.issuer
 	a.anchorMetrics()
-	rest, err := api.New(api.Config{Issuer: a.issuer, Live: a.resolver, Now: cfg.now, Logger: cfg.log, PublicURL: cfg.publicURL, Metrics: a.metrics})
+	rest, err := api.New(api.Config{Issuer: a.issuer, Live: a.resolver, Now: cfg.now, Logger: cfg.log, PublicURL: cfg.publicURL, ResolverURL: cfg.lookups.publicURL, Metrics: a.metrics})
 	if err != nil {
 		return err
 	}
 	console, err := web.New(web.Config{
 		Issuer: a.issuer, Live: a.resolver, Sessions: a.store.Sessions(), Now: cfg.now, Logger: cfg.log,
-		Secure: strings.HasPrefix(cfg.publicURL, "https://"), Dev: cfg.dev, PublicURL: cfg.publicURL, NATSURL: a.firstNATSURL,
+		Secure: strings.HasPrefix(cfg.publicURL, "https://"), Dev: cfg.dev, PublicURL: cfg.publicURL, ResolverURL: cfg.lookups.publicURL, NATSURL: a.firstNATSURL,
 		AuditExport: rest.WriteAudit,
 	})
 	if err != nil {
 		return err
 	}
-	a.managed = a.mux(rest.Handler(), console.Handler())
+	a.managed = a.makeDoors(rest.Handler(), console.Handler())
 	return nil
 }
 
@@ -295,25 +304,32 @@ func (a *app) startParts(ctx context.Context) error {
 	anchor, stopAnchor := context.WithCancel(context.WithoutCancel(ctx))
 	a.anchor = stopAnchor
 	a.anchored.Go(func() { a.issuer.Anchor(anchor) })
-	a.handler.Store(&a.managed)
+	a.doors.Store(a.managed)
 	return nil
 }
 
 // serve answers at the port from now on. It may be called more than once.
 func (a *app) serve() {
 	a.serving.Do(func() {
-		go func() {
-			var err error
-			if a.cfg.tls != nil {
-				err = a.http.ServeTLS(a.cfg.listener, "", "")
-			} else {
-				err = a.http.Serve(a.cfg.listener)
-			}
-			if !errors.Is(err, http.ErrServerClosed) {
-				a.served <- fmt.Errorf("serving HTTP: %w", err)
-			}
-		}()
+		go a.serveAt(a.http, a.cfg.listener)
+		if a.lookups != nil {
+			go a.serveAt(a.lookups, a.cfg.lookupListener)
+		}
 	})
+}
+
+// serveAt answers at a listener until the server is shut down; served has what else
+// ends it.
+func (a *app) serveAt(s *http.Server, l net.Listener) {
+	var err error
+	if l = bounded(l, mostConnections); s.TLSConfig != nil {
+		err = s.ServeTLS(l, "", "")
+	} else {
+		err = s.Serve(l)
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
+		a.served <- fmt.Errorf("serving HTTP: %w", err)
+	}
 }
 
 // shutdownTime is how long requests under way may take to end.
@@ -327,6 +343,9 @@ func (a *app) stop() error {
 	}
 	err := a.endRequests()
 	_ = a.cfg.listener.Close() // Shutdown closes it only once it was served from
+	if a.cfg.lookupListener != nil {
+		_ = a.cfg.lookupListener.Close()
+	}
 	if a.keep != nil {
 		a.keep()
 		a.kept.Wait()
@@ -345,17 +364,24 @@ func (a *app) stop() error {
 func (a *app) endRequests() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
-	err := a.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("ending requests: %w", err), a.http.Close())
+	var errs []error
+	for _, s := range a.servers() {
+		if err := s.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("ending requests: %w", err), s.Close())
+		}
 	}
-	return err
+	return errors.Join(errs...)
+}
+
+// servers are those that were made.
+func (a *app) servers() []*http.Server {
+	return slices.DeleteFunc([]*http.Server{a.http, a.lookups}, func(s *http.Server) bool { return s == nil })
 }
 
 func (a *app) close() error {
 	var errs []error
-	if a.http != nil { // a failed start may have served from the snapshot
-		errs = append(errs, a.http.Close())
+	for _, s := range a.servers() { // a failed start may have served from the snapshot
+		errs = append(errs, s.Close())
 	}
 	if a.resolver != nil {
 		a.resolver.Stop()

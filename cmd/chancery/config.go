@@ -43,6 +43,14 @@ type configFlags struct {
 	LogFormat         string `help:"json or text. Default json." placeholder:"FORMAT"`
 	TrustedOperators  string `help:"Public keys of the operators that are believed without a database, with commas between. The resolver role needs them." placeholder:"KEYS"`
 	TrustedProxies    string `help:"Addresses or CIDRs of proxies whose X-Forwarded-For is believed, with commas between. Default none." placeholder:"CIDRS"`
+
+	ResolverListen        string `help:"Address of a listener of its own for the account JWTs that nats-servers fetch. Without one they are at --listen." placeholder:"HOST:PORT"`
+	ResolverPublicURL     string `help:"Address under which nats-servers reach that listener." name:"resolver-public-url" placeholder:"URL"`
+	ResolverTLSCertFile   string `help:"Certificate (PEM) of that listener." name:"resolver-tls-cert-file" placeholder:"FILE"`
+	ResolverTLSKeyFile    string `help:"Private key of that certificate (PEM)." name:"resolver-tls-key-file" placeholder:"FILE"`
+	ResolverClientCAFile  string `help:"Certificates (PEM) of those who sign clients' certificates; with it that listener lets in nobody without one." name:"resolver-client-ca-file" placeholder:"FILE"`
+	ResolverUsersFile     string `help:"File with a name:password on each line, or name:sha256:HEX; with it the account JWTs are for those only." name:"resolver-users-file" placeholder:"FILE"`
+	ResolverPackTokenFile string `help:"File with a token on each line, or sha256:HEX, of at least 16 characters; without one nobody can fetch all account JWTs at once." name:"resolver-pack-token-file" placeholder:"FILE"`
 }
 
 // defaults holds for what is given nowhere.
@@ -52,7 +60,8 @@ var defaults = map[string]string{"listen": "127.0.0.1:8080", "log_level": "info"
 type config struct {
 	listen, publicURL, databaseURL, dataDir string
 	kek                                     custody.KEK
-	tls                                     *tls.Config
+	tls                                     *reloaded[*tls.Certificate]
+	lookups                                 lookupConfig
 	natsURLs                                []string
 	// auditCheckpoints is a file, or empty.
 	auditCheckpoints string
@@ -111,7 +120,9 @@ func (f configFlags) loadWith(env environment, role string) (config, error) {
 func settingNames() []string {
 	return []string{
 		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "kek_passphrase_file", "tls_cert_file", "tls_key_file",
-		"nats_urls", "audit_checkpoints", "log_level", "log_format", "trusted_operators", "trusted_proxies", "role",
+		"nats_urls", "audit_checkpoints", "log_level", "log_format", "trusted_operators", "trusted_proxies",
+		"resolver_listen", "resolver_public_url", "resolver_tls_cert_file", "resolver_tls_key_file", "resolver_client_ca_file", "resolver_users_file", "resolver_pack_token_file",
+		"role",
 	}
 }
 
@@ -175,10 +186,10 @@ func (s *settings) config(env environment) config {
 	if c.role.manages() {
 		c.kek = s.kek(env)
 	}
-	c.tls = s.tls()
-	if u, err := url.Parse(c.publicURL); c.publicURL == "" && !c.role.manages() {
-		// Nothing that a resolver answers names its own address.
-	} else if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" {
+	c.tls = s.tls("tls_cert_file", "tls_key_file")
+	c.lookups = s.lookups(c.role)
+	// Nothing that a resolver answers names its own address.
+	if (c.publicURL != "" || c.role.manages()) && !isBase(c.publicURL) {
 		s.wrong("public_url", "is required: http:// or https:// and a host, without a path; nats-servers fetch accounts from there")
 	}
 	for _, u := range strings.Split(v["nats_urls"], ",") {
@@ -192,6 +203,12 @@ func (s *settings) config(env environment) config {
 	}
 	c.trustedProxies = s.proxies()
 	return c
+}
+
+// isBase tells whether an address is http or https and a host, and nothing more.
+func isBase(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.Path == "" && u.RawQuery == "" && u.User == nil
 }
 
 func (s *settings) proxies() []netip.Prefix {
@@ -274,21 +291,20 @@ func (s *settings) kek(env environment) custody.KEK {
 	return kek
 }
 
-func (s *settings) tls() *tls.Config {
-	cert, key := s.values["tls_cert_file"], s.values["tls_key_file"]
+func (s *settings) tls(certName, keyName string) *reloaded[*tls.Certificate] {
+	cert, key := s.values[certName], s.values[keyName]
 	if cert == "" && key == "" {
 		return nil
 	}
 	if cert == "" || key == "" {
-		s.wrong("tls_cert_file", "and tls_key_file must be given together")
+		s.wrong(certName, "and %s must be given together", keyName)
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	pair, err := keyPair(cert, key)
 	if err != nil {
-		s.wrong("tls_cert_file", "certificate and key cannot be used together or not be read")
-		return nil
+		s.wrong(certName, "certificate and key cannot be used together or not be read")
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	return pair
 }
 
 // reason says why a file could not be read, without repeating its path.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -10,36 +11,52 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"chancery/resolver"
 )
 
-// newHTTPServer bounds what a client can hold open.
-func newHTTPServer(h http.Handler, cfg appConfig) *http.Server {
+// newHTTPServer bounds what a client can hold open. Without a configuration of TLS it
+// serves plain HTTP.
+func newHTTPServer(h http.Handler, secured *tls.Config, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, TLSConfig: cfg.tls, ErrorLog: slog.NewLogLogger(cfg.log.Handler(), slog.LevelDebug),
+		Handler: h, TLSConfig: secured, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 60 * time.Second,
-		MaxHeaderBytes: 16 << 10,
+		MaxHeaderBytes: 16 << 10, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100},
 	}
 }
 
-// mux is the inventory of paths.
-func (a *app) mux(rest, console http.Handler) http.Handler {
-	lookups := a.resolver.HandlerWith(resolver.Paths{})
+// lookupTLS is that of the resolver's own listener, nil for plain HTTP.
+func lookupTLS(c lookupConfig) *tls.Config {
+	if c.tls == nil {
+		return nil
+	}
+	return serverTLS(c.tls, c.clients)
+}
+
+// doors are what answers at the listeners.
+type doors struct {
+	main, lookups http.Handler
+}
+
+// makeDoors is the inventory of paths.
+func (a *app) makeDoors(rest, console http.Handler) *doors {
+	lookups := a.resolver.HandlerWith(a.cfg.lookups.paths())
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
 	if a.cfg.role.serves() {
-		mux.Handle("/jwt/", lookups)
-		mux.Handle("/o/", lookups)
+		here := lookups
+		if a.cfg.lookupListener != nil {
+			here = http.NotFoundHandler() // a real 404: they are at the other listener
+		}
+		mux.Handle("/jwt/", here)
+		mux.Handle("/o/", here)
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", a.readyz)
 	mux.Handle("GET /metrics", loopbackOnly(promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{})))
 	mux.Handle("/", console)
 	if a.cfg.dev {
-		return loopbackHost(mux)
+		return &doors{loopbackHost(mux), lookups}
 	}
-	return mux
+	return &doors{mux, lookups}
 }
 
 // readyz says whether this role can do its work, and how each part is. The resolver

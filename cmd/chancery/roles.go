@@ -75,8 +75,8 @@ func (a *app) openLater(ctx context.Context, first error) {
 
 // lobby answers until the database was reached, and for the resolver role always: from
 // memory, and nothing else.
-func (a *app) lobby() http.Handler {
-	return a.mux(http.HandlerFunc(notYet), http.HandlerFunc(notYet))
+func (a *app) lobby() *doors {
+	return a.makeDoors(http.HandlerFunc(notYet), http.HandlerFunc(notYet))
 }
 
 func notYet(w http.ResponseWriter, _ *http.Request) {
@@ -85,5 +85,10 @@ func notYet(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "Account JWTs are served here; API and console are not, as long as the database is not reached.", http.StatusServiceUnavailable)
 }
 
-// entrance leads requests to what answers now.
-func (a *app) entrance(w http.ResponseWriter, r *http.Request) { (*a.handler.Load()).ServeHTTP(w, r) }
+// entrance leads requests to what answers now at the main listener.
+func (a *app) entrance(w http.ResponseWriter, r *http.Request) { a.doors.Load().main.ServeHTTP(w, r) }
+
+// lookupEntrance is entrance for the resolver's own listener.
+func (a *app) lookupEntrance(w http.ResponseWriter, r *http.Request) {
+	a.doors.Load().lookups.ServeHTTP(w, r)
+}

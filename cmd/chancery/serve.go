@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"chancery/issuer"
@@ -69,25 +67,34 @@ func openServe(ctx context.Context, cfg config, log *slog.Logger, env environmen
 	if err := os.MkdirAll(cfg.dataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	l, err := net.Listen("tcp", cfg.listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("the address %s is taken by another program; choose one with --listen", cfg.listen)
-	}
+	l, err := listen(cfg.listen, "--listen")
 	if err != nil {
-		return nil, fmt.Errorf("listening: %w", err)
+		return nil, err
 	}
+	cfg.tell(log)
 	ac := appConfig{
-		databaseURL: cfg.databaseURL, dataDir: cfg.dataDir, kek: cfg.kek, publicURL: cfg.publicURL, listener: l, tls: cfg.tls, now: time.Now, log: log,
+		databaseURL: cfg.databaseURL, dataDir: cfg.dataDir, kek: cfg.kek, publicURL: cfg.publicURL, listener: l, lookups: cfg.lookups, now: time.Now, log: log,
 		auditCheckpoints: cfg.auditCheckpoints,
 		trustedProxies:   cfg.trustedProxies,
 		role:             cfg.role, anchors: cfg.trustedOperators,
 		opened: func(ctx context.Context, a *app) error { return greet(ctx, a, env) },
+	}
+	if cfg.tls != nil {
+		ac.tls = serverTLS(cfg.tls, nil)
+	}
+	if cfg.lookups.listen != "" {
+		if ac.lookupListener, err = listen(cfg.lookups.listen, "--resolver-listen"); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
 	}
 	if len(cfg.natsURLs) > 0 {
 		ac.natsURLs = func() []string { return cfg.natsURLs }
 	}
 	a, err := openApp(ctx, ac)
 	if err != nil {
+		if ac.lookupListener != nil {
+			err = errors.Join(err, ac.lookupListener.Close())
+		}
 		return nil, errors.Join(err, l.Close())
 	}
 	return a, nil

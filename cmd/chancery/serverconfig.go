@@ -12,6 +12,7 @@ import (
 
 type serverConfigCommand struct {
 	clientFlags
+	Resolver string `help:"How the servers get accounts: url, full, cache or memory." enum:"url,full,cache,memory" default:"url"`
 	Operator string `arg:"" optional:"" help:"Name or public key; may be left out when there is only one."`
 }
 
@@ -25,7 +26,7 @@ func (c *serverConfigCommand) run(ctx context.Context, env environment) error {
 			return err
 		}
 	}
-	conf, err := cl.get(ctx, "/operators/"+url.PathEscape(c.Operator)+"/server-config")
+	conf, err := cl.get(ctx, "/operators/"+url.PathEscape(c.Operator)+"/server-config?resolver="+url.QueryEscape(c.Resolver))
 	if err != nil {
 		return err
 	}
