@@ -21,9 +21,9 @@ import (
 func TestLatePush(t *testing.T) {
 	t.Parallel()
 	alone(t)
-	late(t, resolverURL, func(victim *replica) (goOn func()) {
+	late(t, resolverURL, func(y *yard, victim *replica) (goOn func()) {
 		victim.kill()
-		victim.start()
+		victim.start(y.token)
 		return func() {}
 	})
 }
@@ -36,7 +36,7 @@ func TestDrillLatePush(t *testing.T) {
 		good := 0
 		for range rounds {
 			if t.Run(string(kind), func(t *testing.T) {
-				times = append(times, late(t, kind, func(victim *replica) (goOn func()) {
+				times = append(times, late(t, kind, func(_ *yard, victim *replica) (goOn func()) {
 					victim.pause()
 					return victim.resume
 				}))
@@ -49,7 +49,7 @@ func TestDrillLatePush(t *testing.T) {
 }
 
 // late returns how long after the late push every server had the newest JWT again.
-func late(t *testing.T, kind resolverKind, fault func(victim *replica) (goOn func())) time.Duration {
+func late(t *testing.T, kind resolverKind, fault func(y *yard, victim *replica) (goOn func())) time.Duration {
 	t.Helper()
 	var way *slowWay
 	y := newYard(t, yardPlan{kind: kind, tenants: 1, leavers: 1, way: func(n int, direct []string) []string {
@@ -71,7 +71,7 @@ func late(t *testing.T, kind resolverKind, fault func(victim *replica) (goOn fun
 		t.Fatal("the edit is not published")
 	}
 	stale := y.mustRead("/jwt/v1/accounts/" + x.id)
-	goOn := fault(victim)
+	goOn := fault(y, victim)
 	y.revokeFirst(other)
 
 	heard := make(chan struct{})

@@ -132,7 +132,8 @@ type reader struct {
 	acked map[string][]sighting
 
 	reads, good int
-	// behind are answers of a replica that had just come back with something older than lag allows.
+	// behind are answers of a replica that had just come back with something older than lag allows, the last one so long
+	// after it ran again.
 	behind   int
 	last     time.Duration
 	longest  time.Duration
@@ -202,15 +203,15 @@ func (r *reader) judge(account *resident, a read) {
 	}
 	r.seen[key] = append(r.seen[key], sighting{time.Now(), issuedAt})
 	if issuedAt < newest(r.acked[account.id], a.begun.Add(-lag)) {
-		// It may have been stopped before the edit, and go on just now.
-		back, ok := r.y.replicas[a.replica].since()
-		if ok && a.begun.After(back.Add(lag)) {
+		from := r.y.replicas[a.replica]
+		if from.survives(a.begun) {
 			r.fail("%s: replica %d serves %d, which is older than what was acknowledged %v before", account.name, a.replica, issuedAt, lag)
 			return
 		}
+		// What was done to it kept it from knowing; how long that lasts is told.
 		r.behind++
-		if ok {
-			r.last = max(r.last, a.begun.Add(a.took).Sub(back))
+		if began := from.began(); !began.IsZero() {
+			r.last = max(r.last, a.begun.Add(a.took).Sub(began))
 		}
 	}
 	r.good++

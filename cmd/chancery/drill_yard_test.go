@@ -64,20 +64,27 @@ type replica struct {
 	cmd  *exec.Cmd
 
 	mu sync.Mutex
-	// back is when it last came back from a fault; zero while it is under one.
-	back time.Time
+	// running is since when it runs; back is since when it has its database, zero while something is done to it.
+	running, back time.Time
 }
 
-func (r *replica) start() {
+// start starts the process and returns when it has its database. Until then it may serve its snapshot, as when the database
+// is away: with what was acknowledged up to its end, and not what the other replica acknowledged since.
+func (r *replica) start(token string) {
 	r.t.Helper()
 	r.cmd, _, _ = child(r.t, r.args...)
-	r.returned(time.Now())
+	r.mark(time.Now(), time.Time{})
+	awaitReady(r.t, r.base)
+	eventually(r.t, "the API answers", func() bool {
+		return callAPI(r.t.Context(), r.base, token, request{"GET", "/me", "", ""}, nil) == nil
+	})
+	r.mark(r.began(), time.Now())
 }
 
 // kill ends the process without a goodbye.
 func (r *replica) kill() {
 	r.t.Helper()
-	r.returned(time.Time{})
+	r.mark(time.Time{}, time.Time{})
 	must(r.t, r.cmd.Process.Signal(syscall.SIGKILL))
 	_ = r.cmd.Wait()
 }
@@ -85,27 +92,35 @@ func (r *replica) kill() {
 // pause stops the process where it stands; resume lets it go on as if nothing had been.
 func (r *replica) pause() {
 	r.t.Helper()
-	r.returned(time.Time{})
+	r.mark(time.Time{}, time.Time{})
 	must(r.t, r.cmd.Process.Signal(syscall.SIGSTOP))
 }
 
 func (r *replica) resume() {
 	r.t.Helper()
+	now := time.Now()
 	must(r.t, r.cmd.Process.Signal(syscall.SIGCONT))
-	r.returned(time.Now())
+	r.mark(now, now)
 }
 
-func (r *replica) returned(at time.Time) {
+func (r *replica) mark(running, back time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.back = at
+	r.running, r.back = running, back
 }
 
-// since returns since when nothing was done to it; ok is false while something is.
-func (r *replica) since() (back time.Time, ok bool) {
+func (r *replica) began() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.back, !r.back.IsZero()
+	return r.running
+}
+
+// survives tells whether nothing was done to it up to a time since it has its database, but for the time that it needs to
+// catch up.
+func (r *replica) survives(at time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.back.IsZero() && at.After(r.back.Add(lag))
 }
 
 // resident is an account of the yard: one user who stays, and some who leave.
@@ -155,10 +170,9 @@ func newYard(t *testing.T, plan yardPlan) *yard {
 		y.reads.CloseIdleConnections()
 		y.edits.CloseIdleConnections()
 	})
-	y.replicas[0].start() // the first one migrates
-	awaitReady(t, y.replicas[0].base)
-	y.replicas[1].start()
-	awaitReady(t, y.replicas[1].base)
+	for _, r := range y.replicas {
+		r.start(y.token)
+	}
 	y.balancer = httptest.NewServer(http.HandlerFunc(y.balance))
 	t.Cleanup(y.balancer.Close)
 
