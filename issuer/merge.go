@@ -39,8 +39,8 @@ const (
 	MergeTaken MergeResult = "taken"
 	// MergeUnchanged is a JWT that says what the account says already.
 	MergeUnchanged MergeResult = "unchanged"
-	// MergeReplay is a JWT that was signed here: the newest one or an earlier version.
-	// Of an earlier one nothing is rolled back.
+	// MergeReplay is a JWT that was signed here, the newest one or an earlier version, or
+	// one of the holder's that was taken over before. Nothing is rolled back to it.
 	MergeReplay MergeResult = "replay"
 )
 
@@ -129,7 +129,7 @@ type merging struct {
 	fresh bool
 
 	by SignedBy
-	// replay tells that the JWT was signed here.
+	// replay tells that the JWT was signed here, or was taken over before.
 	replay bool
 	// whole tells that the operator's part is taken over too.
 	whole bool
@@ -172,19 +172,12 @@ func (m *merging) admit(ctx context.Context) error {
 		return m.checkStamps()
 	}
 	if m.by == SignedByOperator {
-		if m.replay, err = m.isReplay(ctx); err != nil || m.replay {
-			return err
-		}
-		if c.IssuedAt <= a.IssuedAt {
-			return &Error{
-				Kind: KindStale, Code: "older_jwt", Message: "A newer version of this account is here: nothing of this JWT was taken over.",
-				Hint: "Fetch the current version and make the change in that.",
-			}
-		}
-		if err := m.alsoNeeds(WriteLimits); err != nil {
-			return err
-		}
-		m.whole = true
+		err = m.admitOperator(ctx)
+	} else {
+		err = m.admitPosted(ctx)
+	}
+	if err != nil || m.replay {
+		return err
 	}
 	if c.Name != calledIn(a) {
 		return &Error{
@@ -193,6 +186,49 @@ func (m *merging) admit(ctx context.Context) error {
 		}
 	}
 	return m.checkStamps()
+}
+
+// admitOperator tells whether a JWT of the operator's is newer than the account's, or was
+// signed here.
+func (m *merging) admitOperator(ctx context.Context) (err error) {
+	if m.replay, err = m.isReplay(ctx); err != nil || m.replay {
+		return err
+	}
+	if m.posted.IssuedAt <= m.account.IssuedAt {
+		return older()
+	}
+	m.whole = true
+	return m.alsoNeeds(WriteLimits)
+}
+
+// postingSlack is how far, in seconds, the clocks of an account's holders may be apart:
+// a JWT that is older by more than the newest one that was posted is a forgotten one.
+const postingSlack = 10 * minute
+
+// postingMoment is for how long, in seconds, the same JWT counts as made anew.
+const postingMoment = 2
+
+// admitPosted tells whether this very JWT of the holder's was taken over before. It is
+// the same JWT whoever sends it, and may be from before a change that was made here.
+func (m *merging) admitPosted(ctx context.Context) error {
+	known, last, err := m.WasPosted(ctx, m.account.ID, hashOfJWT(m.token.Text))
+	if err != nil {
+		return err
+	}
+	// What is signed twice within a second, such as a change and its undoing, may be the
+	// same bytes: what was made just now is meant.
+	m.replay = known && m.posted.IssuedAt < m.Now().Unix()-postingMoment
+	if !known && m.posted.IssuedAt < last-postingSlack {
+		return older()
+	}
+	return nil
+}
+
+func older() error {
+	return &Error{
+		Kind: KindStale, Code: "older_jwt", Message: "A newer version of this account is here: nothing of this JWT was taken over.",
+		Hint: "Fetch the current version and make the change in that.",
+	}
 }
 
 // calledIn is the name of the account in its JWT.

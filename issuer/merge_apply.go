@@ -38,9 +38,21 @@ func (m *merging) apply(ctx context.Context) (Merged, error) {
 	if err := m.CreateRevocations(ctx, rows); err != nil {
 		return out, err
 	}
-	var err error
+	err := m.remember(ctx)
+	if err != nil {
+		return out, err
+	}
 	out.Account, err = m.issuer.resignSince(ctx, m.work, m.account.ID, m.posted.IssuedAt, m.exporter())
 	return out, orNoRoom(err)
+}
+
+// remember keeps the hash of what a holder signed.
+func (m *merging) remember(ctx context.Context) error {
+	if m.by == SignedByOperator || m.source != MergePosted {
+		return nil
+	}
+	at := m.posted.IssuedAt
+	return m.KeepPosting(ctx, store.Posting{AccountID: m.account.ID, SHA256: hashOfJWT(m.token.Text), IssuedAt: at, Signer: m.posted.Issuer}, at-postingSlack)
 }
 
 // store writes settings, keys, roles, exports and imports.
@@ -71,8 +83,8 @@ func (m *merging) create(ctx context.Context) error {
 	if err := m.CreateKey(ctx, k); err != nil {
 		return err
 	}
-	if m.after.Foreign == nil {
-		return nil
+	if err := m.DropEnrolment(ctx, m.account.ID); err != nil || m.after.Foreign == nil {
+		return err
 	}
 	return m.AdoptAccount(ctx, m.after)
 }

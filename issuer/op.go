@@ -22,6 +22,8 @@ const (
 	// CallerUser is the holder of a user key who renews, CallerLink whoever used a link.
 	CallerUser CallerKind = "user"
 	CallerLink CallerKind = "link"
+	// CallerHolder is the holder of an account's or operator's key, by what it signed.
+	CallerHolder CallerKind = "holder"
 )
 
 // Caller is who asks. The zero value may do nothing.

@@ -33,10 +33,14 @@ func (o *operator) deliver(ctx context.Context, l *link, s store.Served, until t
 		if err := d.readBack(ctx, l); err != nil {
 			return delivered{}, err
 		}
+		if d.overtaken {
+			return delivered{news: d.rows()}, nil // it is for others to decide
+		}
 		if d.everywhere() {
 			return delivered{published: published, news: d.rows()}, nil
 		}
 	}
+	d.insist = o.r.ledger.insisted(s.AccountID)
 	d.warm(ctx, l)
 	for range 2 {
 		published = o.r.now()
@@ -64,7 +68,12 @@ type delivery struct {
 	disks   disks
 	// full is how many servers of the round have full resolvers.
 	full int
-	news map[string]claims.Delivery
+	// insist tells that servers may have taken these bytes before and are to take them
+	// again.
+	insist bool
+	// overtaken tells that a server has a newer JWT that is not ours.
+	overtaken bool
+	news      map[string]claims.Delivery
 }
 
 // reading is what one server said in this round.
@@ -131,7 +140,8 @@ func (d *delivery) publish(ctx context.Context, l *link) error {
 		return fmt.Errorf("publishing account %s: the lease has run out", id)
 	}
 	body := []byte(d.served.Token)
-	if d.stubborn() {
+	if d.insist || d.stubborn() {
+		d.insist = false
 		if err := l.nc.Publish(updateSubject(id), loosened(d.served.Token)); err != nil {
 			return fmt.Errorf("publishing account %s: %w", id, err)
 		}
@@ -154,8 +164,9 @@ func (d *delivery) publish(ctx context.Context, l *link) error {
 
 // loosened returns the token with a line break behind it. A full or cache resolver does
 // not look at its disk, or into its memory, when it is pushed the bytes that it has taken
-// last (dirstore.go: write): whatever happened to the file or the account since, it says
-// "jwt updated" and leaves it. This is the same JWT to it in other bytes, so that the
+// last (dirstore.go: write): whatever happened to the file since, it says "jwt updated" and
+// leaves it. No server looks at an account that it has these bytes of, though it may admit
+// nobody to it since a request to delete it (accounts.go: removeCb). This is the same JWT to it in other bytes, so that the
 // right ones are news again.
 func loosened(token string) []byte { return append([]byte(token), '\n') }
 
@@ -263,6 +274,9 @@ func (d *delivery) read(a answer[accountInfo], blame bool) {
 	switch {
 	case r.State == claims.DeliveryFailed && r.memory != heldOurs:
 		return // it has said no
+	case r.memory == heldOther && d.o.overtaken(d.served.AccountID, a.Server, a.Data.JWT):
+		d.overtaken = true
+		d.differs(r, newerVersion, true)
 	case r.memory == heldOther:
 		d.differs(r, "The server has another version.", blame)
 	case r.resolver == claims.ResolverFull:

@@ -360,7 +360,7 @@ func (p *pusher) again(ctx context.Context, l *link, accountID string) error {
 		p.o.wake.ring()
 		return nil
 	}
-	out := p.push(ctx, l, claim{owed, until})
+	out := p.push(ctx, l, claim{Owed: owed, until: until})
 	if err := p.store(ctx, []outcome{out}); err != nil {
 		return fmt.Errorf("recording the push of account %s: %w", accountID, err)
 	}
@@ -368,13 +368,13 @@ func (p *pusher) again(ctx context.Context, l *link, accountID string) error {
 }
 
 // disprove forgets that the account's JWT was seen everywhere: the next delivery pushes
-// it whatever servers say they have in memory.
+// it whatever servers say they have in memory, and so that they cannot take it for no
+// change.
 func (l *ledger) disprove(accountID string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if t := l.accounts[accountID]; t != nil {
-		t.version = 0
-	}
+	t := l.track(accountID)
+	t.version, t.insist = 0, true
 }
 
 func driftAttrs(rec store.Drift) []any {

@@ -51,15 +51,16 @@ func (d *drifter) hear(w way, m *nats.Msg) {
 	if !claims.IsPublicKey(claims.KindAccount, id) {
 		return
 	}
+	token := strings.TrimSuffix(string(m.Data), "\n") // ours may have one: see loosened
 	e := d.o.r.memory.get(id)
 	switch {
 	case e != nil && e.operator.Value() != d.o.id:
 		return
-	case e != nil && e.token == string(m.Data):
+	case e != nil && e.token == token:
 		d.onWire(id, w, e.version)
 		return
 	}
-	d.add(hint{account: id, token: string(m.Data), seen: claims.SeenPushed, at: d.o.r.now(), after: d.highest(id, w)})
+	d.add(hint{account: id, token: token, seen: claims.SeenPushed, at: d.o.r.now(), after: d.highest(id, w)})
 }
 
 // hearDelete takes a request to delete accounts. Full and cache resolvers take one that

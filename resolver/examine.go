@@ -23,9 +23,8 @@ const progressEvery = 1000
 type finding struct {
 	// stamp is the moment before it was asked; see memory.tick.
 	stamp uint64
-	// holds are the accounts it may have had another JWT of, files those that were on
-	// the disk of a cache and not loaded.
-	holds, files map[string]struct{}
+	// holds are the accounts it may have had another JWT of.
+	holds map[string]struct{}
 }
 
 // examine asks servers that joined which accounts they have and makes owed what may be
@@ -37,7 +36,7 @@ func (o *operator) examine(ctx context.Context, l *link, ids []string) {
 	var each sync.WaitGroup
 	seen, err := o.listDisks(ctx, l, ids, func(id string, d diskList) {
 		each.Go(func() {
-			o.roster.listed(id, d)
+			o.roster.listed(id, d, o.ofOurs(d.accounts))
 			f, err := o.find(ctx, l, id, d)
 			o.examining.note(ctx, err)
 			if f.stamp = stamp; err != nil {
@@ -70,8 +69,11 @@ func (o *operator) find(ctx context.Context, l *link, serverID string, d diskLis
 	}
 	loaded := o.ofOurs(a.Data.Accounts)
 	o.watch.recount(loaded...)
-	f := finding{holds: map[string]struct{}{}, files: map[string]struct{}{}}
-	if err := o.owe(ctx, f, loaded); err != nil || !d.has {
+	f := finding{holds: map[string]struct{}{}}
+	for _, id := range loaded {
+		f.holds[id] = struct{}{}
+	}
+	if err := o.owe(ctx, f, o.notOvertaken(ctx, l, serverID, loaded)); err != nil || !d.has {
 		return f, err
 	}
 	// The push of the system account, which was owed first, tells a cache from the rest.
@@ -80,16 +82,36 @@ func (o *operator) find(ctx context.Context, l *link, serverID string, d diskLis
 		return f, err
 	}
 	if kind == claims.ResolverCache {
-		var cold []string
-		for _, id := range o.ofOurs(d.accounts) {
-			if _, warm := f.holds[id]; !warm {
-				cold = append(cold, id)
-				f.files[id] = struct{}{}
-			}
-		}
-		return f, o.owe(ctx, f, cold)
+		return f, o.owe(ctx, f, o.ofOurs(d.accounts))
 	}
 	return f, o.compareDisk(ctx, l, f, d.accounts)
+}
+
+// notOvertaken returns the accounts, in their order, of which a server does not have a
+// JWT that is newer than ours.
+func (o *operator) notOvertaken(ctx context.Context, l *link, serverID string, loaded []string) []string {
+	newer := make([]bool, len(loaded))
+	var each sync.WaitGroup
+	slots := make(chan struct{}, compareAtOnce)
+	for i, id := range loaded {
+		slots <- struct{}{}
+		each.Go(func() {
+			defer func() { <-slots }()
+			// Without an answer the push says more.
+			if a, err := o.readFrom(ctx, l, serverID, id); err == nil && a.Data != nil && o.overtaken(id, a.Server, a.Data.JWT) {
+				newer[i] = true
+				o.examining.note(ctx, o.leave(ctx, id, a.Server))
+			}
+		})
+	}
+	each.Wait()
+	out := make([]string, 0, len(loaded))
+	for i, id := range loaded {
+		if !newer[i] {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // owe makes accounts owed and notes them in f.

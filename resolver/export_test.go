@@ -76,3 +76,13 @@ func (r *Resolver) Version(accountID string) int64 {
 	}
 	return 0
 }
+
+// DiskDiffers looks accounts up on the disks of an operator's servers.
+func (r *Resolver) DiskDiffers(ctx context.Context, operatorID string, ids []string) (missing, other []string, err error) {
+	o := r.operator(operatorID)
+	l := o.link.Load()
+	if l == nil {
+		return nil, nil, ErrNotConnected
+	}
+	return o.diskDiffers(ctx, l, ids)
+}

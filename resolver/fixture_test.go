@@ -397,3 +397,15 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+// owe makes accounts owed once more, as a sweep does.
+func (w *world) owe(list ...*account) {
+	w.t.Helper()
+	w.write(func(ctx context.Context, tx *store.Tx) error {
+		var ids []string
+		for _, a := range list {
+			ids = append(ids, a.id)
+		}
+		return tx.OweAgain(ctx, ids)
+	})
+}

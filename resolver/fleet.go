@@ -45,7 +45,11 @@ func (m *member) delivery(s store.Served, e *entry, known map[string]claims.Deli
 		return d
 	}
 	if e != nil && e.version >= s.Version && m.startedWithout(s.AccountID, e) {
-		return claims.Delivery{State: claims.DeliveryNotLoaded, Version: e.version}
+		d := claims.Delivery{State: claims.DeliveryNotLoaded, Version: e.version}
+		if m.Resolver == claims.ResolverFull {
+			d.State = claims.DeliveryStored // its disk was compared when it came up
+		}
+		return d
 	}
 	return claims.Delivery{State: claims.DeliveryPending, Version: s.Version}
 }

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"cmp"
 	"context"
 	"encoding/base32"
 	"errors"
@@ -73,12 +72,20 @@ func (a *activations) find(ctx context.Context, operatorID string, hash activati
 	ctx, cancel := context.WithTimeout(ctx, activationWait)
 	defer cancel()
 	id, err := a.lookup(ctx, from, hash)
-	if err != nil || id == "" {
-		return "", cmp.Or(err, store.ErrNotFound)
+	if err != nil {
+		return "", err
 	}
 	token := ""
 	err = from.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		token, err = t.ActivationToken(ctx, operatorID, id)
+		if token, err = t.ActivationToken(ctx, operatorID, id); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		// One that was made elsewhere is in the store under its hash.
+		posted, err := t.GetPostedActivation(ctx, operatorID, base32.StdEncoding.EncodeToString(hash[:]))
+		if err == nil && posted.Expires != 0 && posted.Expires <= t.Now().Unix() {
+			err = store.ErrNotFound
+		}
+		token = posted.Token
 		return err
 	})
 	return token, err

@@ -74,7 +74,8 @@ func (x *exchange) ask(subject string, body []byte) (reply string, err error) {
 }
 
 // gather calls each for every answer until it has named all expected servers, or nobody
-// listens to any of the questions, or limit passed, or quiet (if not 0) passed since an answer, or ctx ends.
+// listens to any of the questions, or limit passed, or quiet (if not 0) passed since an
+// answer, or ctx ends.
 func (x *exchange) gather(ctx context.Context, limit, quiet time.Duration, each func(m *nats.Msg) (serverID string)) {
 	end, pause := time.NewTimer(limit), time.NewTimer(limit)
 	defer end.Stop()

@@ -12,15 +12,21 @@ import (
 // and cache resolvers list what is on their disks, which others do not hear, and a
 // cache answers pushes in words of its own.
 
-// listed takes what a server said of its disk.
-func (r *roster) listed(id string, d diskList) {
+// listed takes what a server said of its disk, of which ours are this operator's. What a
+// cache has is known before it is known to be one: until then nothing is proven on it.
+func (r *roster) listed(id string, d diskList, ours []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.members[id]
 	if m == nil {
 		return
 	}
-	m.disk = m.disk || d.has
+	if d.has && !m.disk {
+		m.disk, m.files = true, make(map[string]struct{}, len(ours))
+		for _, account := range ours {
+			m.files[account] = struct{}{}
+		}
+	}
 	switch {
 	case d.cache:
 		r.setResolver(m, claims.ResolverCache)
@@ -34,8 +40,7 @@ func (r *roster) listed(id string, d diskList) {
 func (r *roster) lookedUp(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m := r.members[id]; m != nil && m.Resolver == claims.ResolverUnknown {
-		m.disk = true
+	if m := r.members[id]; m != nil && m.Resolver == claims.ResolverUnknown && m.disk {
 		r.setResolver(m, claims.ResolverFull)
 	}
 }
@@ -55,7 +60,7 @@ func (r *roster) unloaded(account string) (servers []claims.Server) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.members {
-		if _, ok := m.files[account]; ok {
+		if _, ok := m.files[account]; ok && m.Resolver == claims.ResolverCache {
 			servers = append(servers, m.Server)
 		}
 	}
@@ -70,11 +75,12 @@ func (r *roster) pushed(id, words string) {
 	m := r.members[id]
 	switch {
 	case m == nil:
-	case strings.HasPrefix(words, "jwt update cache"), strings.HasPrefix(words, "jwt updated cache"):
-		r.setResolver(m, claims.ResolverCache)
 	case strings.HasPrefix(words, "jwt update skipped"):
 		r.setResolver(m, claims.ResolverOther)
-	case m.disk:
+	case !m.disk: // it was not asked yet
+	case strings.HasPrefix(words, "jwt update cache"), strings.HasPrefix(words, "jwt updated cache"):
+		r.setResolver(m, claims.ResolverCache)
+	default:
 		r.setResolver(m, claims.ResolverFull)
 	}
 }

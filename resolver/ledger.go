@@ -26,10 +26,12 @@ type track struct {
 	// all of them at least once; 0 if none was.
 	version   int64
 	published time.Time
-	servers   map[string]claims.Delivery
-	touched   time.Time
-	watchers  int
-	changed   broadcast
+	// insist tells that servers are to take the bytes of the next push for a change.
+	insist   bool
+	servers  map[string]claims.Delivery
+	touched  time.Time
+	watchers int
+	changed  broadcast
 }
 
 func newLedger(now func() time.Time) *ledger {
@@ -129,6 +131,18 @@ func (l *ledger) proven(accountID string, version int64) (published time.Time, o
 		return time.Time{}, false
 	}
 	return t.published, true
+}
+
+// insisted tells once that servers are to take the bytes of the next push for a change.
+func (l *ledger) insisted(accountID string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.accounts[accountID]
+	if t == nil || !t.insist {
+		return false
+	}
+	t.insist = false
+	return true
 }
 
 // watch keeps the account's track until release is called.

@@ -98,14 +98,24 @@ func (w *loads) run(ctx context.Context) {
 func (w *loads) look(ctx context.Context, l *link, x load) {
 	o := w.o
 	o.roster.loaded(x.server, x.account)
-	out, err := ask[accountInfo](ctx, o, l, question{
-		subject: infoSubject(x.account), body: o.roster.only(x.server), expect: []string{x.server}, limit: o.r.pace.answer,
-	})
-	e, a := o.r.memory.get(x.account), out[x.server]
+	a, err := o.readFrom(ctx, l, x.server, x.account)
+	e := o.r.memory.get(x.account)
 	if err != nil || e == nil || a.Data == nil || a.Data.JWT == "" || a.Data.JWT == e.token {
+		return
+	}
+	if o.overtaken(x.account, a.Server, a.Data.JWT) {
+		w.owing.note(ctx, o.leave(ctx, x.account, a.Server))
 		return
 	}
 	err = o.r.oweAgain(ctx, []string{x.account})
 	w.owing.note(ctx, err)
 	o.wake.ring()
+}
+
+// readFrom asks one server what it has of an account in memory.
+func (o *operator) readFrom(ctx context.Context, l *link, server, account string) (answer[accountInfo], error) {
+	out, err := ask[accountInfo](ctx, o, l, question{
+		subject: infoSubject(account), body: o.roster.only(server), expect: []string{server}, limit: o.r.pace.answer,
+	})
+	return out[server], err
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -14,8 +15,12 @@ import (
 	"chancery/store"
 )
 
-// maxPushes is how many accounts of an operator are pushed at once.
-const maxPushes = 64
+// maxPushes is how many accounts of an operator are pushed at once. No fewer than
+// leastClaim are claimed while so many are under way: a claim is a commit.
+const (
+	maxPushes  = 256
+	leastClaim = maxPushes / 8
+)
 
 // pusher works off what an operator owes its servers.
 type pusher struct {
@@ -34,6 +39,8 @@ type pusher struct {
 type claim struct {
 	store.Owed
 	until time.Time
+	// served is the account as it was read after the claim; nil: it is to be read.
+	served *store.Served
 }
 
 // outcome is how the push of one account ended.
@@ -81,17 +88,48 @@ func (p *pusher) run(ctx context.Context) {
 // wakes the pusher before.
 func (p *pusher) round(ctx context.Context, pushes *sync.WaitGroup) time.Duration {
 	l, free := p.o.link.Load(), cap(p.slots)-len(p.slots)
-	if l == nil || free == 0 {
+	if l == nil || free < leastClaim {
 		return p.o.r.pace.poll
 	}
 	until := p.o.r.now().Add(p.o.r.pace.lease)
 	claimed, next, err := p.claim(ctx, free)
 	p.claiming.note(ctx, err)
+	if len(claimed) == 0 {
+		return next
+	}
+	served, err := p.o.r.getAllServed(ctx, claimed)
+	p.claiming.note(ctx, err)
 	for _, w := range claimed {
 		p.slots <- struct{}{}
-		pushes.Go(func() { p.finished <- p.push(ctx, l, claim{w, until}) })
+		pushes.Go(func() { p.finished <- p.push(ctx, l, claim{w, until, served[w.AccountID]}) })
 	}
 	return next
+}
+
+// getAllServed reads the current JWTs of what was claimed in one go, and puts them into
+// memory, so that a server that fetches from now on gets them.
+func (r *Resolver) getAllServed(ctx context.Context, claimed []store.Owed) (map[string]*store.Served, error) {
+	list, found := make([]store.Served, 0, len(claimed)), make(map[string]*store.Served, len(claimed))
+	err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+		for _, w := range claimed {
+			s, err := t.GetServed(ctx, w.AccountID)
+			switch {
+			case err == nil:
+				list = append(list, s)
+			case !errors.Is(err, store.ErrNotFound):
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the accounts that are owed: %w", err)
+	}
+	r.memory.put(list...)
+	for i := range list {
+		found[list[i].AccountID] = &list[i]
+	}
+	return found, nil
 }
 
 // claim leases what is due. It looks before it claims: a claim is a commit, and a
@@ -189,12 +227,16 @@ func (p *pusher) push(ctx context.Context, l *link, w claim) outcome {
 // back: the next claim may be another replica's, whose push could reach a server
 // before ours of the older JWT. On one connection they cannot overtake each other.
 func (p *pusher) deliver(ctx context.Context, l *link, w claim) (delivered, error) {
-	s, err := p.o.r.getServed(ctx, w.AccountID)
-	if err != nil {
-		return delivered{}, err
+	if w.served == nil {
+		s, err := p.o.r.getServed(ctx, w.AccountID)
+		if err != nil {
+			return delivered{}, err
+		}
+		// Memory first, so that a server that fetches from now on gets this one.
+		p.o.r.memory.put(s)
+		w.served = &s
 	}
-	// Memory first, so that a server that fetches from now on gets this one.
-	p.o.r.memory.put(s)
+	s := *w.served
 	run := &running{version: math.MaxInt64}
 	p.current.Store(w.AccountID, run)
 	defer p.current.Delete(w.AccountID)

@@ -205,7 +205,7 @@ func (r *roster) examined(id string, f finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m := r.members[id]; m != nil {
-		m.joined, m.holds, m.files, m.asked = f.stamp, f.holds, f.files, false
+		m.joined, m.holds, m.asked = f.stamp, f.holds, false
 		m.again = r.now().Add(askAgain)
 		r.changed.tell()
 	}

@@ -30,11 +30,23 @@ type Policy struct {
 	// Servers is how many nats-servers are to answer on the system account; 0 expects
 	// no number.
 	Servers int64 `json:"servers_expected,omitempty"`
+	// Enrolment is whether accounts that are not known yet may be posted.
+	Enrolment Enrolling `json:"enrolment,omitzero"`
+}
+
+// Enrolling is how accounts of which only their holder knows come under an operator.
+type Enrolling struct {
+	// Mode is open, token or approval; empty lets none in.
+	Mode string `json:"mode,omitempty"`
+	// Limits names the preset of limits that they get; empty is none at all.
+	Limits string `json:"limits,omitempty"`
+	// Token is the SHA-256, in hex, of the token that lets them in.
+	Token string `json:"token_sha256,omitempty"`
 }
 
 // IsZero tells whether nothing is asked.
 func (p Policy) IsZero() bool {
-	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0 && p.Servers == 0
+	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0 && p.Servers == 0 && p.Enrolment == Enrolling{}
 }
 
 // Operator is a root of trust.
@@ -137,6 +149,11 @@ func operatorJSON(o Operator) (settings, policy string, err error) {
 // GetOperator finds an operator by identity or name.
 func (t *Tx) GetOperator(ctx context.Context, idOrName string) (Operator, error) {
 	return one(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators WHERE (id = $1 OR name = $1) AND state <> 'deleted'`, idOrName)
+}
+
+// DefaultOperator returns the one that is served where no other one is named.
+func (t *Tx) DefaultOperator(ctx context.Context) (Operator, error) {
+	return one(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators WHERE is_default AND state <> 'deleted'`)
 }
 
 // ListOperators returns a page of operators by name.

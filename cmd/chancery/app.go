@@ -225,7 +225,7 @@ func (a *app) openParts(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.managed = a.makeDoors(rest.Handler(), console.Handler())
+	a.managed = a.makeDoors(rest.Handler(), console.Handler(), rest.Submissions(a.resolver.Readable))
 	return nil
 }
 

@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"chancery/api"
 )
 
 // newHTTPServer bounds what a client can hold open. Without a configuration of TLS it
@@ -36,9 +39,11 @@ type doors struct {
 	main, lookups http.Handler
 }
 
-// makeDoors is the inventory of paths.
-func (a *app) makeDoors(rest, console http.Handler) *doors {
-	lookups := a.resolver.HandlerWith(a.cfg.lookups.paths())
+// makeDoors is the inventory of paths. submissions takes what holders post.
+func (a *app) makeDoors(rest, console, submissions http.Handler) *doors {
+	paths := a.cfg.lookups.paths()
+	paths.Submissions = submissions
+	lookups := alsoWithToken(a.resolver.HandlerWith(paths))
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
 	if a.cfg.role.serves() {
@@ -48,6 +53,7 @@ func (a *app) makeDoors(rest, console http.Handler) *doors {
 		}
 		mux.Handle("/jwt/", here)
 		mux.Handle("/o/", here)
+		mux.Handle("/t/", here)
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", a.readyz)
@@ -57,6 +63,22 @@ func (a *app) makeDoors(rest, console http.Handler) *doors {
 		return &doors{loopbackHost(mux), lookups}
 	}
 	return &doors{mux, lookups}
+}
+
+// alsoWithToken serves the same paths below an enrolment token too: nsc sends no
+// credentials but what is in the URL that an operator's JWT names.
+func alsoWithToken(h http.Handler) http.Handler {
+	tokens := http.NewServeMux()
+	tokens.HandleFunc("/t/{"+api.EnrolmentValue+"}/", func(w http.ResponseWriter, r *http.Request) {
+		http.StripPrefix("/t/"+r.PathValue(api.EnrolmentValue), h).ServeHTTP(w, r)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/t/") {
+			tokens.ServeHTTP(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // readyz says whether this role can do its work, and how each part is. The resolver

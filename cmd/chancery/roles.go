@@ -76,7 +76,7 @@ func (a *app) openLater(ctx context.Context, first error) {
 // lobby answers until the database was reached, and for the resolver role always: from
 // memory, and nothing else.
 func (a *app) lobby() *doors {
-	return a.makeDoors(http.HandlerFunc(notYet), http.HandlerFunc(notYet))
+	return a.makeDoors(http.HandlerFunc(notYet), http.HandlerFunc(notYet), http.HandlerFunc(notYet))
 }
 
 func notYet(w http.ResponseWriter, _ *http.Request) {

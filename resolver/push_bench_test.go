@@ -1,0 +1,133 @@
+package resolver_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"chancery/claims"
+	"chancery/resolver"
+	"chancery/store"
+	"chancery/store/storetest"
+)
+
+// pushedAtOnce is how many accounts are changed at once, as by a new signing key of the
+// operator.
+const pushedAtOnce = 10_000
+
+// BenchmarkPushProven pushes changed accounts to three servers until all are proven, and
+// reports how many accounts that is per second. The servers run in the same process.
+func BenchmarkPushProven(b *testing.B) {
+	for _, kind := range []string{"url", "full"} {
+		b.Run(kind, func(b *testing.B) { benchmarkPush(b, kind) })
+	}
+}
+
+func benchmarkPush(b *testing.B, kind string) {
+	c := &cluster{world: newWorld(b, storetest.SQLite(b)), kind: kind, dirs: map[string]string{}, servers: map[string]*server.Server{}}
+	accounts := make([]*account, pushedAtOnce)
+	for i := range accounts {
+		pair, id := newPair(b, claims.KindAccount)
+		accounts[i] = &account{id: id, pair: pair, claims: claims.Account{
+			ID: id, Name: fmt.Sprintf("a%d", i), Settings: claims.NewAccountSettings(), Revocations: map[string]int64{},
+		}}
+	}
+	c.each(accounts, func(ctx context.Context, tx *store.Tx, a *account) error {
+		err := tx.CreateAccount(ctx, store.Account{ID: a.id, OperatorID: c.operator, Name: a.claims.Name, State: "active", Settings: a.claims.Settings})
+		if err != nil {
+			return err
+		}
+		return c.put(ctx, tx, a)
+	})
+	c.number()
+	cfg := c.config()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	metrics := prometheus.NewRegistry()
+	cfg.Metrics = metrics
+	r := c.startWith(cfg, resolver.Hurry{})
+	for _, name := range []string{"n1", "n2", "n3"} {
+		c.up(name)
+	}
+	c.await(3)
+	for b.Loop() {
+		b.StopTimer()
+		c.settledAll()
+		proven := counted(b, metrics)
+		c.r.Store(nil) // woken when all are committed
+		c.each(accounts, func(ctx context.Context, tx *store.Tx, a *account) error {
+			a.claims.Settings.Limits.Subs++
+			return c.put(ctx, tx, a)
+		})
+		c.number()
+		c.r.Store(r)
+		b.StartTimer()
+		begin := time.Now()
+		r.Wake()
+		for counted(b, metrics)-proven < pushedAtOnce {
+			time.Sleep(10 * time.Millisecond)
+		}
+		b.ReportMetric(pushedAtOnce/time.Since(begin).Seconds(), "accounts/s")
+	}
+}
+
+// number gives the changes their numbers, as the sequencer does.
+func (w *world) number() {
+	w.t.Helper()
+	for n := 1; n > 0; {
+		var err error
+		if n, err = w.store.Sequence(w.t.Context()); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// settledAll waits until nothing is owed.
+func (w *world) settledAll() {
+	w.t.Helper()
+	for n := int64(1); n > 0; time.Sleep(50 * time.Millisecond) {
+		w.write(func(ctx context.Context, tx *store.Tx) (err error) {
+			n, _, err = tx.CountOwed(ctx, "")
+			return err
+		})
+	}
+}
+
+// each writes all accounts, some in each transaction.
+func (w *world) each(list []*account, f func(ctx context.Context, tx *store.Tx, a *account) error) {
+	const batch = 500
+	for len(list) > 0 {
+		n := min(batch, len(list))
+		w.write(func(ctx context.Context, tx *store.Tx) error {
+			for _, a := range list[:n] {
+				if err := f(ctx, tx, a); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		list = list[n:]
+	}
+}
+
+// counted returns how many pushes were proven.
+func counted(b *testing.B, metrics *prometheus.Registry) float64 {
+	b.Helper()
+	all, err := metrics.Gather()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, family := range all {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "chancery_pushes_total" && m.GetLabel()[0].GetValue() == "proven" {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	b.Fatal("no pushes are counted")
+	return 0
+}
