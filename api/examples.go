@@ -82,6 +82,7 @@ var examples = map[string]string{
 	"createPerson":    `{"name":"ada@acme.example","grants":[{"role":"account_admin","account":"ORDERS"}]}`,
 	"updatePerson":    `{"grants":[{"role":"auditor","operator":"acme"}],"reason":"Moved to another team."}`,
 
+	"decideDrift":      `{"decision":"keep","reason":"Nobody knows who pushed it."}`,
 	"inspect":          `{"jwt":"` + exampleJWT + `"}`,
 	"explain":          `{"jwt":"` + exampleJWT + `","host":"10.2.3.4","type":"STANDARD"}`,
 	"checkPermissions": `{"op":"publish","subject":"devices.eu.d1.temp"}`,

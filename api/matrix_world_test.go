@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -73,15 +74,16 @@ func newTenants(h *house) *tenants {
 	mine, theirs := w.shared("ORDERS", "SHIPPING"), w.shared("PARTS", "STOCK")
 	for object, shared := range map[string]map[string]string{own: mine, sibling: mine, foreign: theirs} {
 		p := w.places[object]
-		p.more = shared
+		p.more = maps.Clone(shared)
 		p.more["job"], p.more["entry"] = job, "1"
+		p.more["drift"] = h.drift(map[string]string{own: "ORDERS", sibling: "SHIPPING", foreign: "PARTS"}[object])
 		w.places[object] = p
 	}
 	nobody := strings.Repeat("A", 55)
 	w.places[absent] = place{
 		operator: "none", account: "NONE", template: "none", shared: "none", other: "none", user: "none", subject: "*", token: "tok_none", person: "none",
 		operatorKey: "O" + nobody, accountKey: "A" + nobody, templateKey: "A" + nobody,
-		more: map[string]string{"export": "exp_none", "import": "imp_none", "activation": "act_none", "job": "job_none", "entry": "999999999"},
+		more: map[string]string{"export": "exp_none", "import": "imp_none", "activation": "act_none", "job": "job_none", "drift": "drf_none", "entry": "999999999"},
 	}
 	w.ids[foreign], w.ids[own] = w.identified(w.places[foreign]), w.identified(w.places[own])
 	w.ids[absent] = w.places[absent]

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -35,28 +36,30 @@ type Operator struct {
 
 // Policy is what an operator asks of what is issued under it.
 type Policy struct {
-	TTL            int64 `json:"credential_ttl_seconds" doc:"Lifetime of credentials that ask for none; 0 means 90 days." example:"2592000"`
-	MaxTTL         int64 `json:"credential_max_ttl_seconds" doc:"Longest lifetime of credentials; 0 is no bound." example:"7776000"`
-	NoBearer       bool  `json:"no_bearer" doc:"Refuse bearer users and templates."`
-	OperatorKeyAge int64 `json:"operator_key_age_seconds" doc:"When the operator's signing key is rotated by itself; 0 never."`
-	AccountKeyAge  int64 `json:"account_key_age_seconds" doc:"Likewise for accounts' keys."`
-	TemplateKeyAge int64 `json:"template_key_age_seconds" doc:"Likewise for templates' keys."`
-	Overlap        int64 `json:"rotation_overlap_seconds" doc:"How long the key before stays trusted."`
-	Renewal        int64 `json:"renewal_percent" doc:"In which last part of a credential's lifetime its holder may renew it; 0 never." example:"33"`
-	Servers        int64 `json:"servers_expected" doc:"How many nats-servers are to answer; one fewer is an alarm. 0 expects no number." example:"3"`
+	TTL            int64  `json:"credential_ttl_seconds" doc:"Lifetime of credentials that ask for none; 0 means 90 days." example:"2592000"`
+	MaxTTL         int64  `json:"credential_max_ttl_seconds" doc:"Longest lifetime of credentials; 0 is no bound." example:"7776000"`
+	NoBearer       bool   `json:"no_bearer" doc:"Refuse bearer users and templates."`
+	OperatorKeyAge int64  `json:"operator_key_age_seconds" doc:"When the operator's signing key is rotated by itself; 0 never."`
+	AccountKeyAge  int64  `json:"account_key_age_seconds" doc:"Likewise for accounts' keys."`
+	TemplateKeyAge int64  `json:"template_key_age_seconds" doc:"Likewise for templates' keys."`
+	Overlap        int64  `json:"rotation_overlap_seconds" doc:"How long the key before stays trusted."`
+	Renewal        int64  `json:"renewal_percent" doc:"In which last part of a credential's lifetime its holder may renew it; 0 never." example:"33"`
+	Servers        int64  `json:"servers_expected" doc:"How many nats-servers are to answer; one fewer is an alarm. 0 expects no number." example:"3"`
+	ForeignNewer   string `json:"foreign_newer" enum:"report,keep,adopt" doc:"What becomes of an account's JWT that somebody else signed with a key of the operator, and that is newer than ours."`
 }
 
 // PolicyInput changes a policy; null puts a rule back to none.
 type PolicyInput struct {
-	TTL            Omit[int64] `json:"credential_ttl_seconds,omitempty"`
-	MaxTTL         Omit[int64] `json:"credential_max_ttl_seconds,omitempty"`
-	NoBearer       Omit[bool]  `json:"no_bearer,omitempty"`
-	OperatorKeyAge Omit[int64] `json:"operator_key_age_seconds,omitempty"`
-	AccountKeyAge  Omit[int64] `json:"account_key_age_seconds,omitempty"`
-	TemplateKeyAge Omit[int64] `json:"template_key_age_seconds,omitempty"`
-	Overlap        Omit[int64] `json:"rotation_overlap_seconds,omitempty"`
-	Renewal        Omit[int64] `json:"renewal_percent,omitempty"`
-	Servers        Omit[int64] `json:"servers_expected,omitempty"`
+	TTL            Omit[int64]  `json:"credential_ttl_seconds,omitempty"`
+	MaxTTL         Omit[int64]  `json:"credential_max_ttl_seconds,omitempty"`
+	NoBearer       Omit[bool]   `json:"no_bearer,omitempty"`
+	OperatorKeyAge Omit[int64]  `json:"operator_key_age_seconds,omitempty"`
+	AccountKeyAge  Omit[int64]  `json:"account_key_age_seconds,omitempty"`
+	TemplateKeyAge Omit[int64]  `json:"template_key_age_seconds,omitempty"`
+	Overlap        Omit[int64]  `json:"rotation_overlap_seconds,omitempty"`
+	Renewal        Omit[int64]  `json:"renewal_percent,omitempty"`
+	Servers        Omit[int64]  `json:"servers_expected,omitempty"`
+	ForeignNewer   Omit[string] `json:"foreign_newer,omitempty" doc:"report, keep or adopt; null is report."`
 }
 
 func (in *PolicyInput) onto(p *issuer.Policy) {
@@ -72,7 +75,15 @@ func (in *PolicyInput) onto(p *issuer.Policy) {
 	in.Overlap.onto(&p.Overlap, 0)
 	in.Renewal.onto(&p.Renewal, 0)
 	in.Servers.onto(&p.Servers, 0)
+	foreign := cmp.Or(string(p.ForeignNewer), reportForeign)
+	if in.ForeignNewer.onto(&foreign, reportForeign); foreign == reportForeign {
+		foreign = ""
+	}
+	p.ForeignNewer = claims.DriftDecision(foreign)
 }
+
+// reportForeign is the policy that decides nothing.
+const reportForeign = "report"
 
 // PendingSignature is what an offline identity key has not signed yet.
 type PendingSignature struct {
@@ -117,7 +128,7 @@ func viewOperator(o issuer.Operator) Operator {
 	return Operator{
 		ID: o.ID, Name: o.Name, State: o.State, Custody: o.Custody, Default: o.Default, StrictSigningKeys: o.Settings.StrictSigningKeyUsage, Signing: o.Signing,
 		SystemAccount: o.Settings.SystemAccount, ServiceURLs: filled(o.Settings.OperatorServiceURLs), AccountServerURL: o.Settings.AccountServerURL, Tags: filled(o.Settings.Tags),
-		Policy: Policy{p.DefaultTTL, p.MaxTTL, p.NoBearer, p.OperatorKeyAge, p.AccountKeyAge, p.TemplateKeyAge, p.Overlap, p.Renewal, p.Servers},
+		Policy: Policy{p.DefaultTTL, p.MaxTTL, p.NoBearer, p.OperatorKeyAge, p.AccountKeyAge, p.TemplateKeyAge, p.Overlap, p.Renewal, p.Servers, cmp.Or(string(p.ForeignNewer), reportForeign)},
 		JTI:    o.JTI, IssuedAt: time.Unix(o.IssuedAt, 0).UTC(), CreatedAt: o.Created, UpdatedAt: o.Updated,
 	}
 }

@@ -155,5 +155,5 @@ func routes() []route {
 		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
 		{get, op + "/deliveries", "listDeliveries", "How far each account's JWT got, account by server", issuer.ReadServers, 200, 0, fast, handle((*API).listDeliveries)},
 		{post, op + "/sync", "pushAgain", "Read accounts back from every server, and push them where one has something else", issuer.WriteServers, 202, small, fast, handle((*API).pushAgain)},
-	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes())...)
+	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes(), driftRoutes())...)
 }

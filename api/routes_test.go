@@ -199,7 +199,7 @@ func (h *house) spareKeys() *strings.Replacer {
 		}
 		pairs = append(pairs, owner+"/{key}", owner+"/"+k.ID)
 	}
-	pairs = append(pairs, "/import-jobs/{job}", "/import-jobs/"+h.importJob())
+	pairs = append(pairs, "/import-jobs/{job}", "/import-jobs/"+h.importJob(), "{drift}", h.drift("ORDERS"))
 	return strings.NewReplacer(append(append(pairs, "{token}", h.spare), h.sharedPaths()...)...)
 }
 

@@ -566,6 +566,18 @@ func useCases() map[string]useCase {
 			_, err := h.AuditVerifier(t.Context(), c)
 			return err
 		}),
+		"ListDrifts": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListDrifts(t.Context(), c, issuer.DriftQuery{Operator: "acme", Limit: 10})
+			return err
+		}),
+		"GetDrift": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetDrift(t.Context(), c, h.drift(t))
+			return err
+		}),
+		"DecideDrift": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.DecideDrift(t.Context(), op, h.drift(t), claims.DriftKeep)
+			return err
+		}),
 		"Checkpoint": {run: func(t *testing.T, h *house, op issuer.Op) error {
 			_, err := h.Checkpoint(t.Context(), op.Caller)
 			return err
@@ -574,7 +586,7 @@ func useCases() map[string]useCase {
 }
 
 // notUseCases say who somebody is, or tell of the process: they need no permission.
-var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Me", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink", "Anchor", "AnchorState", "AuditBroken"}
+var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Me", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink", "Anchor", "AnchorState", "AuditBroken", "SettleDrift"}
 
 // prepared is a furnished house in which every use case would do something.
 func prepared(t *testing.T, h *house) world {
@@ -618,6 +630,7 @@ func prepared(t *testing.T, h *house) world {
 	h.connected.Store(&claims.LiveConnection{
 		OperatorID: w.operator.ID, AccountID: w.account.ID, Connection: claims.Connection{ServerID: "N1", ServerName: "n1", CID: 7},
 	})
+	h.found(t, "ORDERS", claims.DriftNewer, h.account(t, "ORDERS").JWT)
 	h.anchor(t)
 	return w
 }

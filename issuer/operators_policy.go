@@ -55,6 +55,11 @@ func checkPolicy(p Policy) claims.Problems {
 			out = append(out, claims.Problem{Pointer: f.pointer, Code: "out_of_range", Detail: f.outOfRange, Blocking: true})
 		}
 	}
+	switch p.ForeignNewer {
+	case "", claims.DriftKeep, claims.DriftAdopt:
+	default:
+		out = append(out, claims.Problem{Pointer: foreignPointer, Code: "unknown_value", Detail: "What becomes of newer JWTs by others is report, keep or adopt.", Blocking: true})
+	}
 	if p.MaxTTL > 0 && p.DefaultTTL > p.MaxTTL {
 		out = append(out, claims.Problem{Pointer: "/policy/credential_ttl_seconds", Code: "out_of_range", Detail: "The lifetime of credentials is longer than the longest one.", Blocking: true})
 	}
@@ -74,11 +79,27 @@ func diffPolicies(before, after Policy) []claims.FieldChange {
 			out = append(out, claims.FieldChange{Pointer: f.pointer, Field: f.name, Before: f.show(a), After: f.show(b)})
 		}
 	}
+	if a, b := before.ForeignNewer, after.ForeignNewer; a != b {
+		out = append(out, claims.FieldChange{Pointer: foreignPointer, Field: "Newer JWTs by others", Before: ForeignWords(a), After: ForeignWords(b)})
+	}
 	for _, c := range claims.DiffGuardrails(before.Guardrails, after.Guardrails) {
 		c.Pointer = policyPath + c.Pointer
 		out = append(out, c)
 	}
 	return out
+}
+
+const foreignPointer = "/policy/foreign_newer"
+
+// ForeignWords says what becomes of newer JWTs by others.
+func ForeignWords(d claims.DriftDecision) string {
+	switch d {
+	case claims.DriftKeep:
+		return "ours is kept"
+	case claims.DriftAdopt:
+		return "theirs is adopted"
+	}
+	return "reported"
 }
 
 // lasting writes seconds in the largest unit that divides them.

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -37,7 +38,8 @@ func (o *operator) driftSubscriptions() []subscription {
 	}
 }
 
-// hear takes a push. nats.go has taken headers off the body.
+// hear takes a push. nats.go has taken headers off the body, and white space around a
+// JWT means nothing to a server.
 func (d *drifter) hear(w way, m *nats.Msg) {
 	id := ""
 	switch tokens := strings.Split(m.Subject, "."); w {
@@ -51,8 +53,7 @@ func (d *drifter) hear(w way, m *nats.Msg) {
 	if !claims.IsPublicKey(claims.KindAccount, id) {
 		return
 	}
-	token := strings.TrimSuffix(string(m.Data), "\n") // ours may have one: see loosened
-	e := d.o.r.memory.get(id)
+	e, token := d.o.r.memory.get(id), string(bytes.TrimSpace(m.Data))
 	switch {
 	case e != nil && e.operator.Value() != d.o.id:
 		return

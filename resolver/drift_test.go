@@ -308,7 +308,7 @@ func TestDriftIsHealed(t *testing.T) {
 						continue
 					}
 					if rec.Kind != f.kind || rec.State != claims.DriftHealed {
-						t.Errorf("%s: recorded as %s, %s, want %s", f.name, rec.Kind, rec.State, f.kind)
+						t.Errorf("%s: recorded as %s, %s, want %s: %+v", f.name, rec.Kind, rec.State, f.kind, p.drifts(v.id))
 					}
 					late := rec.Closed.Sub(v.made)
 					if late > promised {

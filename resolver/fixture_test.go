@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,16 @@ import (
 	"chancery/store/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) {
+	if way := os.Getenv(startChild); way != "" {
+		if err := runStartChild(way); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	storetest.Main(m)
+}
 
 // patience bounds what must happen; a test never waits that long when it passes.
 const patience = 20 * time.Second

@@ -235,13 +235,19 @@ func readIndex(f *os.File, size int64) (b base, sums []uint32, spans []span, err
 
 // readChunks reads all chunks, as many at once as there are processors.
 func readChunks(f *os.File, chunks []chunk, sums []uint32, spans []span) error {
+	if len(chunks) == 0 {
+		return nil
+	}
 	next := make(chan int)
 	var wg sync.WaitGroup
-	errs := make([]error, runtime.GOMAXPROCS(0))
+	errs := make([]error, min(runtime.GOMAXPROCS(0), len(chunks)))
 	for w := range errs {
 		wg.Go(func() {
-			buffer := make([]byte, 256<<10)
+			var buffer []byte
 			for i := range next {
+				if n := min(spans[i].length+1, 256<<10); int(n) > len(buffer) {
+					buffer = make([]byte, n)
+				}
 				sum := crc32.New(castagnoli)
 				var text strings.Builder
 				text.Grow(int(spans[i].length))

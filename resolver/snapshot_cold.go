@@ -95,6 +95,10 @@ func (c *cold) replay(text string, flushed bool) (saved int64) {
 		switch {
 		case err != nil || !whole:
 			suspects = append(suspects, line)
+			if endsInMark(line) {
+				c.lose(suspects)
+				suspects = nil
+			}
 		case kind == lineMark:
 			if at, _, err := parseNumbers(body, 1); err == nil {
 				saved = max(saved, at[0])
@@ -110,6 +114,17 @@ func (c *cold) replay(text string, flushed bool) (saved int64) {
 		c.lose(suspects)
 	}
 	return saved
+}
+
+// endsInMark tells whether the line end before a mark was damaged. The time in a mark
+// has 16 digits until the year 2286.
+func endsInMark(line string) bool {
+	const length = crcLength + len(" m ") + 16
+	if len(line) <= length {
+		return false
+	}
+	kind, _, err := checkLine(line[len(line)-length:])
+	return err == nil && kind == lineMark
 }
 
 // take takes in one line.
@@ -147,14 +162,15 @@ func (c *cold) lose(lines []string) {
 				c.lost[key], named = true, true
 			}
 		}
-		if read, err := claims.Read(line[strings.LastIndexByte(line, ' ')+1:]); err == nil {
-			if a, ok := read.Claims.(*jwt.AccountClaims); ok {
-				c.lost[a.Subject], named = true, true
-			}
+		if named {
+			continue
 		}
-		if !named {
-			c.nameless++
+		read, err := claims.Read(line[strings.LastIndexByte(line, ' ')+1:])
+		if a, ok := read.Claims.(*jwt.AccountClaims); ok && err == nil {
+			c.lost[a.Subject] = true
+			continue
 		}
+		c.nameless++
 	}
 }
 

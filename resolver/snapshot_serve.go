@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -105,10 +106,22 @@ func (r *Resolver) warmAll(ctx context.Context, c *cold) {
 		return
 	}
 	r.memory.cold.Store(nil)
+	r.memory.trim()
 	r.tidy(ctx)
 	r.log.InfoContext(ctx, "the snapshot is verified", slog.Int("accounts", r.memory.accounts.Size()), slog.Int("refused", r.snapshot.refused.Size()),
 		slog.Duration("took", r.now().Sub(begin)))
 }
+
+// trim gives back what loading took: reading a million JWTs leaves as much garbage as
+// they are.
+func (m *memory) trim() {
+	if m.accounts.Size() > trimFrom {
+		debug.FreeOSMemory()
+	}
+}
+
+// trimFrom is from how many accounts on that is worth a collection.
+const trimFrom = 10_000
 
 // warmBatch is how many accounts are handed over at once.
 const warmBatch = 256

@@ -1,8 +1,10 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -89,8 +91,8 @@ func inMemory(a answer[heldAccount], ours string, now time.Time) (hint, bool) {
 	switch {
 	case a.Data == nil || a.Data.JWT == "":
 		return h, false
-	case a.Data.JWT != ours:
-		h.token = a.Data.JWT
+	case strings.TrimSpace(a.Data.JWT) != ours:
+		h.token = strings.TrimSpace(a.Data.JWT)
 		return h, true
 	}
 	exp := payloadOf([]byte(ours)).Expires
@@ -101,7 +103,7 @@ func inMemory(a answer[heldAccount], ours string, now time.Time) (hint, bool) {
 // onDisk is what a disk has that is not ours. An empty answer says that there is nothing;
 // one that says so with a status is from a server that found nobody to ask.
 func onDisk(m *nats.Msg, ours string) (hint, bool) {
-	h := hint{seen: claims.SeenDisk, token: string(m.Data)}
+	h := hint{seen: claims.SeenDisk, token: string(bytes.TrimSpace(m.Data))}
 	switch {
 	case noResponders(m) || h.token == ours:
 		return h, false

@@ -46,6 +46,7 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 	s.db = stdlib.OpenDBFromPool(pool)
 	s.readers = s.db
 	s.closers = append(s.closers, func() error { pool.Close(); return nil }, s.db.Close)
+	s.meet(pool)
 	return nil
 }
 
@@ -62,9 +63,13 @@ func (s *Store) openSQLite(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("making the database's folder: %w", err)
 	}
+	// One file has one lock, by whatever path it is reached.
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
 	release, err := HoldFile(path + ".lock")
 	if err != nil {
-		return err
+		return fmt.Errorf("taking the SQLite file %s, which one process can use at a time: %w", path, err)
 	}
 	s.closers = append(s.closers, release)
 	// The file holds sealed seeds: nobody else needs to read it.

@@ -32,6 +32,10 @@ type Policy struct {
 	Servers int64 `json:"servers_expected,omitempty"`
 	// Enrolment is whether accounts that are not known yet may be posted.
 	Enrolment Enrolling `json:"enrolment,omitzero"`
+	// ForeignNewer is what becomes of an account's JWT that somebody else signed with a
+	// key of the operator, and that is newer than ours: keep or adopt; empty reports it
+	// and waits for a decision.
+	ForeignNewer claims.DriftDecision `json:"foreign_newer,omitempty"`
 }
 
 // Enrolling is how accounts of which only their holder knows come under an operator.
@@ -46,7 +50,7 @@ type Enrolling struct {
 
 // IsZero tells whether nothing is asked.
 func (p Policy) IsZero() bool {
-	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0 && p.Servers == 0 && p.Enrolment == Enrolling{}
+	return p.Guardrails.IsZero() && p.DefaultTTL == 0 && p.OperatorKeyAge == 0 && p.AccountKeyAge == 0 && p.TemplateKeyAge == 0 && p.Overlap == 0 && p.Renewal == 0 && p.Servers == 0 && p.ForeignNewer == "" && p.Enrolment == Enrolling{}
 }
 
 // Operator is a root of trust.

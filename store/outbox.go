@@ -60,6 +60,7 @@ const waiting = `(o.after_until_us > $1 AND EXISTS (SELECT 1 FROM outbox x WHERE
 // OweAgain makes the accounts' current JWTs owed once more, for a server that may
 // hold older ones. They are due now, after the changes that are due at once.
 func (t *Tx) OweAgain(ctx context.Context, accountIDs []string) error {
+	t.changes = true
 	for _, id := range accountIDs {
 		_, err := t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us)
 			SELECT id, operator_id, jwt_version, CAST($2 AS BIGINT), CAST($2 AS BIGINT) FROM accounts WHERE id = $1 AND jwt <> ''

@@ -70,6 +70,8 @@ type Store struct {
 	writer chan struct{}
 
 	committed chan struct{}
+	// neighbours are other processes on the database; nil where there can be none.
+	neighbours *neighbours
 
 	mu        sync.Mutex
 	listeners []func()
@@ -135,8 +137,9 @@ type Tx struct {
 	store *Store
 	now   time.Time
 	ends  []func()
-	// reads tells that it is a read-only transaction.
-	reads bool
+	// reads tells that it is a read-only transaction, changes that it stored what other
+	// processes follow.
+	reads, changes bool
 }
 
 // Now returns the time of the transaction, read once, in UTC to the microsecond.
@@ -194,6 +197,9 @@ func (s *Store) in(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(
 	if err := q.Commit(); err != nil {
 		// A transaction whose context ended was rolled back by the driver.
 		return fmt.Errorf("committing: %w", errors.Join(context.Cause(ctx), s.classify(err)))
+	}
+	if t.changes {
+		s.neighbours.tell()
 	}
 	if err := t.fault(commitStatement, true); err != nil {
 		return fmt.Errorf("committing: %w", err)

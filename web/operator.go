@@ -206,6 +206,7 @@ func policyRows(p issuer.Policy) []limitRow {
 		{"Overlap of rotated keys", never(p.Overlap, "Not set")},
 		{"Renewed by holders", renewal},
 		{"Servers expected", servers},
+		{"Newer JWTs by others", issuer.ForeignWords(p.ForeignNewer)},
 	}
 }
 

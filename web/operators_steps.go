@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"chancery/claims"
 	"chancery/issuer"
 )
 
@@ -42,6 +43,11 @@ func editOperatorForm(o issuer.Operator, url string) *form {
 					Name: "servers", Pointer: "/policy/servers_expected", Label: "Servers expected", Kind: kindText, Numeric: true, Autocomplete: "off",
 					Value: strings.TrimPrefix(strconv.FormatInt(p.Servers, 10), "0"), Hint: "How many nats-servers are to answer: with one fewer, nothing counts as in effect everywhere. Empty to expect no number.",
 				},
+				{
+					Name: "foreign", Pointer: "/policy/foreign_newer", Label: "Newer account JWTs that somebody else signed", Kind: kindSelect, Value: string(p.ForeignNewer),
+					Options: []option{{"", "Report them, and wait for a decision"}, {"keep", "Keep ours: sign it anew, with what theirs revokes"}, {"adopt", "Adopt theirs: take over what they say"}},
+					Hint:    "They are signed with a key of this operator, and servers obey the newest.",
+				},
 				{Name: "tags", Pointer: "/tags", Label: "Tags", Kind: kindText, Autocomplete: "off", Value: strings.Join(o.Settings.Tags, " "), Hint: "Optional, separated by spaces."},
 			}},
 			{Legend: "Trust", Fields: []*field{{
@@ -73,6 +79,7 @@ func operatorEdit(f *form) func(e *issuer.OperatorEdit) {
 		p.DefaultTTL = f.seconds("ttl")
 		p.OperatorKeyAge, p.AccountKeyAge, p.TemplateKeyAge = f.seconds("operator_age"), f.seconds("account_age"), f.seconds("template_age")
 		p.Overlap, p.Renewal, p.Servers = f.seconds("overlap"), f.limit("renewal", parsePercent), f.limit("servers", parseServers)
+		p.ForeignNewer = claims.DriftDecision(f.value("foreign"))
 	}
 }
 

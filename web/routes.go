@@ -195,7 +195,7 @@ func routes() []route {
 		{get, inspectPath, (*Console).inspector, signedIn, issuer.ReadAccounts},
 		{post, inspectPath, (*Console).inspect, signedIn, ""},
 		{get, inspectPath + "/can", (*Console).permitted, signedIn, ""},
-	}, keyRoutes(), importRoutes(), auditRoutes(), sharingRoutes(), []route{{"", "/", (*Console).notFound, anybody, ""}})
+	}, keyRoutes(), importRoutes(), auditRoutes(), sharingRoutes(), driftRoutes(), []route{{"", "/", (*Console).notFound, anybody, ""}})
 }
 
 // mount builds the handler: the order of what wraps what is this function.

@@ -226,6 +226,11 @@ var pages = []struct {
 	{"GET", "/accounts/{acct}/imports/{import}/delete", "/accounts/ORDERS/imports/imp_x/delete", false},
 	{"POST", "/accounts/{acct}/imports/{import}/delete", "/accounts/ORDERS/imports/imp_x/delete", false},
 	{"POST", "/accounts/{acct}/imports/{import}/delete/apply", "/accounts/ORDERS/imports/imp_x/delete/apply", false},
+	{"GET", "/operators/{op}/drift", "/operators/acme/drift", false},
+	{"GET", "/operators/{op}/drift/{drift}", "/operators/acme/drift/drf_x", false},
+	{"GET", "/operators/{op}/drift/{drift}/decision", "/operators/acme/drift/drf_x/decision", false},
+	{"POST", "/operators/{op}/drift/{drift}/decision", "/operators/acme/drift/drf_x/decision", false},
+	{"POST", "/operators/{op}/drift/{drift}/decision/apply", "/operators/acme/drift/drf_x/decision/apply", false},
 	{"", "/", "/nowhere", true},
 }
 

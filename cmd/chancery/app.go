@@ -79,12 +79,17 @@ type app struct {
 	// database run.
 	doors   atomic.Pointer[doors]
 	parted  atomic.Bool
+	// whole tells that everything of this role is answered.
+	whole   atomic.Bool
 	serving sync.Once
 	// late ends the attempts to reach the database, opening waits for them. missing is
 	// why the first one failed, nil when it did not.
 	late    context.CancelFunc
 	opening sync.WaitGroup
 	missing error
+	// deafen ends the listening to other replicas; hearing tells that it ended.
+	deafen  context.CancelFunc
+	hearing sync.WaitGroup
 	// keep ends the upkeep; kept tells that it ended.
 	keep context.CancelFunc
 	kept sync.WaitGroup
@@ -124,6 +129,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	a.resolver, err = resolver.New(resolver.Config{
 		Now: cfg.now, Logger: cfg.log, Owner: replicaName(cfg.dataDir), Identity: a.identities.get, URLs: a.natsURLs, Metrics: a.metrics,
 		Snapshot: snapshot, Anchors: cfg.anchors, Follow: a.cfg.role == roleResolver, Quiet: a.cfg.role == roleAPI,
+		Settle: func(ctx context.Context, drift string) error { return a.issuer.SettleDrift(ctx, drift) },
 	})
 	if err != nil {
 		return err
@@ -292,12 +298,18 @@ func (a *app) startParts(ctx context.Context) error {
 	}
 	a.parted.Store(true)
 	if !a.cfg.role.manages() {
-		return a.resolver.Start(ctx)
+		if err := a.resolver.Start(ctx); err != nil {
+			return err
+		}
+		a.hear(ctx)
+		a.whole.Store(true)
+		return nil
 	}
 	a.sequencer.Start()
 	if err := a.resolver.Start(ctx); err != nil {
 		return err
 	}
+	a.hear(ctx)
 	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.keep = stop
 	a.kept.Go(func() { a.issuer.Keep(keep) })
@@ -305,7 +317,15 @@ func (a *app) startParts(ctx context.Context) error {
 	a.anchor = stopAnchor
 	a.anchored.Go(func() { a.issuer.Anchor(anchor) })
 	a.doors.Store(a.managed)
+	a.whole.Store(true)
 	return nil
+}
+
+// hear wakes the resolver when another replica commits.
+func (a *app) hear(ctx context.Context) {
+	hear, stop := context.WithCancel(context.WithoutCancel(ctx))
+	a.deafen = stop
+	a.hearing.Go(func() { a.store.Listen(hear, a.resolver.Wake) })
 }
 
 // serve answers at the port from now on. It may be called more than once.
@@ -349,6 +369,10 @@ func (a *app) stop() error {
 	if a.keep != nil {
 		a.keep()
 		a.kept.Wait()
+	}
+	if a.deafen != nil {
+		a.deafen()
+		a.hearing.Wait()
 	}
 	a.resolver.Stop()
 	if a.sequencer != nil {

@@ -95,7 +95,7 @@ func (a *app) readyz(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case a.cfg.databaseURL == "":
 		parts["database"] = "none is configured"
-	case !a.parted.Load():
+	case !a.whole.Load():
 		parts["database"] = "not reached since the start"
 	case a.store.Ping(r.Context()) != nil:
 		parts["database"] = "unreachable"
@@ -105,7 +105,7 @@ func (a *app) readyz(w http.ResponseWriter, r *http.Request) {
 	if a.cfg.role == roleAPI && parts["database"] != "ok" {
 		status = http.StatusServiceUnavailable
 	}
-	if a.cfg.role.manages() && a.parted.Load() {
+	if a.cfg.role.manages() && a.whole.Load() {
 		parts["signing"] = "ok"
 		if why := a.issuer.Sealed(); why != "" {
 			parts["signing"] = "sealed: " + why

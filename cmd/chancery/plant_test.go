@@ -329,11 +329,13 @@ func (c *session) mustClose(t *testing.T) {
 // gate stands before PostgreSQL and can be closed: connections are cut and new
 // ones refused, as when the database stops.
 type gate struct {
-	dsn   string
-	l     net.Listener
-	mu    sync.Mutex
-	conns []net.Conn
-	done  sync.WaitGroup
+	dsn string
+	l   net.Listener
+	// behind is the address of the server.
+	behind string
+	mu     sync.Mutex
+	conns  []net.Conn
+	done   sync.WaitGroup
 }
 
 func newGate(t *testing.T, dsn string) *gate {
@@ -343,10 +345,10 @@ func newGate(t *testing.T, dsn string) *gate {
 	g := &gate{}
 	g.l, err = net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	behind := u.Host
+	g.behind = u.Host
 	u.Host = g.l.Addr().String()
 	g.dsn = u.String()
-	g.done.Go(func() { g.accept(behind) })
+	g.done.Go(func() { g.accept(g.behind) })
 	t.Cleanup(g.close)
 	return g
 }

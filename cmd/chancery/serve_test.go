@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -53,6 +54,7 @@ func serveArgs(t *testing.T, dsn string) (args []string, base string) {
 	}, "http://" + address
 }
 
+// awaitReady waits until all of a process is answered; with a snapshot, lookups are before.
 func awaitReady(t *testing.T, base string) {
 	t.Helper()
 	eventually(t, "serve is ready", func() bool {
@@ -61,7 +63,8 @@ func awaitReady(t *testing.T, base string) {
 			return false
 		}
 		defer resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
+		state, err := io.ReadAll(resp.Body)
+		return err == nil && resp.StatusCode == http.StatusOK && !strings.Contains(string(state), "not reached since the start")
 	})
 }
 
