@@ -50,6 +50,7 @@ type API struct {
 	router      chi.Router
 	// uploads has room for those that are read.
 	uploads chan struct{}
+	streams *streams
 }
 
 // New returns the API with every route of the table mounted.
@@ -86,7 +87,7 @@ func newAPI() *API {
 		huma.DefaultArrayNullable = false
 	})
 	a := &API{
-		router: chi.NewRouter(), uploads: make(chan struct{}, mostUploads),
+		router: chi.NewRouter(), uploads: make(chan struct{}, mostUploads), streams: newStreams(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "chancery_api_seconds", Help: "Time to answer an API request, by operation and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
@@ -109,6 +110,7 @@ func newAPI() *API {
 	}
 	a.describeBulk()
 	a.describeExport()
+	a.describeEvents()
 	a.describeArchives("createImportJob")
 	return a
 }

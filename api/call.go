@@ -110,26 +110,29 @@ func (a *API) unnamed(hc huma.Context, next func(huma.Context)) {
 // authenticate finds the caller of a bearer token.
 func (a *API) authenticate(hc huma.Context, next func(huma.Context)) {
 	ctx := hc.Context()
-	scheme, token, _ := strings.Cut(hc.Header("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		a.refuse(hc, &issuer.Error{
-			Kind: issuer.KindUnauthenticated, Code: "token_required", Message: "A token is needed.",
-			Hint: "Send an API token as Authorization: Bearer chy_pat_…",
-		})
-		return
-	}
 	rec := recordOf(ctx)
-	from := address(hc.RemoteAddr())
-	caller, err := a.issuer.Authenticate(ctx, claims.NewSecret(strings.TrimSpace(token)), issuer.Origin{Address: from, RequestID: rec.requestID})
+	caller, err := a.caller(ctx, hc.Header("Authorization"), hc.RemoteAddr(), rec.requestID)
 	if err != nil {
 		a.refuse(hc, err)
 		return
 	}
 	rec.callerID = caller.ID
-	if from.IsValid() {
+	if from := address(hc.RemoteAddr()); from.IsValid() {
 		rec.address = from.Unmap().String()
 	}
 	next(huma.WithValue(hc, callKey{}, call{caller, rec}))
+}
+
+// caller finds who an Authorization header stands for.
+func (a *API) caller(ctx context.Context, authorization, remote, requestID string) (issuer.Caller, error) {
+	scheme, token, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return issuer.Caller{}, &issuer.Error{
+			Kind: issuer.KindUnauthenticated, Code: "token_required", Message: "A token is needed.",
+			Hint: "Send an API token as Authorization: Bearer chy_pat_…",
+		}
+	}
+	return a.issuer.Authenticate(ctx, claims.NewSecret(strings.TrimSpace(token)), issuer.Origin{Address: address(remote), RequestID: requestID})
 }
 
 // address returns the client's address of host and port; the zero value for none. Who

@@ -102,10 +102,7 @@ func (a *API) listConnections(ctx context.Context, by call, in *AccountPath) (*p
 	}
 	out := &paged[Connection]{Body: Page[Connection]{Items: make([]Connection, 0, len(all))}}
 	for _, c := range all {
-		out.Body.Items = append(out.Body.Items, Connection{
-			ServerID: c.ServerID, ServerName: c.ServerName, CID: c.CID, UserKey: c.UserKey, IssuerKey: c.IssuerKey, Client: claims.Redact(c.Client),
-			Host: c.Host, Type: c.Type, Lang: c.Lang, Version: c.Version, Since: c.Since,
-		})
+		out.Body.Items = append(out.Body.Items, viewConnection(c))
 	}
 	return out, nil
 }

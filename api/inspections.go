@@ -212,7 +212,8 @@ type CheckView struct {
 
 type explainInput struct {
 	Body struct {
-		JWT  string          `json:"jwt" minLength:"1" maxLength:"32768" doc:"The user's JWT. It is neither stored nor logged. Never send a seed."`
+		JWT  string          `json:"jwt,omitempty" maxLength:"32768" doc:"The user's JWT. It is neither stored nor logged. Never send a seed."`
+		ID   string          `json:"event_id,omitempty" maxLength:"64" doc:"Instead of a JWT: the event of a denial, which was explained when it happened." example:"evt_k3j2x_88123"`
 		Host string          `json:"host,omitempty" maxLength:"64" doc:"The client's IP address." example:"10.2.3.4"`
 		Type string          `json:"type,omitempty" maxLength:"16" doc:"STANDARD, WEBSOCKET, LEAFNODE, LEAFNODE_WS, MQTT, MQTT_WS or IN_PROCESS." example:"STANDARD"`
 		By   string          `json:"signed_by,omitempty" maxLength:"64" doc:"Public key U… of the seed that the client holds; without it nobody can tell whether it proves to be the user."`
@@ -221,6 +222,9 @@ type explainInput struct {
 }
 
 func (a *API) explain(ctx context.Context, by call, in *explainInput) (*answered[Explanation], error) {
+	if in.Body.ID != "" && in.Body.JWT == "" {
+		return a.explainEvent(ctx, by, in.Body.ID)
+	}
 	e, err := a.issuer.Explain(ctx, by.caller, issuer.AttemptInput{JWT: claims.NewSecret(in.Body.JWT), Host: in.Body.Host, Type: in.Body.Type, SignedBy: in.Body.By, At: in.Body.At.Value})
 	if err != nil {
 		return nil, err

@@ -154,6 +154,11 @@ func routes() []route {
 		{post, "/explanations", "explain", "Why a client is admitted or refused", issuer.ReadAccounts, 200, small, fast, handle((*API).explain)},
 		{post, "/permission-checks", "checkPermissions", "Who may publish or subscribe to a subject", issuer.ReadUsers, 200, small, fast, handle((*API).checkPermissions)},
 		{get, op + "/deliveries", "listDeliveries", "How far each account's JWT got, account by server", issuer.ReadServers, 200, 0, fast, handle((*API).listDeliveries)},
+		{get, op + "/enrolment-policy", "getEnrolmentPolicy", "Read how accounts come under an operator that were made elsewhere", issuer.ReadOperators, 200, 0, fast, handle((*API).getEnrolmentPolicy)},
+		{put, op + "/enrolment-policy", "setEnrolmentPolicy", "Set how accounts come under an operator that were made elsewhere", issuer.WriteOperators, 200, small, fast, handle((*API).setEnrolmentPolicy)},
+		{get, op + "/enrolments", "listEnrolments", "List accounts that ask to be let in", issuer.ReadAccounts, 200, 0, fast, handle((*API).listEnrolments)},
+		{put, op + "/enrolments/{enrolment}/approval", "approveEnrolment", "Let an account in that asked", issuer.WriteLimits, 200, small, fast, handle((*API).approveEnrolment)},
+		{put, op + "/enrolments/{enrolment}/refusal", "refuseEnrolment", "Keep an account out that asked", issuer.WriteLimits, 200, small, fast, handle((*API).refuseEnrolment)},
 		{post, op + "/sync", "pushAgain", "Read accounts back from every server, and push them where one has something else", issuer.WriteServers, 202, small, fast, handle((*API).pushAgain)},
-	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes(), driftRoutes())...)
+	}, slices.Concat(keyRoutes(), sharingRoutes(), auditRoutes(), driftRoutes(), connectionRoutes())...)
 }

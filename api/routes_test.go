@@ -135,6 +135,8 @@ func ownerStatus(op *openapi3.Operation) int {
 		return 503
 	case "uploadOperatorJWT": // nonsense
 		return 422
+	case "approveEnrolment", "refuseEnrolment": // nobody asks
+		return 404
 	case "deleteOperator", "deleteTemplate": // the one has an account, the other a user
 		return 409
 	case "createChallenge":
@@ -143,6 +145,8 @@ func ownerStatus(op *openapi3.Operation) int {
 		return 403 // a credential of another house
 	case "useCredentialLink":
 		return 401 // a link that nobody made
+	case "getConnection", "kickConnection", "getDenial": // no server tells of any
+		return 404
 	case "enableUser":
 		return 409 // it is not disabled
 	}
@@ -152,7 +156,7 @@ func ownerStatus(op *openapi3.Operation) int {
 func fill(path string) string {
 	path = strings.TrimPrefix(path, "/api/v1")
 	path = strings.Replace(path, "{operator}/templates/{template}", "{operator}/templates/service", 1)
-	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{other}", "service", "{user}", "d1", "{subject}", "*", "{entry}", "1", "{person}", "dora").Replace(path)
+	return strings.NewReplacer("{operator}", "acme", "{account}", "ORDERS", "{template}", "device", "{other}", "service", "{user}", "d1", "{subject}", "*", "{entry}", "1", "{person}", "dora", "{server}", "n1", "{cid}", "7", "{denial}", "den_none").Replace(path)
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {

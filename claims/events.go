@@ -166,10 +166,12 @@ type LiveConnection struct {
 
 // ConnectionQuery asks for connections; empty fields keep all.
 type ConnectionQuery struct {
-	Sight                Sight
-	OperatorID           string
-	AccountID, UserKey   string
-	IssuerKey            string
+	Sight      Sight
+	OperatorID string
+	AccountID  string
+	// User is the key or the name in the JWT, IssuerKey the key that signed it; Server is a
+	// key or a name, Client a part of the name that the client gave itself.
+	User, IssuerKey      string
 	Server, Client, Host string
 	// After is the place of the last one that the reader has: ConnectionPlace.
 	After string
@@ -234,4 +236,15 @@ type LiveEvents interface {
 	Usage(accountID string) []AccountUsage
 	// Kick closes a connection of an operator's server. The client may come back at once.
 	Kick(ctx context.Context, operatorID, serverID string, cid uint64) error
+}
+
+// EventStream asks for events as they happen.
+type EventStream struct {
+	// Reader is who reads, for whom streams are counted.
+	Reader string
+	// Sight is asked at the start and every few seconds: an error ends the stream.
+	Sight func(ctx context.Context) (Sight, error)
+	// Query says what and from where on; its Sight and Limit are not looked at. With
+	// Newest it begins with what happens from now on.
+	Query EventQuery
 }

@@ -15,6 +15,11 @@ func TestOperator(t *testing.T) {
 	b.press("tbody a")
 	b.says("Signing keys", "Server configuration", "Fingerprint", "Matches", "Chain of trust", "DEMO")
 	b.examine("operator")
+	b.tap("details.snippet summary")
+	b.fill("#resolver", "full")
+	b.press("details.snippet form button")
+	b.says("allow_delete: false", "resolver_preload", "Matches")
+	b.examine("operator-server-config")
 
 	b.press(`a[href$="/signing"]`)
 	b.fill("#f-reason", "looking for a leak")

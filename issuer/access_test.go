@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
 
 	"chancery/claims"
 	"chancery/issuer"
@@ -284,6 +285,26 @@ func useCases() map[string]useCase {
 		}),
 		"RenewalsHeld": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.RenewalsHeld(t.Context(), c, "acme")
+			return err
+		}),
+		"GetEnrolmentPolicy": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.GetEnrolmentPolicy(t.Context(), c, "acme")
+			return err
+		}),
+		"ListEnrolments": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ListEnrolments(t.Context(), c, "acme", "", page)
+			return err
+		}),
+		"SetEnrolmentPolicy": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.SetEnrolmentPolicy(t.Context(), op, "acme", issuer.EnrolmentInput{Mode: issuer.EnrolToken, Limits: "team"})
+			return err
+		}),
+		"ApproveEnrolment": signs(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.ApproveEnrolment(t.Context(), op, "acme", h.asking(t, "LET IN"))
+			return err
+		}),
+		"RefuseEnrolment": writes(func(t *testing.T, h *house, op issuer.Op) error {
+			_, err := h.RefuseEnrolment(t.Context(), op, "acme", h.asking(t, "KEPT OUT"))
 			return err
 		}),
 		"MergeAccount": signs(func(t *testing.T, h *house, op issuer.Op) error {
@@ -586,7 +607,7 @@ func useCases() map[string]useCase {
 }
 
 // notUseCases say who somebody is, or tell of the process: they need no permission.
-var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Me", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink", "Anchor", "AnchorState", "AuditBroken", "SettleDrift"}
+var notUseCases = []string{"Authenticate", "UseLink", "PeekLink", "NeedsSetup", "Person", "Me", "Sealed", "Keep", "Upkeep", "Challenge", "RenewByHolder", "PeekCredentialLink", "UseCredentialLink", "Anchor", "AnchorState", "AuditBroken", "SubmitAccount", "SubmitActivation", "SettleDrift"}
 
 // prepared is a furnished house in which every use case would do something.
 func prepared(t *testing.T, h *house) world {
@@ -627,6 +648,12 @@ func prepared(t *testing.T, h *house) world {
 		did(h.Share(t.Context(), op(), issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: subject}}})).well(t)
 	}
 	h.outsider(t, h.account(t, "ORDERS"), nomad(t))
+	did(h.SetEnrolmentPolicy(t.Context(), op(), "acme", issuer.EnrolmentInput{Mode: issuer.EnrolApproval})).well(t)
+	for _, name := range []string{"LET IN", "KEPT OUT"} {
+		if out, err := h.submit(t, newPair(t, nkeys.PrefixByteAccount), name, nil); err != nil || !out.Pending {
+			t.Fatalf("%+v, %v", out, err)
+		}
+	}
 	h.connected.Store(&claims.LiveConnection{
 		OperatorID: w.operator.ID, AccountID: w.account.ID, Connection: claims.Connection{ServerID: "N1", ServerName: "n1", CID: 7},
 	})

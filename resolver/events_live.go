@@ -36,14 +36,13 @@ func (r *Resolver) ListConnections(q claims.ConnectionQuery) claims.ConnectionPa
 	var page claims.ConnectionPage
 	var all []claims.LiveConnection
 	var why []string
-	now := r.now()
 	for _, w := range r.watchers() {
 		if q.OperatorID != "" && q.OperatorID != w.o.id || q.Sight.Part == nil || !q.Sight.Part(w.o.id) {
 			continue
 		}
 		kept, left := w.picture.list(q)
 		all = append(all, kept...)
-		if text := w.incomplete(now); text != "" && !slices.Contains(why, text) {
+		if text := w.incomplete(); text != "" && !slices.Contains(why, text) {
 			why = append(why, text)
 		}
 		if left {

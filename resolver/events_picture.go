@@ -49,10 +49,9 @@ type picture struct {
 	// each server has of it.
 	accounts map[string]map[seat]struct{}
 	on       map[where][2]int
-	// counting is how many lists are under way; gone holds what ended meanwhile, which
-	// a list may still name.
-	counting int
-	gone     map[seat]struct{}
+	// gone holds when connections ended that a list may still name: a server tells of an
+	// end before it takes the connection off its list.
+	gone map[seat]time.Time
 	// left tells that there was no room for a connection.
 	left bool
 
@@ -71,7 +70,7 @@ type seenValue struct {
 
 func newPicture() *picture {
 	return &picture{
-		conns: map[seat]*pictured{}, accounts: map[string]map[seat]struct{}{}, on: map[where][2]int{}, gone: map[seat]struct{}{},
+		conns: map[seat]*pictured{}, accounts: map[string]map[seat]struct{}{}, on: map[where][2]int{}, gone: map[seat]time.Time{},
 		usage: map[where]claims.AccountUsage{}, seen: list.New(), known: map[seenKey]*list.Element{},
 	}
 }
@@ -129,8 +128,8 @@ func kindIndex(c claims.LiveConnection) int {
 func (p *picture) disconnect(at seat, when time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.counting > 0 {
-		p.gone[at] = struct{}{}
+	if len(p.gone) < mostPictured {
+		p.gone[at] = when
 	}
 	c := p.conns[at]
 	if c == nil {
@@ -171,12 +170,10 @@ func (p *picture) see(c claims.LiveConnection, at time.Time) {
 	}
 }
 
-// begin opens the listing of an account's connections; the stamp belongs to merge,
-// which has to follow.
+// begin returns the stamp of now, for merge.
 func (p *picture) begin() (stamp uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.counting++
+	p.mu.RLock()
+	defer p.mu.RUnlock()
 	return p.tick
 }
 
@@ -207,9 +204,6 @@ func (p *picture) merge(operatorID, accountID string, stamp uint64, lists map[st
 		}
 	}
 	p.left = p.left && len(p.conns) >= mostPictured
-	if p.counting--; p.counting == 0 {
-		clear(p.gone)
-	}
 }
 
 // serverGone drops all that was on a server.
@@ -251,6 +245,17 @@ func (p *picture) agrees(key where) bool {
 	defer p.mu.RUnlock()
 	u := p.usage[key]
 	return p.on[key] == [2]int{u.Connections, u.LeafNodes}
+}
+
+// forget drops what ended before a time.
+func (p *picture) forget(before time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for at, when := range p.gone {
+		if when.Before(before) {
+			delete(p.gone, at)
+		}
+	}
 }
 
 // busy returns the accounts that have connections, here or by what servers tell.
@@ -312,7 +317,7 @@ func (p *picture) list(q claims.ConnectionQuery) (kept []claims.LiveConnection, 
 func keepsConnection(q claims.ConnectionQuery, c claims.LiveConnection) bool {
 	is := func(want, have string) bool { return want == "" || want == have }
 	return q.Sight.Sees(c.OperatorID, c.AccountID) && is(q.OperatorID, c.OperatorID) && is(q.AccountID, c.AccountID) &&
-		is(q.UserKey, c.UserKey) && is(q.IssuerKey, c.IssuerKey) && (is(q.Server, c.ServerID) || q.Server == c.ServerName) && is(q.Host, c.Host) &&
+		(is(q.User, c.UserKey) || c.User != nil && q.User == c.User.Name) && is(q.IssuerKey, c.IssuerKey) && (is(q.Server, c.ServerID) || q.Server == c.ServerName) && is(q.Host, c.Host) &&
 		(q.Client == "" || strings.Contains(strings.ToLower(c.Client), strings.ToLower(q.Client)))
 }
 

@@ -3,7 +3,7 @@ package resolver
 import (
 	"context"
 	"fmt"
-	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,9 +24,6 @@ const (
 	recountAgain = 20 * time.Second
 	// recounts is how many accounts are listed at once.
 	recounts = 4
-	// heartbeats is how long it takes until every server has told of every account that
-	// has connections (events.go: eventsHBInterval is 30 s).
-	heartbeats = 35 * time.Second
 	// refusedWithin is how long a connection lives at most that is refused for a full
 	// account: one that was let in and is evicted later is no denial.
 	refusedWithin = 10 * time.Second
@@ -53,10 +50,12 @@ type watcher struct {
 	// listed for that.
 	differ    map[where]time.Time
 	recounted map[string]time.Time
-	// lost is since when the servers are out of reach, zero while they are reached; found
-	// is until when connections may be missing after that.
-	lost, found time.Time
-	reached     bool
+	// lost is since when the servers are out of reach, zero while they are reached.
+	lost    time.Time
+	reached bool
+	// survey says that the servers are to be asked for all accounts that they hold:
+	// connections may have been made that nobody told of.
+	survey bool
 }
 
 func newWatcher(o *operator) *watcher {
@@ -204,6 +203,7 @@ func (w *watcher) used(m *usageMessage) {
 // lost, which is the one sign of it that there is.
 func (w *watcher) compare() {
 	now := w.o.r.now()
+	w.picture.forget(now.Add(-refusedWithin))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for key, since := range w.differ {
@@ -247,11 +247,13 @@ func (w *watcher) recounter(ctx context.Context) {
 		}
 		for ctx.Err() == nil {
 			l := w.o.link.Load()
+			if l != nil && w.takeSurvey() {
+				w.surveyAll(ctx, l)
+			}
 			account, ok := w.next(l != nil)
-			if !ok {
+			if !ok || !w.list(ctx, l, account) {
 				break
 			}
-			w.list(ctx, l, account)
 		}
 	}
 }
@@ -273,19 +275,48 @@ func (w *watcher) next(reached bool) (account string, ok bool) {
 	return "", false
 }
 
-// list takes the connections of an account from the servers.
-func (w *watcher) list(ctx context.Context, l *link, account string) {
+// takeSurvey tells whether there is a survey to make, and counts it as under way.
+func (w *watcher) takeSurvey() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.survey {
+		return false
+	}
+	w.survey = false
+	w.counting++
+	return true
+}
+
+// surveyAll has all accounts listed that some server holds. One that does not answer
+// tells of them by itself within 30 s (events.go: eventsHBInterval).
+func (w *watcher) surveyAll(ctx context.Context, l *link) {
+	members, _, _ := w.o.roster.snapshot()
+	for _, m := range members {
+		out, err := ask[loadedAccounts](ctx, w.o, l, question{subject: accountsSubject(m.ID), expect: []string{m.ID}, limit: w.o.r.pace.answer})
+		if a := out[m.ID]; err == nil && a.Data != nil {
+			w.recount(slices.DeleteFunc(a.Data.Accounts, func(id string) bool { return w.account(id) == "" })...)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counting--
+}
+
+// list takes the connections of an account from the servers. It returns false when that
+// has to be done again.
+func (w *watcher) list(ctx context.Context, l *link, account string) bool {
 	stamp := w.picture.begin()
 	ctx, cancel := context.WithTimeout(ctx, w.o.r.pace.answer)
 	lists, err := w.o.connections(ctx, l, account)
 	cancel()
-	if err != nil {
-		w.o.log.DebugContext(ctx, "listing an account's connections", slog.String("account", account), slog.Any("error", err))
-	}
 	w.picture.merge(w.o.id, account, stamp, lists, w.o.r.now().UTC())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counting--
+	if err != nil {
+		w.waiting[account] = struct{}{}
+	}
+	return err == nil
 }
 
 // reach records that the servers are reached, or are not any more.
@@ -296,10 +327,7 @@ func (w *watcher) reach(yes bool) {
 	first := yes && !w.reached
 	w.reached = w.reached || yes
 	if yes {
-		w.lost = time.Time{}
-		if !first {
-			w.found = now.Add(heartbeats)
-		}
+		w.lost, w.survey = time.Time{}, !first
 	} else {
 		w.lost = now
 	}
@@ -333,7 +361,7 @@ func (w *watcher) server(s claims.Server, up bool, why string) {
 
 // incomplete says why there may be connections that the picture does not hold, ""
 // when there is no such reason.
-func (w *watcher) incomplete(now time.Time) string {
+func (w *watcher) incomplete() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -341,9 +369,7 @@ func (w *watcher) incomplete(now time.Time) string {
 		return "The servers are out of reach since " + w.lost.Format(time.RFC3339) + ": this is how it was then."
 	case !w.reached:
 		return "No server was reached yet."
-	case now.Before(w.found):
-		return "The servers were out of reach a moment ago: connections that were made meanwhile may be missing for half a minute."
-	case len(w.waiting)+w.counting > 0:
+	case w.survey || len(w.waiting)+w.counting > 0:
 		return "The servers are being asked for their connections."
 	}
 	return ""

@@ -2,8 +2,10 @@ package resolver
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"chancery/claims"
 	"chancery/store"
 )
 
@@ -77,6 +79,47 @@ func (r *Resolver) Version(accountID string) int64 {
 	return 0
 }
 
+// Kept returns what is remembered of events.
+func Kept(r *Resolver, operatorID string) []any {
+	w := r.operator(operatorID).watch
+	return []any{r.events.ring, w.picture, w.denials.order, w.denials.byID, w.explain.known}
+}
+
+// Sizes are how much is remembered after a flood.
+type Sizes struct {
+	Events, Denials, Connections int
+	// Same is the group that was refused again and again.
+	Same claims.Denial
+}
+
+// Flood takes in n denials of ever new users and of one user, in turns, and as many
+// connects as are pictured and some more.
+func Flood(r *Resolver, operatorID string, n int) Sizes {
+	o := newOperator(r, store.Operator{ID: operatorID})
+	r.operators[operatorID] = o
+	w := o.watch
+	deny := func(user string) claims.Denial {
+		d := claims.Denial{OperatorID: operatorID, Client: claims.Client{UserKey: user}, Class: "not_revoked", Last: r.now()}
+		d.ID = denialID(d)
+		d.LastEvent = o.emit(claims.Event{Type: claims.EventDenial, DenialID: d.ID})
+		w.denials.add(d)
+		return d
+	}
+	var same claims.Denial
+	for k := range n / 2 {
+		same = deny("U")
+		deny(fmt.Sprintf("U%d", k))
+	}
+	for k := range mostPictured + 10 {
+		user := fmt.Sprintf("U%055d", k)
+		w.picture.connect(claims.LiveConnection{OperatorID: operatorID, AccountID: "A", Connection: claims.Connection{ServerID: "N", CID: uint64(k + 1), UserKey: user}}, r.now())
+	}
+	o.emit(claims.Event{Type: claims.EventConnect, Reason: "newest"})
+	out := Sizes{Events: len(r.events.ring), Denials: len(w.denials.byID), Connections: len(w.picture.conns)}
+	out.Same, _ = w.denials.find(same.ID, r.now())
+	return out
+}
+
 // DiskDiffers looks accounts up on the disks of an operator's servers.
 func (r *Resolver) DiskDiffers(ctx context.Context, operatorID string, ids []string) (missing, other []string, err error) {
 	o := r.operator(operatorID)
@@ -86,3 +129,5 @@ func (r *Resolver) DiskDiffers(ctx context.Context, operatorID string, ids []str
 	}
 	return o.diskDiffers(ctx, l, ids)
 }
+// SurveyOnce surveys the servers for the metrics now.
+func (r *Resolver) SurveyOnce(ctx context.Context) error { return r.surveyOnce(ctx) }

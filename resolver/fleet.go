@@ -100,7 +100,7 @@ type fleetView struct {
 
 func (o *operator) view() *fleetView {
 	v := &fleetView{o: o, recent: o.r.ledger.recent()}
-	v.fleet.OperatorID, v.fleet.Expected = o.id, o.expected()
+	v.fleet.OperatorID = o.id
 	v.members, v.fleet.Connected, _ = o.roster.snapshot()
 	for _, m := range v.members {
 		v.fleet.Servers = append(v.fleet.Servers, claims.FleetServer{Server: m.Server, Accounts: map[claims.DeliveryState]int{}})
@@ -115,7 +115,12 @@ func (v *fleetView) read(ctx context.Context, t *store.Tx, q store.MarksQuery) e
 	for _, m := range v.members {
 		q.Servers = append(q.Servers, m.ID)
 	}
-	var err error
+	// What is expected counts at once, not when the follower has seen it.
+	row, err := t.GetOperator(ctx, v.o.id)
+	if err != nil {
+		return err
+	}
+	v.fleet.Expected = int(row.Policy.Servers)
 	if v.marks, err = t.ListMarks(ctx, q); err != nil {
 		return err
 	}

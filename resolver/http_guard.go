@@ -90,7 +90,7 @@ func parseCredential(line string, named bool) (credential, error) {
 	}
 	hash, err := hex.DecodeString(digits)
 	if err != nil || len(hash) != sha256.Size {
-		return c, errors.New("64 hex digits are expected after sha256:")
+		return c, errors.New("after sha256: come 64 hex digits")
 	}
 	copy(c.secret[:], hash)
 	return c, nil

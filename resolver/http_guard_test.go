@@ -99,7 +99,7 @@ func TestCredentialFiles(t *testing.T) {
 	}{
 		"empty": {"", true, "names nobody"}, "comments": {"# x\n\n", false, "names nobody"}, "no colon": {"a:b\nsecret", true, "line 2: name:password"},
 		"no name": {":secret", true, "line 1: name:password"}, "no password": {"name:", true, "line 1: name:password"}, "short token": {"secret", false, "line 1: a token has at least 16"},
-		"bad hash": {"sha256:zz", false, "line 1: 64 hex digits"}, "short hash": {"a:sha256:00", true, "line 1: 64 hex digits"}, "too many": {many, false, "more than 1000"},
+		"bad hash": {"sha256:zz", false, "line 1: after sha256: come 64"}, "short hash": {"a:sha256:00", true, "line 1: after sha256: come 64"}, "too many": {many, false, "more than 1000"},
 		"long line": {strings.Repeat("x", 70_000), false, "line is too long"},
 	} {
 		parse := resolver.ParseTokens
@@ -128,10 +128,10 @@ func TestPackPages(t *testing.T) {
 	var want []string
 	for i := range 50 {
 		s := store.Served{AccountID: fmt.Sprintf("A%02d", i), OperatorID: "OA", Version: 1, Token: "h.e30.s"} // {}
-		switch {
-		case i%5 == 1:
+		switch i % 5 {
+		case 1:
 			s.OperatorID = "OB"
-		case i%5 == 2:
+		case 2:
 			s.Token = "h.eyJleHAiOjF9.s" // {"exp":1}
 		default:
 			want = append(want, s.AccountID+"|"+s.Token)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -367,4 +368,49 @@ func TestSubmissionsAreHandedOn(t *testing.T) {
 	if res := get(r.Handler(), http.MethodPost, "/jwt/v1/accounts/AX"); res.Code != http.StatusMethodNotAllowed {
 		t.Errorf("POST without submissions: %d", res.Code)
 	}
+}
+
+// TestJunkDuringWrites asks for accounts that do not exist while commits go on without
+// end: those that are there are answered all the same, and junk that is no key at all
+// waits for nothing.
+func TestJunkDuringWrites(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	a := w.account("a")
+	r := w.start(resolver.Hurry{})
+	h := r.Handler()
+	_, stranger := newPair(t, claims.KindAccount)
+	ctx, cancel := context.WithCancel(t.Context())
+	var background sync.WaitGroup
+	background.Go(func() {
+		for ctx.Err() == nil {
+			r.Wake()
+			runtime.Gosched()
+		}
+	})
+	var junk atomic.Int64
+	for range 8 {
+		background.Go(func() {
+			for ctx.Err() == nil {
+				get(h, http.MethodGet, "/jwt/v1/accounts/"+stranger)
+				junk.Add(1)
+			}
+		})
+	}
+	slowest := map[string]time.Duration{}
+	for _, x := range []struct {
+		name, path string
+		status     int
+	}{{"known", "/jwt/v1/accounts/" + a.id, 200}, {"no key", "/jwt/v1/accounts/junk", 404}, {"unknown", "/jwt/v1/accounts/" + stranger, 404}} {
+		for range 200 {
+			begin := time.Now()
+			if res := get(h, http.MethodGet, x.path); res.Code != x.status {
+				t.Errorf("%s: %d", x.name, res.Code)
+			}
+			slowest[x.name] = max(slowest[x.name], time.Since(begin))
+		}
+	}
+	cancel()
+	background.Wait()
+	t.Logf("the slowest of 200 each, beside %d requests for junk: %v", junk.Load(), slowest)
 }

@@ -80,11 +80,10 @@ func (p *cluster) down(name string) {
 }
 
 // back starts a server again and waits until it was examined.
-func (p *cluster) back(name string) *server.Server {
+func (p *cluster) back(name string) {
 	p.t.Helper()
-	s := p.up(name)
+	p.up(name)
 	p.await(len(p.servers))
-	return s
 }
 
 // file returns what the disk of a server has of an account.

@@ -41,6 +41,9 @@ func newLoads(o *operator) *loads {
 
 // loadSubscriptions hear which server loads which account.
 func (o *operator) loadSubscriptions() []subscription {
+	if o.r.quiet {
+		return nil
+	}
 	return []subscription{{subject: loadedSubject("*"), handle: func(_ context.Context, m *nats.Msg) {
 		// $SYS.REQ.ACCOUNT.<account>.CONNS, with the reply subject $SYS._INBOX_.<server>
 		subject := strings.Split(m.Subject, ".")

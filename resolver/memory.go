@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"unique"
 
@@ -25,13 +26,22 @@ type document struct {
 // etagBytes is how much of the SHA-256 an ETag carries.
 const etagBytes = 16
 
+// newDocument puts tag, length and JWT into one piece of memory: an account has one
+// object less for each, and an answer finds them where the JWT is.
 func newDocument(token string, version int64) document {
 	sum := sha256.Sum256([]byte(token))
-	return document{
-		token: token, version: version,
-		etag:   [1]string{`"` + hex.EncodeToString(sum[:etagBytes]) + `"`},
-		length: [1]string{strconv.Itoa(len(token))},
-	}
+	length := strconv.Itoa(len(token))
+	var all strings.Builder
+	all.Grow(2 + 2*etagBytes + len(length) + len(token))
+	all.WriteByte('"')
+	all.WriteString(hex.EncodeToString(sum[:etagBytes]))
+	all.WriteByte('"')
+	tagged := all.Len()
+	all.WriteString(length)
+	all.WriteString(token)
+	text := all.String()
+	token = text[tagged+len(length):]
+	return document{token: token, version: version, etag: [1]string{text[:tagged]}, length: [1]string{text[tagged : tagged+len(length)]}}
 }
 
 // entry is the current JWT of an account.

@@ -81,9 +81,9 @@ func (o *operator) run(ctx context.Context) {
 		wg.Go(func() { o.pushing.run(ctx) })
 		wg.Go(func() { o.drifting.run(ctx) })
 		wg.Go(func() { o.loads.run(ctx) })
-		wg.Go(func() { o.answerLate(ctx) })
 		wg.Go(func() { o.watch.run(ctx) })
 	}
+	wg.Go(func() { o.answerLate(ctx) })
 	defer wg.Wait()
 	for ctx.Err() == nil {
 		if urls := o.urls(); len(urls) > 0 {

@@ -53,7 +53,12 @@ func benchmarkPush(b *testing.B, kind string) {
 	for _, name := range []string{"n1", "n2", "n3"} {
 		c.up(name)
 	}
-	c.await(3)
+	r.Wake() // the URLs are new
+	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
+	defer cancel()
+	if !r.AwaitServers(ctx, c.operator, 3, 3) { // their empty disks are compared
+		b.Fatal("the servers were not examined")
+	}
 	for b.Loop() {
 		b.StopTimer()
 		c.settledAll()

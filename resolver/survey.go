@@ -15,7 +15,7 @@ import (
 // How often the servers of all operators are surveyed for the metrics, and how often
 // what changes slowly.
 const (
-	surveyEvery = 5 * time.Second
+	surveyEvery = 2 * time.Second
 	slowEvery   = time.Minute
 )
 
@@ -121,7 +121,7 @@ func (r *Resolver) surveyOnce(ctx context.Context) error {
 	}
 	r.mu.RUnlock()
 	out := &surveyed{slow: r.surveyed.latest.Load().slow}
-	slow := r.now().Sub(out.slow.at) >= slowEvery
+	slow := len(operators) > 0 && r.now().Sub(out.slow.at) >= slowEvery
 	if slow {
 		skew, err := r.store.ClockSkew(ctx)
 		if err != nil {

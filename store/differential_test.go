@@ -250,6 +250,9 @@ func fillEverything(t *testing.T, d *db) {
 			tx.CreatePerson(ctx, store.Person{ID: "per_1", Name: "p"}, "test"),
 			tx.CreateToken(ctx, store.Token{ID: "tok_1", Hash: []byte{1}}),
 			tx.CreateLink(ctx, store.Link{ID: "lnk_1", Hash: []byte{1}}),
+			tx.PutEnrolment(ctx, store.Enrolment{AccountID: "AE", OperatorID: operator}),
+			tx.KeepPosting(ctx, store.Posting{AccountID: account, SHA256: []byte{1}, IssuedAt: 1}, 0),
+			tx.PutPostedActivation(ctx, store.PostedActivation{Hash: "H", OperatorID: operator, AccountID: account}),
 		)
 	})
 	if err := d.Sessions().Commit("s", []byte{1}, d.time().Add(time.Hour)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -58,3 +59,15 @@ func (c *Console) connections(ctx context.Context, v *visit, accountID string, m
 
 // Count is how many there are.
 func (v connectionsView) Count() int { return len(v.Rows) + v.More }
+
+// lastSeen returns when one of a user's keys was connected last; nil when that is not
+// known.
+func (c *Console) lastSeen(accountID string, keys map[string]bool) *claims.Seen {
+	var last *claims.Seen
+	for _, s := range c.live.LastSeen(accountID, slices.Collect(maps.Keys(keys))) {
+		if last == nil || s.At.After(last.At) {
+			last = &s
+		}
+	}
+	return last
+}

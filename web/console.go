@@ -40,23 +40,26 @@ type Config struct {
 	NATSURL func(operatorID string) string
 	// AuditExport writes an export of the audit log; nil offers none.
 	AuditExport AuditExport
+	// EventStream writes events as they happen; nil offers none.
+	EventStream EventStream
 }
 
 // Console answers browsers. It is safe for concurrent use.
 type Console struct {
-	issuer      *issuer.Issuer
-	live        claims.Live
-	now         func() time.Time
-	log         *slog.Logger
-	sessions    *scs.SessionManager
-	secure, dev bool
-	publicURL   string
-	resolverURL string
-	natsURL     func(operatorID string) string
-	exportAudit AuditExport
-	assets      assets
-	pages       map[string]*template.Template
-	handler     http.Handler
+	issuer       *issuer.Issuer
+	live         claims.Live
+	now          func() time.Time
+	log          *slog.Logger
+	sessions     *scs.SessionManager
+	secure, dev  bool
+	publicURL    string
+	resolverURL  string
+	natsURL      func(operatorID string) string
+	exportAudit  AuditExport
+	streamEvents EventStream
+	assets       assets
+	pages        map[string]*template.Template
+	handler      http.Handler
 	// uploads has room for those that are read.
 	uploads chan struct{}
 }
@@ -70,7 +73,7 @@ func New(cfg Config) (*Console, error) {
 	c := &Console{
 		issuer: cfg.Issuer, live: cfg.Live, now: cfg.Now, log: cfg.Logger, sessions: newSessions(cfg.Sessions, cfg.Secure),
 		uploads: make(chan struct{}, mostUploads),
-		secure:  cfg.Secure, dev: cfg.Dev, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), natsURL: cfg.NATSURL, exportAudit: cfg.AuditExport,
+		secure:  cfg.Secure, dev: cfg.Dev, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), natsURL: cfg.NATSURL, exportAudit: cfg.AuditExport, streamEvents: cfg.EventStream,
 	}
 	c.resolverURL = cmp.Or(cfg.ResolverURL, c.publicURL)
 	if c.natsURL == nil {

@@ -70,6 +70,8 @@ func syncChip(s claims.Sync) chip {
 	switch s.State() {
 	case "in_effect":
 		return chip{toneGood, fmt.Sprintf("In effect on %d/%d", n, of)}
+	case "servers_missing":
+		return chip{toneBad, fmt.Sprintf("In effect on %d of %d expected", n, s.Expected)}
 	case "partial":
 		return chip{tonePart, fmt.Sprintf("In effect on %d/%d", n, of)}
 	case "error":
@@ -87,14 +89,8 @@ func newDelivery(s claims.Sync) deliveryView {
 	d := deliveryView{Chip: syncChip(s), Done: s.Done(), Connected: s.Connected && len(s.Servers) > 0}
 	var missing []string
 	for _, x := range s.Servers {
-		row := deliveryRow{Server: x.ServerName, ServerID: x.ServerID, Error: x.Error, Since: x.Proven}
+		row := deliveryRow{Server: x.ServerName, ServerID: x.ServerID, Error: x.Error, Since: sinceOf(x)}
 		row.Chip, row.Note = deliveryChip(x, s.Version)
-		if row.Since.IsZero() {
-			row.Since = x.Acknowledged
-		}
-		if row.Since.IsZero() {
-			row.Since = x.Sent
-		}
 		if x.Version < s.Version || !x.State.Satisfied() {
 			missing = append(missing, x.ServerName)
 		}
@@ -108,7 +104,20 @@ func newDelivery(s claims.Sync) deliveryView {
 	case len(missing) > 0:
 		d.Note = "Still to come: " + strings.Join(missing, ", ") + "."
 	}
+	if n := s.Missing(); n > 0 && d.Connected {
+		d.Note = strings.TrimSpace(d.Note + " " + plural(n, "expected server does", "expected servers do") + " not answer: nobody knows what is in force there.")
+	}
 	return d
+}
+
+// sinceOf is when the server was last heard of the version, or when it was sent.
+func sinceOf(d claims.Delivery) time.Time {
+	for _, at := range []time.Time{d.Proven, d.Acknowledged, d.Sent} {
+		if !at.IsZero() {
+			return at
+		}
+	}
+	return time.Time{}
 }
 
 func deliveryChip(d claims.Delivery, version int64) (label chip, note string) {

@@ -15,6 +15,12 @@ func nav(a answer, v *visit) []navItem {
 	if v != nil && v.mayOnOperators(issuer.ReadOperators) {
 		items = append(items, navItem{Text: "Operators", URL: "/operators"}, navItem{Text: "Keys", URL: "/keys"})
 	}
+	if v != nil && v.caller.May(issuer.ReadConnections) {
+		items = append(items, navItem{Text: "Connections", URL: connectionsPath})
+	}
+	if v != nil && v.caller.May(issuer.ReadServers) {
+		items = append(items, navItem{Text: "Servers", URL: serversPath})
+	}
 	items = append(items, navItem{Text: "Inspector", URL: "/inspect"})
 	if v != nil && v.caller.May(issuer.ReadAudit) {
 		items = append(items, navItem{Text: "Audit", URL: "/audit"})
@@ -30,6 +36,8 @@ func nav(a answer, v *visit) []navItem {
 		switch {
 		case item.Text == a.title:
 			items[n].Current = "page"
+		case len(a.tabs) > 0 && a.tabs[0].URL == item.URL:
+			items[n].Current = "true"
 		case len(a.crumbs) > 0 && a.crumbs[0].URL == item.URL:
 			items[n].Current = "true"
 		}

@@ -163,8 +163,10 @@ func (c *Console) trust(r *http.Request, v *visit, o issuer.Operator, url string
 
 // resolverOptions are claims.ServerResolvers in words.
 var resolverOptions = []option{
-	{string(claims.ResolverURL), "Fetch each account from Chancery (URL)"}, {string(claims.ResolverFull), "Keep all accounts on disk (full)"},
-	{string(claims.ResolverCache), "Keep the last thousand on disk (cache)"}, {string(claims.ResolverMemory), "Know the accounts in the file (memory)"},
+	{string(claims.ResolverURL), "Fetch each account from Chancery (URL)"},
+	{string(claims.ResolverFull), "Keep all accounts on disk (full)"},
+	{string(claims.ResolverCache), "Keep the last thousand on disk (cache)"},
+	{string(claims.ResolverMemory), "Know the accounts in the file (memory)"},
 }
 
 // mostConfig is how long a configuration may be to be shown on a page.

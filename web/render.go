@@ -20,7 +20,7 @@ var templateFiles embed.FS
 
 // pageNames are the templates that answers name. Each lies in a file of its name
 // and defines "content"; everything else under templates is shared by all.
-var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare", "users", "revocations", "keys", "owner_keys", "account_new", "account_limits", "account_settings", "account_users", "account_jwt", "account_connections", "imports", "import", "import_new", "import_run", "audit", "audit_entry", "access", "person", "tokens", "roles", "shown", "sharing", "account_sharing", "export", "activation", "shared_import", "share", "share_done"}
+var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare", "users", "revocations", "keys", "owner_keys", "account_new", "account_limits", "account_settings", "account_users", "account_jwt", "account_connections", "imports", "import", "import_new", "import_run", "audit", "audit_entry", "access", "person", "tokens", "roles", "shown", "sharing", "account_sharing", "export", "activation", "shared_import", "share", "share_done", "connections", "denials", "denial", "events", "servers"}
 
 // layoutView is what the layout shows around a page.
 type layoutView struct {
@@ -48,7 +48,24 @@ type layoutView struct {
 // page for whoever sees only a part of it.
 type operatorView struct {
 	Name, URL string
-	Servers   int
+	// Servers is how many servers are seen, and whether one is missing; ServersURL is
+	// where they are listed.
+	Servers    chip
+	ServersURL string
+}
+
+// serversChip is how many servers of an operator answer, of those expected.
+func (c *Console) serversChip(o issuer.Operator) chip {
+	n, expected := len(c.live.Servers(o.ID)), int(o.Policy.Servers)
+	switch {
+	case n == 0 && expected == 0:
+		return chip{toneOff, "no servers"}
+	case n < expected:
+		return chip{toneBad, fmt.Sprintf("%d/%s", n, plural(expected, "server", "servers"))}
+	case expected > 0:
+		return chip{toneGood, fmt.Sprintf("%d/%s", n, plural(expected, "server", "servers"))}
+	}
+	return chip{toneGood, plural(n, "server", "servers")}
 }
 
 // parsePages parses every page with the shared templates, so that a page which is
@@ -112,9 +129,12 @@ func (c *Console) roster(ctx context.Context, v *visit) ([]operatorView, []signi
 	out := make([]operatorView, len(list))
 	for i := range out {
 		o := list[i]
-		out[i] = operatorView{Name: o.Name, Servers: len(c.live.Servers(o.ID))}
+		out[i] = operatorView{Name: o.Name, Servers: c.serversChip(o)}
 		if v.caller.Allows(issuer.ReadOperators, issuer.Scope{Operator: o.ID}) {
 			out[i].URL = operatorURL(segment(o.Name, o.ID))
+		}
+		if v.caller.May(issuer.ReadServers) {
+			out[i].ServersURL = withQuery(serversPath, "operator", o.Name)
 		}
 	}
 	return out, c.switchedOff(ctx, v, list)

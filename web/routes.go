@@ -57,6 +57,13 @@ func routes() []route {
 		{get, oper + "/edit", operatorStepForm("edit"), signedIn, issuer.WriteOperators},
 		{post, oper + "/edit", operatorStepPlan("edit"), signedIn, ""},
 		{post, oper + "/edit/apply", operatorStepApply("edit"), signedIn, ""},
+		{get, oper + "/enrolment", (*Console).enrolment, signedIn, issuer.ReadAccounts},
+		{get, oper + "/enrolment/policy", (*Console).enrolmentForm, signedIn, issuer.WriteOperators},
+		{post, oper + "/enrolment/policy", (*Console).planEnrolment, signedIn, ""},
+		{post, oper + "/enrolment/policy/apply", (*Console).setEnrolment, signedIn, ""},
+		{get, oper + "/enrolment/{key}/{decision}", (*Console).enrolmentForm, signedIn, issuer.WriteLimits},
+		{post, oper + "/enrolment/{key}/{decision}", (*Console).planEnrolment, signedIn, ""},
+		{post, oper + "/enrolment/{key}/{decision}/apply", (*Console).setEnrolment, signedIn, ""},
 		{get, oper + "/guardrails", (*Console).guardrails, signedIn, issuer.WriteGuardrails},
 		{post, oper + "/guardrails", (*Console).planGuardrails, signedIn, ""},
 		{post, oper + "/guardrails/apply", (*Console).setGuardrails, signedIn, ""},
@@ -195,7 +202,7 @@ func routes() []route {
 		{get, inspectPath, (*Console).inspector, signedIn, issuer.ReadAccounts},
 		{post, inspectPath, (*Console).inspect, signedIn, ""},
 		{get, inspectPath + "/can", (*Console).permitted, signedIn, ""},
-	}, keyRoutes(), importRoutes(), auditRoutes(), sharingRoutes(), driftRoutes(), []route{{"", "/", (*Console).notFound, anybody, ""}})
+	}, keyRoutes(), importRoutes(), auditRoutes(), sharingRoutes(), driftRoutes(), connectionRoutes(), serverRoutes(), []route{{"", "/", (*Console).notFound, anybody, ""}})
 }
 
 // mount builds the handler: the order of what wraps what is this function.

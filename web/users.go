@@ -38,6 +38,8 @@ type userView struct {
 	Disabled                           bool
 	// AskURL asks what the user may do.
 	AskURL string
+	// Seen is when the user was connected last, as far as is known.
+	Seen *claims.Seen
 	// Revoked leads to the proof of the last revocation, if there was one.
 	Revoked bool
 }
@@ -73,6 +75,7 @@ func (c *Console) user(r *http.Request, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	view.Connections = c.connections(ctx, v, a.ID, func(x claims.Connection) bool { return keys[x.UserKey] })
+	view.Seen = c.lastSeen(a.ID, keys)
 	return answer{
 		page: "user", title: u.Name, crumbs: p.accountCrumbs(), body: view,
 		calls: []apiCall{

@@ -226,11 +226,12 @@ func (a *app) openParts(ctx context.Context) (err error) {
 	console, err := web.New(web.Config{
 		Issuer: a.issuer, Live: a.resolver, Sessions: a.store.Sessions(), Now: cfg.now, Logger: cfg.log,
 		Secure: strings.HasPrefix(cfg.publicURL, "https://"), Dev: cfg.dev, PublicURL: cfg.publicURL, ResolverURL: cfg.lookups.publicURL, NATSURL: a.firstNATSURL,
-		AuditExport: rest.WriteAudit,
+		AuditExport: rest.WriteAudit, EventStream: rest.StreamEvents,
 	})
 	if err != nil {
 		return err
 	}
+	a.http.RegisterOnShutdown(rest.EndStreams)
 	a.managed = a.makeDoors(rest.Handler(), console.Handler(), rest.Submissions(a.resolver.Readable))
 	return nil
 }

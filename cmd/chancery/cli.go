@@ -24,6 +24,8 @@ type cli struct {
 	Import       importCommand       `cmd:"" help:"Take over what another tool keeps: the store of nsc."`
 	Export       exportCommand       `cmd:"" help:"Write out what Chancery keeps, for another tool: as a store of nsc."`
 	Key          keyCommand          `cmd:"" help:"The keys under which seeds are stored, directly in the database of a configuration."`
+	Server       serverCommand       `cmd:"" help:"The nats-servers of an operator."`
+	Sync         syncCommand         `cmd:"" help:"How far accounts got on the nats-servers: status, push."`
 	Audit        auditCommand        `cmd:"" help:"The audit log: list, export, verify."`
 	Token        tokenCommand        `cmd:"" help:"Make an API token, directly in the database of a configuration."`
 	OpenAPI      openAPICommand      `cmd:"" name:"openapi" help:"Print the REST API's contract as YAML."`

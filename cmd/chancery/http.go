@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"chancery/api"
+	"chancery/issuer"
 )
 
 // newHTTPServer bounds what a client can hold open. Without a configuration of TLS it
@@ -43,6 +45,9 @@ type doors struct {
 func (a *app) makeDoors(rest, console, submissions http.Handler) *doors {
 	paths := a.cfg.lookups.paths()
 	paths.Submissions = submissions
+	if a.issuer != nil {
+		paths.Notify = a.notify
+	}
 	lookups := alsoWithToken(a.resolver.HandlerWith(paths))
 	mux := http.NewServeMux()
 	mux.Handle("/api/", rest)
@@ -63,6 +68,13 @@ func (a *app) makeDoors(rest, console, submissions http.Handler) *doors {
 		return &doors{loopbackHost(mux), lookups}
 	}
 	return &doors{mux, lookups}
+}
+
+// notify has an account pushed once more, for who has a token of the resolver's.
+func (a *app) notify(ctx context.Context, operatorID, accountID string) error {
+	op := issuer.Op{Caller: issuer.System("resolver"), RequestID: "notify", Reason: "asked for with ?notify=true and a token of the resolver"}
+	_, err := a.issuer.PushAgain(ctx, op, operatorID, issuer.PushInput{Accounts: []string{accountID}})
+	return err
 }
 
 // alsoWithToken serves the same paths below an enrolment token too: nsc sends no
@@ -107,6 +119,9 @@ func (a *app) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	if a.cfg.role.manages() && a.whole.Load() {
 		parts["signing"] = "ok"
+		if missing, expected := a.resolver.Short(); expected > 0 {
+			parts["servers"] = fmt.Sprintf("%d of %d expected answer", expected-missing, expected)
+		}
 		if why := a.issuer.Sealed(); why != "" {
 			parts["signing"] = "sealed: " + why
 		}

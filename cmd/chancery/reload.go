@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -90,11 +91,11 @@ func (f *reloaded[T]) look() {
 		v, err = f.parse(texts)
 	}
 	if err != nil {
-		f.log.Error("a file that changed cannot be used; what it held before stays in force", slog.String("what", f.what), slog.String("error", err.Error()))
+		f.log.ErrorContext(context.Background(), "a file that changed cannot be used; what it held before stays in force", slog.String("what", f.what), slog.String("error", err.Error()))
 		return
 	}
 	f.current.Store(&v)
-	f.log.Info("a file that changed is in force", slog.String("what", f.what))
+	f.log.InfoContext(context.Background(), "a file that changed is in force", slog.String("what", f.what))
 }
 
 func (f *reloaded[T]) read() ([][]byte, error) {

@@ -143,4 +143,68 @@
   const tellAll = () => document.querySelectorAll("time[datetime]:not([data-exact])").forEach(tell);
   tellAll();
   setInterval(tellAll, 30000);
+
+  // Events go on by themselves where the page ended. While paused they wait, and are counted.
+  const log = document.querySelector("[data-events]");
+  const pause = document.querySelector("[data-pause]");
+  if (log && pause && window.EventSource) {
+    const most = 200;
+    let waiting = [];
+    let lost = 0;
+    const words = {};
+    for (const li of document.querySelectorAll("#event-words li")) words[li.dataset.type] = li.firstElementChild;
+    const cell = (row, name, label, text) => {
+      const td = row.appendChild(document.createElement(name));
+      td.dataset.label = label;
+      td.textContent = text || "";
+      return td;
+    };
+    const show = (e) => {
+      log.closest(".table").hidden = false;
+      const row = document.createElement("tr");
+      if (e.type === "gap") row.className = "gap";
+      const when = cell(row, "td", "When").appendChild(document.createElement("time"));
+      when.dateTime = e.at;
+      when.title = e.at;
+      tell(when);
+      const what = cell(row, "th", "What");
+      what.scope = "row";
+      what.append(words[e.type].cloneNode(true));
+      const account = cell(row, "td", "Account");
+      if (e.account_id) {
+        const a = account.appendChild(document.createElement("a"));
+        a.href = "/accounts/" + encodeURIComponent(e.account_id);
+        a.textContent = e.account_id.slice(0, 4) + "…" + e.account_id.slice(-4);
+      }
+      cell(row, "td", "Who", [e.user || e.client, e.host].filter(Boolean).join(" from "));
+      cell(row, "td", "Server", e.server_name);
+      const detail = cell(row, "td", "Detail", e.text || e.reason);
+      if (e.denial_id) {
+        const a = document.createElement("a");
+        a.href = "/denials/" + encodeURIComponent(e.denial_id);
+        a.textContent = "Explain";
+        detail.append(" ", a);
+      }
+      log.prepend(row);
+      while (log.rows.length > most) log.lastElementChild.remove();
+    };
+    const label = () => { pause.textContent = paused() ? "Resume" + (waiting.length ? " (" + (waiting.length + lost) + " new)" : "") : "Pause"; };
+    const paused = () => pause.getAttribute("aria-pressed") === "true";
+    const source = new EventSource(log.dataset.events);
+    for (const type of Object.keys(words)) {
+      source.addEventListener(type, (m) => {
+        const e = JSON.parse(m.data);
+        if (!paused()) return show(e);
+        waiting.push(e);
+        if (waiting.length > most) { waiting.shift(); lost++; }
+        label();
+      });
+    }
+    pause.hidden = false;
+    pause.addEventListener("click", () => {
+      pause.setAttribute("aria-pressed", String(!paused()));
+      if (!paused()) { waiting.forEach(show); waiting = []; lost = 0; }
+      label();
+    });
+  }
 })();

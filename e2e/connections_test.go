@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Who is connected is seen as it happens, kicked after a look at what that means, and refused with the reason.
+func TestConnections(t *testing.T) {
+	b := openTab(t, chromium(t))
+	d := startDev(t)
+	b.open(d.SignInURL)
+	b.press("form button")
+	home := origin(d.SignInURL)
+
+	b.open(home + "/events")
+	b.awaits("[data-pause]")
+	b.says("Events", "Delivered")
+	closed := make(chan struct{})
+	nc, err := nats.Connect(d.NATSURL, nats.UserCredentials(d.CredsFile), nats.Name("press-1"), nats.NoReconnect(),
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	must(t, err)
+	defer nc.Close()
+	b.awaits("tbody tr:first-child .chip.good")
+	b.says("Connected", "sensor-1 from 127.0.0.1")
+	b.tap("[data-pause]")
+	b.examine("events")
+
+	if _, err := nats.Connect(d.NATSURL, nats.NoReconnect()); err == nil {
+		t.Fatal("a client without a JWT was let in")
+	}
+	b.says("Resume")
+	b.tap("[data-pause]")
+	b.awaits(`tbody a[href^="/denials/"]`)
+
+	b.open(home + "/connections?client=press")
+	b.says("press-1", "sensor-1", "DEMO", "denial")
+	b.examine("connections")
+	b.press(`a[href$="/kick"]`)
+	b.says("That keeps nobody out")
+	b.fill("#f-reason", "floods a stream")
+	b.examine("kick")
+	b.press("form.form button")
+	b.says("Nothing has happened yet", "1", "live connection is closed")
+	b.examine("kick-plan")
+	b.press("form.plan-end button")
+	b.says("The connection was closed.")
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the client is still connected")
+	}
+
+	b.open(home + "/denials")
+	b.says("No JWT")
+	b.examine("denials")
+	b.press(`tbody a[href^="/denials/"]`)
+	b.says("The server refused this connection", "The server's checks, in its order", "A user JWT is sent")
+	b.examine("denial")
+	b.scripts(false)
+	b.open(home + "/events?type=disconnect")
+	b.says("Kicked")
+	b.audit("events without scripts")
+	b.scripts(true)
+}
