@@ -35,8 +35,8 @@ test: needs-go needs-cc needs-git ## every test, with the race detector, on SQLi
 	@scripts/test-postgres
 	@scripts/test-chromium
 	CGO_ENABLED=1 $(GO) test -race $(UNWATCHED) -count=1 -timeout 20m ./...
-	@echo 'the store of 500 accounts and 5,000 users, timed: without the race detector, and alone on the machine'
-	$(GO) test -count=1 -timeout 10m -v -run '^TestImportGeneratedStore$$' ./cmd/chancery
+	@echo 'the store of 500 accounts and 5,000 users, timed, and 1,000 clients without a control plane: without the race detector, and alone on the machine'
+	$(GO) test -count=1 -timeout 10m -v -run '^(TestImportGeneratedStore|TestServersRestartWithoutTheControlPlane)$$' ./cmd/chancery
 	@set -e; for dir in $(E2E); do echo "$$dir:"; (cd $$dir && $(GO) test -count=1 -timeout 10m ./...); done
 
 .PHONY: check

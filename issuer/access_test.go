@@ -657,7 +657,7 @@ func prepared(t *testing.T, h *house) world {
 	h.connected.Store(&claims.LiveConnection{
 		OperatorID: w.operator.ID, AccountID: w.account.ID, Connection: claims.Connection{ServerID: "N1", ServerName: "n1", CID: 7},
 	})
-	h.found(t, "ORDERS", claims.DriftNewer, h.account(t, "ORDERS").JWT)
+	h.found(t, claims.DriftNewer, h.account(t, "ORDERS").JWT)
 	h.anchor(t)
 	return w
 }

@@ -76,4 +76,3 @@ func TestConnectionsInReach(t *testing.T) {
 		}
 	})
 }
-

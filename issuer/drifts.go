@@ -87,11 +87,11 @@ func (i *Issuer) DecideDrift(ctx context.Context, op Op, id string, decision cla
 	live := i.driftConnections(ctx, op, id)
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[Drift], error) {
 		var none planned[Drift]
-		rec, err := findDrift(ctx, &w.desk, id)
-		if err != nil {
+		if _, err := findDrift(ctx, &w.desk, id); err != nil {
 			return none, err
 		}
-		if rec, err = w.LockDrift(ctx, id); err != nil {
+		rec, err := w.LockDrift(ctx, id)
+		if err != nil {
 			return none, w.orMissing(err, "drift")
 		}
 		if err := undecided(rec, decision); err != nil {
@@ -322,7 +322,7 @@ func (i *Issuer) SettleDrift(ctx context.Context, id string) error {
 		return i.resignAgain(ctx, op, rec)
 	}
 	if rec.Decision != "" || o.Policy.ForeignNewer == "" {
-		if rec.Decision == "" || a.IssuedAt > rec.IssuedAt {
+		if rec.Decision == "" || a.IssuedAt >= rec.IssuedAt {
 			return nil // nobody decided, or it is signed and on its way
 		}
 	}

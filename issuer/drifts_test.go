@@ -12,10 +12,10 @@ import (
 	"chancery/store"
 )
 
-// found records what servers were found to hold of an account, as the resolver does.
-func (h *house) found(t testing.TB, account string, kind claims.DriftKind, token string) issuer.Drift {
+// found records what servers were found to hold of ORDERS, as the resolver does.
+func (h *house) found(t testing.TB, kind claims.DriftKind, token string) issuer.Drift {
 	t.Helper()
-	a := h.account(t, account)
+	a := h.account(t, "ORDERS")
 	rec := store.Drift{
 		OperatorID: a.OperatorID, AccountID: a.ID, AccountName: a.Name, Kind: kind, Seen: claims.SeenPushed, JWT: token, OursVersion: a.JWTVersion,
 	}
@@ -58,14 +58,15 @@ func (h *house) rival(t testing.TB) nkeys.KeyPair {
 	return pair
 }
 
-// rivals returns the account's claims as the rival changed them: fewer connections, and
+// rivals returns the claims of ORDERS as the rival changed them: fewer connections, and
 // a user revoked.
-func (h *house) rivals(t testing.TB, account string, user string) string {
+func (h *house) rivals(t testing.TB, user string) string {
 	t.Helper()
-	c := decode[*jwt.AccountClaims](t, h.account(t, account).JWT)
+	a := h.account(t, "ORDERS")
+	c := decode[*jwt.AccountClaims](t, a.JWT)
 	c.Limits.Conn = 7
 	c.Revocations = jwt.RevocationList{user: h.unix()}
-	return signedAt(t, c, h.rival(t), h.account(t, account).IssuedAt+5)
+	return signedAt(t, c, h.rival(t), a.IssuedAt+5)
 }
 
 // TestSettleDrift holds what becomes of a newer JWT by somebody else against the
@@ -76,7 +77,7 @@ func TestSettleDrift(t *testing.T) {
 			did(h.UpdateOperator(t.Context(), op(), "acme", func(e *issuer.OperatorEdit) { e.Policy.ForeignNewer = policy })).well(t)
 			_, user := pairOf(t, nkeys.PrefixByteUser)
 			before := h.account(t, "ORDERS")
-			rec := h.found(t, "ORDERS", claims.DriftNewer, h.rivals(t, "ORDERS", user))
+			rec := h.found(t, claims.DriftNewer, h.rivals(t, user))
 			for range 2 { // the second time nothing is left to do
 				if err := h.SettleDrift(t.Context(), rec.ID); err != nil {
 					t.Fatalf("%s: %v", policy, err)
@@ -111,7 +112,7 @@ func TestSettleDrift(t *testing.T) {
 		}
 		// Of other kinds ours is signed anew, as it is.
 		before := h.account(t, "ORDERS")
-		rec := h.found(t, "ORDERS", claims.DriftDeleted, "")
+		rec := h.found(t, claims.DriftDeleted, "")
 		if err := h.SettleDrift(t.Context(), rec.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +134,7 @@ func (h *house) close(t testing.TB, id string) {
 func TestDecideDrift(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, _ world) {
 		_, user := pairOf(t, nkeys.PrefixByteUser)
-		rec := h.found(t, "ORDERS", claims.DriftNewer, h.rivals(t, "ORDERS", user))
+		rec := h.found(t, claims.DriftNewer, h.rivals(t, user))
 		before := h.account(t, "ORDERS")
 		for _, d := range []claims.DriftDecision{claims.DriftKeep, claims.DriftAdopt, claims.DriftIgnore} {
 			dry := op()
@@ -153,7 +154,7 @@ func TestDecideDrift(t *testing.T) {
 			t.Errorf("code %s", e.Code)
 		}
 		wants(t, did(h.DecideDrift(t.Context(), op(), "drf_none", claims.DriftKeep)).err, issuer.KindNotFound)
-		older := h.found(t, "ORDERS", claims.DriftOlder, before.JWT)
+		older := h.found(t, claims.DriftOlder, before.JWT)
 		if e := wants(t, did(h.DecideDrift(t.Context(), op(), older.ID, claims.DriftIgnore)).err, issuer.KindConflict); e.Code != "not_applicable" {
 			t.Errorf("code %s", e.Code)
 		}

@@ -29,6 +29,9 @@ const (
 // driftSubscriptions hear what others push, and how full resolvers compare their stores.
 func (o *operator) driftSubscriptions() []subscription {
 	d := o.drifting
+	if o.r.quiet {
+		return nil // another process heals
+	}
 	return []subscription{
 		{subject: updateSubject("*"), handle: func(_ context.Context, m *nats.Msg) { d.hear(byRequest, m) }},
 		{subject: announceSubject("*"), handle: func(_ context.Context, m *nats.Msg) { d.hear(byAnnouncement, m) }},

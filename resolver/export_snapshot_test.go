@@ -19,7 +19,7 @@ func ReadSnapshot(dir string) (served map[string]store.Served, lost []string, na
 	}
 	served = map[string]store.Served{}
 	c.each(func(id string) bool {
-		if s, ok, _ := c.get(id); ok {
+		if s, ok := c.get(id); ok {
 			served[id] = s
 		}
 		return true

@@ -49,6 +49,12 @@ func (h *handler) pack(w http.ResponseWriter, r *http.Request, at place) {
 		h.missing(w, r)
 		return
 	}
+	if h.memory.cold.Load() != nil {
+		// Not all of the snapshot is verified yet, and a part would pass for the whole.
+		w.Header()[headerRetryAfter] = soon
+		text(w, r, http.StatusServiceUnavailable, "Starting.\n")
+		return
+	}
 	q := r.URL.Query()
 	limit := mostPacked
 	if v := q.Get("max"); v != "" {

@@ -225,7 +225,7 @@ func (r *Resolver) Stop() {
 	}
 	r.running.Wait()
 	if err := r.snapshot.close(); err != nil {
-		r.log.Warn("closing the snapshot failed", slog.Any("error", err))
+		r.log.WarnContext(context.Background(), "closing the snapshot failed", slog.Any("error", err))
 	}
 }
 

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -117,7 +118,7 @@ func (s *snapshot) begin() error {
 	if s.journal != nil {
 		s.grown.Add(s.journal.length())
 		if err := s.journal.close(); err != nil {
-			s.log.Warn("closing the snapshot's journal failed", slog.Any("error", err))
+			s.log.WarnContext(context.Background(), "closing the snapshot's journal failed", slog.Any("error", err))
 		}
 	}
 	s.journal = j
@@ -176,7 +177,7 @@ func (s *snapshot) note(err error) {
 	}
 	text := err.Error()
 	if s.failing.Swap(&text) == nil {
-		s.log.Error("the snapshot on disk lags behind what is served; after a restart without the database, older versions would be served", slog.Any("error", err))
+		s.log.ErrorContext(context.Background(), "the snapshot on disk lags behind what is served; after a restart without the database, older versions would be served", slog.Any("error", err))
 	}
 }
 
@@ -243,10 +244,10 @@ func (s *snapshot) rewrite(accounts func() iter.Seq[store.Served]) (err error) {
 	s.files.Store(1)
 	s.saved.Store(max(s.saved.Load(), saved.UnixMicro()))
 	if s.failing.Swap(nil) != nil {
-		s.log.Info("the snapshot on disk is again what is served")
+		s.log.InfoContext(context.Background(), "the snapshot on disk is again what is served")
 	}
 	if err := removeJournals(s.dir, number); err != nil {
-		s.log.Warn("removing old journals of the snapshot failed", slog.Any("error", err))
+		s.log.WarnContext(context.Background(), "removing old journals of the snapshot failed", slog.Any("error", err))
 	}
 	return nil
 }

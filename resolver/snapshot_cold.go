@@ -174,11 +174,10 @@ func (c *cold) lose(lines []string) {
 	}
 }
 
-// get returns the account as it was saved. lost tells that there was a later version,
-// which is damaged.
-func (c *cold) get(account string) (s store.Served, ok, lost bool) {
+// get returns the account as it was saved; not where a later version is damaged.
+func (c *cold) get(account string) (s store.Served, ok bool) {
 	if c.lost[account] {
-		return s, false, true
+		return s, false
 	}
 	s, ok = c.fresh[account]
 	if line := c.base.line(account); line != "" {
@@ -186,7 +185,7 @@ func (c *cold) get(account string) (s store.Served, ok, lost bool) {
 			s, ok = old, true
 		}
 	}
-	return s, ok, false
+	return s, ok
 }
 
 // line returns the line of an account in the base file, "" if it has none.

@@ -131,7 +131,7 @@ func (m *memory) warm(c *cold, accountID string) *entry {
 	if len(accountID) != keyLength || m.snapshot.isRefused(accountID) {
 		return nil
 	}
-	s, ok, _ := c.get(accountID)
+	s, ok := c.get(accountID)
 	if !ok {
 		return nil
 	}
@@ -161,7 +161,7 @@ func (m *memory) has(s store.Served) bool {
 	if c == nil {
 		return false
 	}
-	saved, ok, _ := c.get(s.AccountID)
+	saved, ok := c.get(s.AccountID)
 	switch {
 	case ok && saved == s:
 		m.publish(unshared(saved))
@@ -276,7 +276,7 @@ func (b *behind) add(subject string, version int64) {
 	b.served[subject] = version
 	if !b.told {
 		b.told = true
-		b.log.Error("the database is older than what was served: it was probably restored from a backup. What was served stays in force; nothing older is served",
+		b.log.ErrorContext(context.Background(), "the database is older than what was served: it was probably restored from a backup. What was served stays in force; nothing older is served",
 			slog.String("first", subject), slog.Int64("served_version", version))
 	}
 }

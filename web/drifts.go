@@ -88,10 +88,10 @@ func awaitsDecision(d issuer.Drift) bool {
 }
 
 func driftWhere(d issuer.Drift) string {
-	switch {
-	case d.Seen == claims.SeenPushed:
+	switch d.Seen {
+	case claims.SeenPushed:
 		return "Pushed to all servers"
-	case d.Seen == claims.SeenDisk:
+	case claims.SeenDisk:
 		return cmp.Or(d.ServerName, "On the disk of a full resolver")
 	}
 	return cmp.Or(d.ServerName, "In the memory of servers")

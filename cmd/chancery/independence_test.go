@@ -139,7 +139,7 @@ func (e *estate) servers() []*server.Server {
 // three nats-servers, and connects a thousand clients of fifty accounts.
 func TestServersRestartWithoutTheControlPlane(t *testing.T) {
 	alone(t)
-	const accounts, clients = 50, 1000
+	const accounts, clients = 50, homeless
 	e, kill := newEstate(t)
 	creds := make([]string, accounts)
 	dir := t.TempDir()
@@ -278,7 +278,7 @@ func TestNeverOlderThanServed(t *testing.T) {
 			}
 		}
 		kill()
-		<-ended
+		<-ended //nolint:errcheck // usually that it was killed
 		cmd, _, _ := child(t, e.resolverArgs()...)
 		awaitReady(t, e.base)
 		if got := issuedAt(e.body("/jwt/v1/accounts/" + a.ID)); got >= newest {
