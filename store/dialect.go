@@ -98,8 +98,12 @@ func (s *Store) openPool(path, pragmas string) (*sql.DB, error) {
 		Scheme: "file", Opaque: url.PathEscape(path),
 		RawQuery: "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)" + pragmas,
 	}).String()
-	db, err := sql.Open("sqlite", dsn)
+	plain, err := sql.Open("sqlite", dsn)
 	if err != nil {
+		return nil, fmt.Errorf("opening the database file: %w", err)
+	}
+	db := sql.OpenDB(preparing{plain.Driver(), dsn})
+	if err := plain.Close(); err != nil { // it never connected
 		return nil, fmt.Errorf("opening the database file: %w", err)
 	}
 	db.SetMaxOpenConns(8)

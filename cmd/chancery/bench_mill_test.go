@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -263,6 +264,14 @@ func (m *mill) metric(name, outcome string) float64 {
 	}
 	m.b.Fatalf("there is no metric %s %s", name, outcome)
 	return 0
+}
+
+// processorTime is what this process has computed: Chancery, its servers and clients. Of the databases it is SQLite alone.
+func (m *mill) processorTime() time.Duration {
+	m.b.Helper()
+	var u syscall.Rusage
+	benchMust(m.b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // commit is one durable commit of one row on the same database.

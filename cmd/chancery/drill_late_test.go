@@ -14,10 +14,21 @@ import (
 	"chancery/api"
 )
 
-// TestDrillLatePush lets a push arrive after a newer one: a replica makes an edit, and what it publishes stays on its way, for
-// the network keeps it. The replica is stopped until its lease is over. Meanwhile the other one revokes a user,
+// TestLatePush lets a push arrive after a newer one: a replica makes an edit, and what it publishes stays on its way, for
+// the network keeps it. The replica dies, or is stopped until its lease is over. Meanwhile the other one revokes a user,
 // which is proven everywhere and settled. Then the network delivers. Nothing on the servers' side can keep the older JWT
 // out, and its sender believes that it was right: it must be found and healed.
+func TestLatePush(t *testing.T) {
+	t.Parallel()
+	alone(t)
+	late(t, resolverURL, func(y *yard, victim *replica) (goOn func()) {
+		victim.kill()
+		victim.start(y.token)
+		return func() {}
+	})
+}
+
+// TestDrillLatePush is TestLatePush with a replica that is stopped and goes on, on each kind of resolver.
 func TestDrillLatePush(t *testing.T) {
 	rounds := drillRounds(t)
 	for _, kind := range []resolverKind{resolverURL, resolverFull} {
@@ -25,7 +36,7 @@ func TestDrillLatePush(t *testing.T) {
 		good := 0
 		for range rounds {
 			if t.Run(string(kind), func(t *testing.T) {
-				times = append(times, late(t, kind, func(victim *replica) (goOn func()) {
+				times = append(times, late(t, kind, func(_ *yard, victim *replica) (goOn func()) {
 					victim.pause()
 					return victim.resume
 				}))
@@ -38,7 +49,7 @@ func TestDrillLatePush(t *testing.T) {
 }
 
 // late returns how long after the late push every server had the newest JWT again.
-func late(t *testing.T, kind resolverKind, fault func(victim *replica) (goOn func())) time.Duration {
+func late(t *testing.T, kind resolverKind, fault func(y *yard, victim *replica) (goOn func())) time.Duration {
 	t.Helper()
 	var way *slowWay
 	y := newYard(t, yardPlan{kind: kind, tenants: 1, leavers: 1, way: func(n int, direct []string) []string {
@@ -60,15 +71,8 @@ func late(t *testing.T, kind resolverKind, fault func(victim *replica) (goOn fun
 		t.Fatal("the edit is not published")
 	}
 	stale := y.mustRead("/jwt/v1/accounts/" + x.id)
-	goOn := fault(victim)
-
-	var revoked api.Revoked
-	must(t, callAPI(t.Context(), other.base, y.token, request{"PUT", "/accounts/" + x.name + "/revocations/leaver0", `{"reason":"left"}`, "wait=20"}, &revoked))
-	if revoked.Sync == nil || revoked.Sync.State != "in_effect" || revoked.Sync.InEffect != len(y.servers) {
-		t.Fatalf("the revocation is %+v", revoked.Sync)
-	}
-	x.leaving[0].mustClose(t)
-	y.settled()
+	goOn := fault(y, victim)
+	y.revokeFirst(other)
 
 	heard := make(chan struct{})
 	var once sync.Once
@@ -89,13 +93,32 @@ func late(t *testing.T, kind resolverKind, fault func(victim *replica) (goOn fun
 	goOn()
 	took := y.converge(released)
 	t.Logf("%s: healed %v after the late push", kind, took.Round(time.Millisecond))
+	y.refuseFirst()
+	return took
+}
+
+// revokeFirst revokes the first leaver by one replica and waits until that is proven on every server, and settled: nobody
+// has a reason to push the account again.
+func (y *yard) revokeFirst(by *replica) {
+	y.t.Helper()
+	var revoked api.Revoked
+	must(y.t, callAPI(y.t.Context(), by.base, y.token, request{"PUT", "/accounts/" + y.accounts[0].name + "/revocations/leaver0", `{"reason":"left"}`, "wait=20"}, &revoked))
+	if revoked.Sync == nil || revoked.Sync.State != "in_effect" || revoked.Sync.InEffect != len(y.servers) {
+		y.t.Fatalf("the revocation is %+v", revoked.Sync)
+	}
+	y.accounts[0].leaving[0].mustClose(y.t)
+	y.settled()
+}
+
+// refuseFirst tries to connect the first leaver to each server.
+func (y *yard) refuseFirst() {
+	y.t.Helper()
 	for _, s := range y.servers {
-		if again, err := connect(s, x.leaves[0]); err == nil {
+		if again, err := connect(s, y.accounts[0].leaves[0]); err == nil {
 			again.Close()
-			t.Errorf("%s admits the revoked user", s.Name())
+			y.t.Errorf("%s admits the revoked user", s.Name())
 		}
 	}
-	return took
 }
 
 // slowWay stands between a replica and a server, and can keep what the replica sends.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"sync"
 	"time"
@@ -88,7 +89,13 @@ func (y *yard) get(ctx context.Context, n int, path string) read {
 
 // balance is the address that the servers know.
 func (y *yard) balance(w http.ResponseWriter, r *http.Request) {
-	a := y.ask(r.Context(), int(time.Now().UnixNano()/1e6)%2, r.URL.Path)
+	var a read
+	if sent := y.pinned.Load(); sent != nil {
+		trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { (*sent)() }}
+		a = y.get(httptrace.WithClientTrace(r.Context(), trace), 0, r.URL.Path)
+	} else {
+		a = y.ask(r.Context(), int(time.Now().UnixMilli()%2), r.URL.Path)
+	}
 	if a.err != nil {
 		w.WriteHeader(http.StatusBadGateway)
 		return
@@ -125,7 +132,8 @@ type reader struct {
 	acked map[string][]sighting
 
 	reads, good int
-	// behind are answers of a replica that had just come back with something older than lag allows.
+	// behind are answers of a replica that had just come back with something older than lag allows, the last one so long
+	// after it ran again.
 	behind   int
 	last     time.Duration
 	longest  time.Duration
@@ -195,15 +203,15 @@ func (r *reader) judge(account *resident, a read) {
 	}
 	r.seen[key] = append(r.seen[key], sighting{time.Now(), issuedAt})
 	if issuedAt < newest(r.acked[account.id], a.begun.Add(-lag)) {
-		// It may have been stopped before the edit, and go on just now.
-		back, ok := r.y.replicas[a.replica].since()
-		if ok && a.begun.After(back.Add(lag)) {
+		from := r.y.replicas[a.replica]
+		if from.survives(a.begun) {
 			r.fail("%s: replica %d serves %d, which is older than what was acknowledged %v before", account.name, a.replica, issuedAt, lag)
 			return
 		}
+		// What was done to it kept it from knowing; how long that lasts is told.
 		r.behind++
-		if ok {
-			r.last = max(r.last, a.begun.Add(a.took).Sub(back))
+		if began := from.began(); !began.IsZero() {
+			r.last = max(r.last, a.begun.Add(a.took).Sub(began))
 		}
 	}
 	r.good++

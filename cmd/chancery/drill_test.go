@@ -44,7 +44,7 @@ func TestDrillReplicas(t *testing.T) {
 		var times spread
 		good, all := 0, 0
 		round := func(name string, f fault) {
-			f.victim = all % 2
+			f.victim = all / 2 % 2
 			all++
 			ok := t.Run(fmt.Sprintf("%s/%s/%d", kind, name, all), func(t *testing.T) {
 				times = append(times, newYard(t, yardPlan{kind: kind, tenants: crewTenants, leavers: crewLeavers}).round(50, f))
@@ -81,9 +81,8 @@ func (f fault) strike(y *yard) time.Time {
 	}
 	r.kill()
 	at := time.Now()
-	r.start()
-	awaitReady(y.t, r.base)
-	y.t.Logf("killed after %v, and ready again after %v", f.after.Round(time.Millisecond), time.Since(at).Round(time.Millisecond))
+	r.start(y.token)
+	y.t.Logf("killed after %v, and with its database again after %v", f.after.Round(time.Millisecond), time.Since(at).Round(time.Millisecond))
 	return at
 }
 

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -39,9 +40,12 @@ type yard struct {
 	edits    *http.Client
 	// db is the database, past the replicas.
 	db       *store.Store
-	operator string
 	accounts []*resident
 	witness  *nats.Conn
+	// startServer starts the server of that number.
+	startServer func(n int) *server.Server
+	// pinned makes the balancer ask the first replica alone, and wait for it; it is called when a question is sent.
+	pinned atomic.Pointer[func()]
 }
 
 // resolverKind is what the servers resolve accounts by.
@@ -60,20 +64,27 @@ type replica struct {
 	cmd  *exec.Cmd
 
 	mu sync.Mutex
-	// back is when it last came back from a fault; zero while it is under one.
-	back time.Time
+	// running is since when it runs; back is since when it has its database, zero while something is done to it.
+	running, back time.Time
 }
 
-func (r *replica) start() {
+// start starts the process and returns when it has its database. Until then it may serve its snapshot, as when the database
+// is away: with what was acknowledged up to its end, and not what the other replica acknowledged since.
+func (r *replica) start(token string) {
 	r.t.Helper()
 	r.cmd, _, _ = child(r.t, r.args...)
-	r.returned(time.Now())
+	r.mark(time.Now(), time.Time{})
+	awaitReady(r.t, r.base)
+	eventually(r.t, "the API answers", func() bool {
+		return callAPI(r.t.Context(), r.base, token, request{"GET", "/me", "", ""}, nil) == nil
+	})
+	r.mark(r.began(), time.Now())
 }
 
 // kill ends the process without a goodbye.
 func (r *replica) kill() {
 	r.t.Helper()
-	r.returned(time.Time{})
+	r.mark(time.Time{}, time.Time{})
 	must(r.t, r.cmd.Process.Signal(syscall.SIGKILL))
 	_ = r.cmd.Wait()
 }
@@ -81,27 +92,35 @@ func (r *replica) kill() {
 // pause stops the process where it stands; resume lets it go on as if nothing had been.
 func (r *replica) pause() {
 	r.t.Helper()
-	r.returned(time.Time{})
+	r.mark(time.Time{}, time.Time{})
 	must(r.t, r.cmd.Process.Signal(syscall.SIGSTOP))
 }
 
 func (r *replica) resume() {
 	r.t.Helper()
+	now := time.Now()
 	must(r.t, r.cmd.Process.Signal(syscall.SIGCONT))
-	r.returned(time.Now())
+	r.mark(now, now)
 }
 
-func (r *replica) returned(at time.Time) {
+func (r *replica) mark(running, back time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.back = at
+	r.running, r.back = running, back
 }
 
-// since returns since when nothing was done to it; ok is false while something is.
-func (r *replica) since() (back time.Time, ok bool) {
+func (r *replica) began() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.back, !r.back.IsZero()
+	return r.running
+}
+
+// survives tells whether nothing was done to it up to a time since it has its database, but for the time that it needs to
+// catch up.
+func (r *replica) survives(at time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.back.IsZero() && at.After(r.back.Add(lag))
 }
 
 // resident is an account of the yard: one user who stays, and some who leave.
@@ -151,26 +170,20 @@ func newYard(t *testing.T, plan yardPlan) *yard {
 		y.reads.CloseIdleConnections()
 		y.edits.CloseIdleConnections()
 	})
-	y.replicas[0].start() // the first one migrates
-	awaitReady(t, y.replicas[0].base)
-	y.replicas[1].start()
-	awaitReady(t, y.replicas[1].base)
+	for _, r := range y.replicas {
+		r.start(y.token)
+	}
 	y.balancer = httptest.NewServer(http.HandlerFunc(y.balance))
 	t.Cleanup(y.balancer.Close)
 
-	var o api.Operator
-	y.call("POST", "/operators", `{"name":"acme"}`, &o)
-	y.operator = o.ID
+	y.call("POST", "/operators", `{"name":"acme"}`, nil)
 	y.startServers(addresses)
 	var err error
 	y.db, err = store.Open(t.Context(), store.Config{URL: dsn, Now: time.Now, Logger: newLogger(os.Stderr, 8, false)})
 	must(t, err)
 	t.Cleanup(func() { must(t, y.db.Close()) })
 	for _, r := range y.replicas {
-		eventually(t, "a roster of 3 servers", func() bool {
-			var s api.Sync
-			return callAPI(t.Context(), r.base, y.token, request{"GET", "/accounts/SYS/sync", "", ""}, &s) == nil && s.Total == 3 && s.State == "in_effect"
-		})
+		eventually(t, "a roster of 3 servers", func() bool { return y.roster(r) == len(y.servers) })
 	}
 	for n := range plan.tenants {
 		y.settle(fmt.Sprintf("T%d", n), plan.leavers)
@@ -182,12 +195,12 @@ func newYard(t *testing.T, plan yardPlan) *yard {
 // startServers starts a cluster of three that resolves through the balancer, or from directories of its own.
 func (y *yard) startServers(addresses []string) {
 	y.t.Helper()
-	operator, system := y.mustRead("/jwt/v1/operator"), ""
+	operator := y.mustRead("/jwt/v1/operator")
 	var sys api.Account
 	y.call("GET", "/accounts/SYS", "", &sys)
-	system = y.mustRead("/jwt/v1/accounts/" + sys.ID)
-	for n, address := range addresses {
-		_, text, err := net.SplitHostPort(address)
+	system := y.mustRead("/jwt/v1/accounts/" + sys.ID)
+	y.startServer = func(n int) *server.Server {
+		_, text, err := net.SplitHostPort(addresses[n])
 		must(y.t, err)
 		port, err := strconv.Atoi(text)
 		must(y.t, err)
@@ -196,8 +209,10 @@ func (y *yard) startServers(addresses []string) {
 			adjust: func(o *server.Options) {
 				o.JetStream = false
 				o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}
-				for _, r := range y.servers {
-					o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", r.ClusterAddr().Port)})
+				for other, r := range y.servers {
+					if other != n {
+						o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", r.ClusterAddr().Port)})
+					}
 				}
 				if y.kind == resolverFull {
 					full, err := server.NewDirAccResolver(y.t.TempDir(), 0, time.Minute, server.NoDelete)
@@ -209,8 +224,20 @@ func (y *yard) startServers(addresses []string) {
 		})
 		must(y.t, err)
 		y.t.Cleanup(func() { stopNATS(s) })
-		y.servers = append(y.servers, s)
+		return s
 	}
+	for n := range addresses {
+		y.servers = append(y.servers, y.startServer(n))
+	}
+}
+
+// roster returns how many servers a replica knows, when the system account is in effect on them.
+func (y *yard) roster(r *replica) int {
+	var s api.Sync
+	if err := callAPI(y.t.Context(), r.base, y.token, request{"GET", "/accounts/SYS/sync", "", ""}, &s); err != nil || s.State != "in_effect" {
+		return 0
+	}
+	return s.Total
 }
 
 // settle makes an account whose users are connected: the one who stays to every server, each leaver to one.
