@@ -157,7 +157,7 @@ func runStartChild(way string) error {
 	wait := func() {}
 	switch name {
 	case "bare":
-		h, err = bareMap(where)
+		h, err = bareStart(where)
 	default:
 		cfg := benchConfig()
 		cfg.Store = nil
@@ -204,9 +204,9 @@ func runStartChild(way string) error {
 	return nil
 }
 
-// bareMap is what one would write in a minute: a line for each account, a map, a
+// bareStart is what one would write in a minute: a line for each account, a map, a
 // handler.
-func bareMap(path string) (http.Handler, error) {
+func bareStart(path string) (http.Handler, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

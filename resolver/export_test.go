@@ -129,5 +129,6 @@ func (r *Resolver) DiskDiffers(ctx context.Context, operatorID string, ids []str
 	}
 	return o.diskDiffers(ctx, l, ids)
 }
+
 // SurveyOnce surveys the servers for the metrics now.
 func (r *Resolver) SurveyOnce(ctx context.Context) error { return r.surveyOnce(ctx) }
