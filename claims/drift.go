@@ -119,10 +119,7 @@ func Judge(f Found, at time.Time) Judged {
 		return j
 	}
 	j.Name, j.Signer, j.IssuedAt = theirs.Name, theirs.Issuer, theirs.IssuedAt
-	ours, err := jwt.DecodeAccountClaims(f.Ours)
-	if err != nil {
-		ours = nil
-	} else {
+	if ours, err := jwt.DecodeAccountClaims(f.Ours); err == nil {
 		j.Changes = DiffAccounts(ours, theirs)
 		j.Changes = j.Changes[:min(len(j.Changes), maxDriftChanges)]
 	}

@@ -48,10 +48,11 @@ const (
 type SignedBy string
 
 const (
-	// SignedByAccount is the account's identity key, SignedByKey a plain signing key of it,
-	// SignedByOperator a key of its operator.
-	SignedByAccount  SignedBy = "account"
-	SignedByKey      SignedBy = "signing_key"
+	// SignedByAccount is the account's identity key.
+	SignedByAccount SignedBy = "account"
+	// SignedByKey is one of its unscoped signing keys.
+	SignedByKey SignedBy = "signing_key"
+	// SignedByOperator is a key that the operator's JWT lists, or its identity.
 	SignedByOperator SignedBy = "operator"
 )
 
@@ -135,11 +136,9 @@ type merging struct {
 	whole bool
 
 	keys []store.Key
-	// after and parts are the account as it will be, before what its claims are now; nil
-	// for a new account.
-	after  Account
-	parts  claims.Account
-	before *jwt.AccountClaims
+	// after and parts are the account as it will be.
+	after Account
+	parts claims.Account
 	// revoked are the new revocations; revives are keys that come back.
 	revoked map[string]int64
 	out     Merged

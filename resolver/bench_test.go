@@ -224,7 +224,7 @@ func (s station) client(seed, n int) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	in := bufio.NewReader(conn)
 	random := rand.New(rand.NewPCG(uint64(seed), 1)) //nolint:gosec // which account is asked for is no secret
 	var request []byte

@@ -73,7 +73,7 @@ func (l *denials) add(d claims.Denial) {
 }
 
 func groupOf(e *list.Element) *denialGroup {
-	return e.Value.(*denialGroup) //nolint:errcheck // the list holds nothing else
+	return e.Value.(*denialGroup)
 }
 
 func (g *denialGroup) view(now time.Time) claims.Denial {

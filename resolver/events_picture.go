@@ -157,7 +157,7 @@ func (p *picture) see(c claims.LiveConnection, at time.Time) {
 	key := seenKey{c.AccountID, c.UserKey}
 	v := seenValue{key, claims.Seen{At: at, ServerName: c.ServerName, Host: c.Host}}
 	if e := p.known[key]; e != nil {
-		if e.Value.(seenValue).At.Before(at) { //nolint:errcheck // the list holds nothing else
+		if e.Value.(seenValue).At.Before(at) {
 			e.Value = v
 		}
 		p.seen.MoveToFront(e)
@@ -166,7 +166,7 @@ func (p *picture) see(c claims.LiveConnection, at time.Time) {
 	p.known[key] = p.seen.PushFront(v)
 	if p.seen.Len() > mostSeen {
 		last := p.seen.Back()
-		delete(p.known, p.seen.Remove(last).(seenValue).seenKey) //nolint:errcheck // the list holds nothing else
+		delete(p.known, p.seen.Remove(last).(seenValue).seenKey)
 	}
 }
 
@@ -321,20 +321,6 @@ func keepsConnection(q claims.ConnectionQuery, c claims.LiveConnection) bool {
 		(q.Client == "" || strings.Contains(strings.ToLower(c.Client), strings.ToLower(q.Client)))
 }
 
-// counts returns how many clients and leaf nodes an account has here.
-func (p *picture) counts(account string) (clients, leafs int) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	for at := range p.accounts[account] {
-		if kindIndex(p.conns[at].LiveConnection) == 1 {
-			leafs++
-		} else {
-			clients++
-		}
-	}
-	return clients, leafs
-}
-
 // lastSeen tells when keys of an account were connected last.
 func (p *picture) lastSeen(account string, keys []string, now time.Time) map[string]claims.Seen {
 	p.mu.RLock()
@@ -342,7 +328,7 @@ func (p *picture) lastSeen(account string, keys []string, now time.Time) map[str
 	out := map[string]claims.Seen{}
 	for _, key := range keys {
 		if e := p.known[seenKey{account, key}]; e != nil {
-			out[key] = e.Value.(seenValue).Seen //nolint:errcheck // the list holds nothing else
+			out[key] = e.Value.(seenValue).Seen
 		}
 	}
 	for at := range p.accounts[account] {

@@ -200,7 +200,7 @@ func TestStreamIsResumed(t *testing.T) {
 			}
 		}
 		cancel()
-		resp.Body.Close() //nolint:errcheck // it is cut
+		resp.Body.Close()
 		if n > cuts && len(got) < want {
 			t.Fatalf("the stream ended after %d events", len(got))
 		}

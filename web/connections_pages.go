@@ -94,7 +94,7 @@ func (c *Console) allConnections(r *http.Request, v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	_, after, _ := cutCursor(query.Get("after"))
+	after := afterID(query.Get("after"))
 	page := c.live.ListConnections(claims.ConnectionQuery{
 		Sight: sight.Sight, OperatorID: sight.OperatorID, AccountID: sight.AccountID, User: view.User, IssuerKey: view.Key, Server: view.Server, Client: view.Client,
 		Host: view.Host, After: after, Limit: livePageSize + 1,
@@ -133,11 +133,8 @@ func querySuffix(q url.Values) string {
 	return "?" + q.Encode()
 }
 
-// cutCursor is the opposite of cursor for lists that have no store's page.
-func cutCursor(s string) (name, id string, ok bool) {
-	p := newPage("", s, 1)
-	return p.AfterName, p.AfterID, p.AfterID != ""
-}
+// afterID reads a cursor of a list that has no store's page.
+func afterID(s string) string { return newPage("", s, 1).AfterID }
 
 func (c *Console) liveRows(ctx context.Context, v *visit, rows []claims.LiveConnection, refused []claims.Denial) ([]liveRow, error) {
 	var keys []issuer.PartyKey

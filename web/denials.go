@@ -86,7 +86,7 @@ func (c *Console) denials(r *http.Request, v *visit) (answer, error) {
 	if _, known := denialTitles[view.Class]; !known {
 		view.Class = ""
 	}
-	_, after, _ := cutCursor(query.Get("after"))
+	after := afterID(query.Get("after"))
 	page := c.live.Denials(claims.DenialQuery{
 		Sight: sight.Sight, OperatorID: sight.OperatorID, AccountID: sight.AccountID, Class: view.Class, After: after, Limit: mostDenialRows + 1,
 	})

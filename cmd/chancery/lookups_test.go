@@ -284,7 +284,7 @@ func TestBoundedListener(t *testing.T) {
 	for range 2 {
 		c, err := net.Dial("tcp", inner.Addr().String()) //nolint:noctx // on loopback
 		must(t, err)
-		defer c.Close()
+		t.Cleanup(func() { _ = c.Close() })
 	}
 	first := <-accepted
 	select {

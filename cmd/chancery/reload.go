@@ -103,7 +103,7 @@ func (f *reloaded[T]) read() ([][]byte, error) {
 	for i, name := range f.files {
 		text, err := os.ReadFile(name)
 		if err != nil {
-			return nil, fmt.Errorf("reading file %d of %d: %s", i+1, len(f.files), reason(err)) //nolint:errorlint // without its path
+			return nil, fmt.Errorf("reading file %d of %d: %s", i+1, len(f.files), reason(err))
 		}
 		if len(text) > mostReloaded {
 			return nil, errors.New("the file is too long")
