@@ -648,10 +648,10 @@ func prepared(t *testing.T, h *house) world {
 		upload.Reason = reason
 		did(h.UploadStore(t.Context(), upload, archiveOf(t, vaultStore))).well(t)
 	}
+	h.outsider(t, h.account(t, "ORDERS"), nomad(t)) // signed in with what is shared next
 	for _, subject := range []string{"shared.>", "to_update.>", "to_delete.>"} {
 		did(h.Share(t.Context(), op(), issuer.ShareInput{Exporter: "ORDERS", Importer: "OURS", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: subject}}})).well(t)
 	}
-	h.outsider(t, h.account(t, "ORDERS"), nomad(t))
 	did(h.SetEnrolmentPolicy(t.Context(), op(), "acme", issuer.EnrolmentInput{Mode: issuer.EnrolApproval})).well(t)
 	for _, name := range []string{"LET IN", "KEPT OUT"} {
 		if out, err := h.submit(t, newPair(t, nkeys.PrefixByteAccount), name, nil); err != nil || !out.Pending {

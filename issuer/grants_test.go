@@ -10,7 +10,7 @@ import (
 
 // elsewhere are the use cases that somebody may do who owns another operator: what
 // they ask for is not what somebody else has.
-var elsewhere = []string{"Inspect", "Explain", "Permitted", "ListOperators", "ListAllTemplates", "FindUsers", "ListTokens", "ListPeople", "AccountPresets", "Checkpoint", "AuditVerifier"}
+var elsewhere = []string{"Inspect", "Explain", "Permitted", "ListOperators", "ListAllTemplates", "FindUsers", "ListTokens", "ListPeople", "AccountPresets", "Checkpoint", "AuditVerifier", "Parties"}
 
 // Who owns one operator can neither see nor change anything of another: it is missing,
 // as what does not exist.
