@@ -11,7 +11,7 @@ import (
 
 // Hurry shortens what tests would otherwise wait for; 0 leaves a pace as it is.
 type Hurry struct {
-	Settle, Ping, Silence time.Duration
+	Settle, Ping, Silence, Poll, Await time.Duration
 	// Page is how many connections are asked for at once.
 	Page int
 }
@@ -27,10 +27,19 @@ func (r *Resolver) Hurry(h Hurry) {
 	if h.Silence > 0 {
 		r.pace.silence = h.Silence
 	}
+	if h.Poll > 0 {
+		r.pace.poll = h.Poll
+	}
+	if h.Await > 0 {
+		r.pace.await = h.Await
+	}
 	if h.Page > 0 {
 		r.pageSize = h.Page
 	}
 }
+
+// Late tells whether answers wait.
+func (r *Resolver) Late() bool { return r.pulse.late() }
 
 // AwaitServers returns when n servers are on the roster, examined of which were
 // asked what they hold, and tells whether that came about before ctx ended.

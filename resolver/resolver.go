@@ -27,6 +27,9 @@ type Config struct {
 	// Anchors are the public keys of the operators that are believed without a store;
 	// nil believes those of the snapshot.
 	Anchors []string
+	// Awaits tells that a store will be handed over by Use: what the snapshot has is not
+	// answered before CatchUp, or before that took too long.
+	Awaits bool
 	// Follow tells to only follow the store and serve: nothing is written to it, no
 	// server is connected to and nothing is pushed.
 	Follow bool
@@ -85,6 +88,7 @@ type Resolver struct {
 	// snapshot is nil without a folder for it.
 	snapshot  *snapshot
 	anchors   []string
+	awaits    bool
 	follows   bool
 	quiet     bool
 	rewriting trouble
@@ -104,9 +108,15 @@ type Resolver struct {
 	// changes wakes the follower; gate is closed until it has followed.
 	changes bell
 	gate    gate
+	// pulse tells when even known accounts must wait for the follower.
+	pulse *pulse
 	// followed is the number of the last change in memory; only the follower, and
 	// Start before it, touch it.
 	followed int64
+	// directing is held by who reads the operators.
+	directing sync.Mutex
+	// trailing ends what CatchUp began; only who starts the resolver touches it.
+	trailing context.CancelFunc
 
 	mu        sync.RWMutex
 	started   bool
@@ -154,13 +164,14 @@ func New(cfg Config) (*Resolver, error) {
 		return nil, err
 	}
 	r := &Resolver{
-		snapshot: kept, anchors: cfg.Anchors, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
+		snapshot: kept, anchors: cfg.Anchors, awaits: cfg.Awaits, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer, settle: cfg.Settle,
 		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, surveyed: surveyed, changes: newBell(), operators: map[string]*operator{},
 	}
 	r.surveyed = surveyed
 	r.ledger.told = r.deliveryTold
 	r.behind.log = cfg.Logger
+	r.pulse = newPulse(cfg.Now, r.changes.ring)
 	r.activations = newActivations(cfg.Store, &r.gate)
 	if err := r.registerSnapshot(cfg.Metrics); err != nil {
 		return nil, err
@@ -168,8 +179,10 @@ func New(cfg Config) (*Resolver, error) {
 	return r, nil
 }
 
-// Use hands the store over that Config had none of. It is called before Start.
+// Use hands the store over that Config had none of; nil takes it back, and returns when
+// it is not used any more. It is called before Start.
 func (r *Resolver) Use(s *store.Store) {
+	r.endTrail()
 	r.store = s
 	r.activations.store.Store(s)
 }
@@ -191,12 +204,16 @@ func (r *Resolver) Start(ctx context.Context) error {
 		// Serving goes on without it: a disk that is full must not keep servers waiting.
 		r.log.ErrorContext(ctx, "the snapshot cannot be used; without the database nothing can be served after a restart", slog.Any("error", err))
 	}
+	covered := r.pulse.begin(r.pace.catchUp)
 	operators, err := r.load(ctx)
+	r.endTrail()
 	if err != nil {
 		return fmt.Errorf("starting the resolver: %w", err)
 	}
 	r.loaded.Store(true)
 	r.ready.Store(true)
+	r.pulse.release(covered)
+	r.running.Go(func() { r.pulse.run(running, r.pace.catchUp) })
 	r.running.Go(func() { r.follow(running, operators) })
 	r.running.Go(func() { r.survey(running) })
 	return nil

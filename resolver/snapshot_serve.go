@@ -40,6 +40,7 @@ func (r *Resolver) openSnapshot(ctx context.Context) error {
 	}
 	r.opened = true
 	running := r.begin(ctx)
+	started := r.started
 	r.mu.Unlock()
 	c, err := r.snapshot.open()
 	if c == nil || err != nil {
@@ -54,6 +55,9 @@ func (r *Resolver) openSnapshot(ctx context.Context) error {
 	r.snapshot.operators.Store(&trusted)
 	if len(trusted) == 0 {
 		r.log.WarnContext(ctx, "the snapshot has no operator that is trusted; nothing of it is served")
+	}
+	if r.awaits && !started {
+		r.pulse.await(r.pace.await)
 	}
 	// Cold first: whoever finds an operator finds its accounts.
 	r.memory.cold.Store(c)

@@ -128,7 +128,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	}
 	a.resolver, err = resolver.New(resolver.Config{
 		Now: cfg.now, Logger: cfg.log, Owner: replicaName(cfg.dataDir), Identity: a.identities.get, URLs: a.natsURLs, Metrics: a.metrics,
-		Snapshot: snapshot, Anchors: cfg.anchors, Follow: a.cfg.role == roleResolver, Quiet: a.cfg.role == roleAPI,
+		Snapshot: snapshot, Anchors: cfg.anchors, Awaits: cfg.databaseURL != "", Follow: a.cfg.role == roleResolver, Quiet: a.cfg.role == roleAPI,
 		Settle: a.settleDrift,
 	})
 	if err != nil {
@@ -180,15 +180,20 @@ func (a *app) openStore(ctx context.Context) (err error) {
 		a.store = nil
 		return err
 	}
+	// Lookups come before everything else: they wait for this.
+	a.resolver.Use(a.store)
+	if err := a.resolver.CatchUp(attempt); err != nil {
+		cfg.log.WarnContext(ctx, "what changed since the snapshot was written cannot be read yet", slog.Any("error", err))
+	}
 	if a.cfg.role.manages() {
 		err = a.openParts(ctx)
 	}
 	if err != nil {
+		a.resolver.Use(nil)
 		err = errors.Join(err, a.store.Close())
 		a.store = nil
 		return err
 	}
-	a.resolver.Use(a.store)
 	return nil
 }
 
