@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -201,7 +202,7 @@ func (d *drifter) record(h hint, s surroundings) (rec store.Drift, ok bool) {
 		rec.AccountName = j.Name
 	}
 	if s.version > 0 {
-		rec.Detail = fmt.Sprintf("It is version %d of ours, which version %d has replaced. %s", s.version, s.served.Version, j.Detail)
+		rec.Detail = strings.TrimSpace(fmt.Sprintf("It is version %d of ours, which version %d has replaced. %s", s.version, s.served.Version, j.Detail))
 	}
 	for _, c := range j.Changes {
 		rec.Diff = append(rec.Diff, store.DriftChange{Pointer: c.Pointer, Field: c.Field, Ours: c.Before, Theirs: c.After, Text: c.Sentence()})
