@@ -197,6 +197,10 @@ func (r *Resolver) Start(ctx context.Context) error {
 	}
 	r.loaded.Store(true)
 	r.ready.Store(true)
+	if !r.follows && !r.quiet {
+		stop := r.store.PushBy(handed{r})
+		r.running.Go(func() { <-running.Done(); stop() })
+	}
 	r.running.Go(func() { r.follow(running, operators) })
 	r.running.Go(func() { r.survey(running) })
 	return nil
