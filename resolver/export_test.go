@@ -11,7 +11,7 @@ import (
 
 // Hurry shortens what tests would otherwise wait for; 0 leaves a pace as it is.
 type Hurry struct {
-	Settle, Ping, Silence, Poll, Await time.Duration
+	Settle, Ping, Silence, Poll, Await, Feed time.Duration
 	// Page is how many connections are asked for at once.
 	Page int
 }
@@ -29,6 +29,9 @@ func (r *Resolver) Hurry(h Hurry) {
 	}
 	if h.Poll > 0 {
 		r.pace.poll = h.Poll
+	}
+	if h.Feed > 0 {
+		r.pace.feed = h.Feed
 	}
 	if h.Await > 0 {
 		r.pace.await = h.Await

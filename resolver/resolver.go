@@ -27,9 +27,13 @@ type Config struct {
 	// Anchors are the public keys of the operators that are believed without a store;
 	// nil believes those of the snapshot.
 	Anchors []string
-	// Awaits tells that a store will be handed over by Use: what the snapshot has is not
-	// answered before CatchUp, or before that took too long.
+	// Awaits tells that a store will be handed over by Use, or that a peer feeds: what the
+	// snapshot has is not answered before CatchUp, or the peer's first answers, or before
+	// that took too long.
 	Awaits bool
+	// Peer feeds a resolver that has no store, once Feed is called; nil for none. It needs
+	// Anchors.
+	Peer *Peer
 	// Follow tells to only follow the store and serve: nothing is written to it, no
 	// server is connected to and nothing is pushed.
 	Follow bool
@@ -115,6 +119,8 @@ type Resolver struct {
 	followed int64
 	// directing is held by who reads the operators.
 	directing sync.Mutex
+	// feeder is nil without a peer.
+	feeder *feeder
 	// trailing ends what CatchUp began; only who starts the resolver touches it.
 	trailing context.CancelFunc
 
@@ -171,6 +177,9 @@ func New(cfg Config) (*Resolver, error) {
 	r.surveyed = surveyed
 	r.ledger.told = r.deliveryTold
 	r.behind.log = cfg.Logger
+	if cfg.Peer != nil {
+		r.feeder = &feeder{r: r, peer: *cfg.Peer, failing: trouble{log: cfg.Logger, task: "taking in what the peer has"}}
+	}
 	r.pulse = newPulse(cfg.Now, r.changes.ring)
 	r.activations = newActivations(cfg.Store, &r.gate)
 	if err := r.registerSnapshot(cfg.Metrics); err != nil {
