@@ -11,6 +11,7 @@ import (
 
 	"chancery/claims"
 	"chancery/resolver"
+	"chancery/store/storetest"
 )
 
 // ghost is a server with a full resolver of which the test says what its disk has. It
@@ -20,13 +21,17 @@ type ghost struct {
 	id string
 	// disk returns what it answers to a lookup of the account that it holds in memory.
 	disk chan func(memory string) []string
+	// manner is how it answers otherwise: "busy" does not tell what it holds, "broken" not
+	// what it has of an account.
+	manner chan string
 }
 
 // haunt lets a ghost join the roster.
-func (w *world) haunt(c *client, name, clusterName string) *ghost {
+func (w *world) haunt(c *client, name, manner string) *ghost {
 	w.t.Helper()
 	_, id := newPair(w.t, claims.KindServer)
-	g := &ghost{client: c, id: id, disk: make(chan func(string) []string, 1)}
+	g := &ghost{client: c, id: id, disk: make(chan func(string) []string, 1), manner: make(chan string, 1)}
+	g.manner <- manner
 	asked := make(chan *nats.Msg, 10_000)
 	for _, subject := range []string{
 		"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", "$SYS.REQ.ACCOUNT.*.INFO", "$SYS.REQ.CLAIMS.LIST",
@@ -36,7 +41,7 @@ func (w *world) haunt(c *client, name, clusterName string) *ghost {
 			w.t.Fatal(err)
 		}
 	}
-	self := map[string]string{"id": id, "name": name, "cluster": clusterName, "ver": "2.15.2"}
+	self := map[string]string{"id": id, "name": name, "cluster": "c", "ver": "2.15.2"}
 	go g.answer(w.t.Context(), asked, self)
 	stats, err := json.Marshal(map[string]any{"server": self, "statsz": map[string]any{}})
 	if err == nil {
@@ -53,12 +58,15 @@ func (w *world) haunt(c *client, name, clusterName string) *ghost {
 
 func (g *ghost) answer(ctx context.Context, asked <-chan *nats.Msg, self map[string]string) {
 	memory, disk := map[string]string{}, func(memory string) []string { return []string{memory} }
+	manner := <-g.manner
 	for {
 		var m *nats.Msg
 		select {
 		case <-ctx.Done():
 			return
 		case disk = <-g.disk:
+			continue
+		case manner = <-g.manner:
 			continue
 		case m = <-asked:
 		}
@@ -73,6 +81,9 @@ func (g *ghost) answer(ctx context.Context, asked <-chan *nats.Msg, self map[str
 			say("statsz", map[string]any{})
 		case strings.HasSuffix(m.Subject, ".LIST"):
 			say("data", []string{})
+		case strings.HasSuffix(m.Subject, ".ACCOUNTZ") && manner == "busy":
+		case strings.HasSuffix(m.Subject, ".INFO") && manner == "broken":
+			say("error", map[string]any{"code": 500, "description": "out of memory"})
 		case strings.HasSuffix(m.Subject, ".ACCOUNTZ"):
 			say("data", map[string]any{"accounts": []string{}})
 		case strings.HasSuffix(m.Subject, ".UPDATE"):
@@ -98,7 +109,7 @@ func TestProofNeedsEveryDisk(t *testing.T) {
 	p.await(1)
 	a := p.account("a")
 	p.wait(a, a.version)
-	g := p.haunt(p.tool(n1), "ghost", "c")
+	g := p.haunt(p.tool(n1), "ghost", "")
 	p.awaitRoster(2, 2)
 	for _, x := range []struct {
 		name, says string
@@ -132,7 +143,7 @@ func TestJoinsWhileWaiting(t *testing.T) {
 	p.await(1)
 	a := p.account("a")
 	p.wait(a, a.version)
-	slow := p.haunt(p.tool(n1), "slow", "c")
+	slow := p.haunt(p.tool(n1), "slow", "")
 	slow.disk <- func(string) []string { return []string{"other"} }
 	p.awaitRoster(2, 2)
 	version := p.edit(a, func(c *claims.Account) { c.Settings.Limits.Subs = 7 })
@@ -146,7 +157,7 @@ func TestJoinsWhileWaiting(t *testing.T) {
 		}
 		over <- s
 	}()
-	late := p.haunt(p.tool(n1), "late", "c")
+	late := p.haunt(p.tool(n1), "late", "")
 	late.disk <- func(string) []string { return []string{"older"} }
 	eventually(t, "both are behind", func() bool {
 		s := states(p.sync(a))
@@ -162,6 +173,35 @@ func TestJoinsWhileWaiting(t *testing.T) {
 	if s := receive(t, over); s.InEffect() != 3 {
 		t.Errorf("the wait ended with %+v", s)
 	}
+}
+
+// TestSilenceIsNoProof has a server join that does not tell which accounts it holds, and
+// then, what it has of one: nothing is taken to be in effect on it, neither what was
+// pushed long ago nor what is pushed now.
+func TestSilenceIsNoProof(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	r := w.start(resolver.Hurry{Settle: 100 * time.Millisecond})
+	n1 := w.serve(1)[0]
+	a := w.account("a")
+	w.wait(a, a.version)
+	w.settled()
+	g := w.haunt(w.tool(n1), "ghost", "busy")
+	w.awaitRoster(2, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if s, err := r.Wait(ctx, a.id, a.version); err != nil || s.Reached() || states(s)["ghost"] != claims.DeliveryPending {
+		t.Errorf("of a server that does not tell what it holds: %+v, %v", s, err)
+	}
+	g.manner <- "broken"
+	version := w.edit(a, func(c *claims.Account) { c.Settings.Limits.Subs = 7 })
+	ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if s, err := r.Wait(ctx, a.id, version); err != nil || s.Reached() || states(s)["ghost"].Satisfied() {
+		t.Errorf("of a server that does not tell what it has: %+v, %v", s, err)
+	}
+	g.manner <- ""
+	w.wait(a, version)
 }
 
 // TestNothingIsProvenWithoutServers waits for a change when there is no server, or none
