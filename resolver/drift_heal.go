@@ -255,14 +255,25 @@ func (d *drifter) verify(ctx context.Context, l *link, rec store.Drift) (healed 
 	if err != nil {
 		return false, err
 	}
-	if len(found[rec.AccountID]) > 0 || !complete {
+	if list := found[rec.AccountID]; len(list) > 0 {
+		return false, d.o.blame(ctx, s, rec.Kind, list)
+	}
+	if !complete {
 		return false, nil
 	}
 	state := claims.DriftHealed
 	if rec.Decision == claims.DriftAdopt || rec.Kind == claims.DriftUnknown && s.Token != "" {
 		state = claims.DriftAdopted
 	}
-	err = d.o.r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error { return t.CloseDrift(ctx, rec.ID, state) })
+	err = d.o.r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+		if s.Token != "" { // the deliveries are to be proven anew, see blame
+			if err := t.OweAgain(ctx, []string{rec.AccountID}); err != nil {
+				return err
+			}
+		}
+		return t.CloseDrift(ctx, rec.ID, state)
+	})
+	d.o.wake.ring()
 	if err != nil {
 		return false, fmt.Errorf("closing drift of account %s: %w", rec.AccountID, err)
 	}
