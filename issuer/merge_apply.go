@@ -92,9 +92,8 @@ func (m *merging) create(ctx context.Context) error {
 // exporter returns an account here from which the account imports anew: it is to be
 // pushed first.
 func (m *merging) exporter() string {
-	before, err := jwt.DecodeAccountClaims(m.account.JWT)
 	for _, x := range m.parts.Settings.Imports {
-		if err != nil || !slices.ContainsFunc(before.Imports, func(b *jwt.Import) bool { return *b == *x }) {
+		if m.before == nil || !slices.ContainsFunc(m.before.Imports, func(b *jwt.Import) bool { return *b == *x }) {
 			return x.Account
 		}
 	}
@@ -117,12 +116,8 @@ func (i *Issuer) resignSince(ctx context.Context, w *work, accountID string, iss
 	if err != nil {
 		return a, err
 	}
-	err = w.PutJWT(ctx, store.JWT{
+	return w.PutAccountJWT(ctx, store.JWT{
 		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion, IssuedAt: signed.IssuedAt, JTI: signed.ID,
 		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token, After: exporter,
 	})
-	if err != nil {
-		return a, err
-	}
-	return w.GetAccount(ctx, a.ID)
 }

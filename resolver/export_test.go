@@ -144,3 +144,16 @@ func (r *Resolver) DiskDiffers(ctx context.Context, operatorID string, ids []str
 
 // SurveyOnce surveys the servers for the metrics now.
 func (r *Resolver) SurveyOnce(ctx context.Context) error { return r.surveyOnce(ctx) }
+
+// Merged returns what is known of a server after this process saw here, and a row of the
+// store was read; later tells that the row was written after that.
+func Merged(here, row claims.DeliveryState, later bool) claims.DeliveryState {
+	now := time.Unix(1_000_000, 0)
+	l := newLedger(func() time.Time { return now })
+	l.report("A", claims.Delivery{ServerID: "N", Version: 3, State: here})
+	at := now.Add(-time.Second)
+	if later {
+		at = now.Add(time.Second)
+	}
+	return l.merge("A", []store.Delivery{{ServerID: "N", Version: 3, State: string(row), Updated: at}})["N"].State
+}

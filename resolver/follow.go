@@ -250,13 +250,7 @@ func (r *Resolver) takeChanges(ctx context.Context, followed *int64) (list []sto
 					return err
 				}
 			}
-			r.memory.put(news...)
-			for _, s := range news {
-				r.changeTold(s)
-				if o := r.operator(s.OperatorID); o != nil {
-					o.pushing.supersede(s.AccountID, s.Version)
-				}
-			}
+			r.takeIn(news...)
 			if more = len(numbered) == changeBatch; len(numbered) > 0 {
 				*followed = numbered[len(numbered)-1].Seq
 			}
@@ -273,6 +267,17 @@ func (r *Resolver) takeChanges(ctx context.Context, followed *int64) (list []sto
 	}
 	r.snapshot.follow(*followed)
 	return list, nil
+}
+
+// takeIn puts what was signed into memory, lets the push of an older version go on with
+// it, and tells of it once, whoever comes first.
+func (r *Resolver) takeIn(list ...store.Served) {
+	for _, s := range r.memory.put(list...) {
+		r.changeTold(s)
+		if o := r.operator(s.OperatorID); o != nil {
+			o.pushing.supersede(s.AccountID, s.Version)
+		}
+	}
 }
 
 // take adds the account of a change to news, unless it is in memory.
