@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -34,47 +35,88 @@ func (r *Resolver) load(ctx context.Context) ([]store.Operator, error) {
 		return nil, err
 	}
 	r.behind.clear()
-	var wg sync.WaitGroup
-	errs := make([]error, len(loadFrom))
-	for n, from := range loadFrom {
-		wg.Go(func() { errs[n] = r.loadAccounts(ctx, from) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := r.loadAccounts(ctx); err != nil {
 		return nil, fmt.Errorf("loading account JWTs: %w", err)
 	}
+	r.uncounted = true
 	r.snapshot.complete()
 	r.snapshot.follow(r.followed)
 	r.running.Go(r.memory.trim)
 	return operators, nil
 }
 
-// loadFrom are the four ways in which an account's public key begins: its first seven
-// bits are its kind. They share the accounts evenly, and are loaded side by side.
-var loadFrom = []string{"AA", "AB", "AC", "AD"}
+// loadAccounts takes all accounts into memory. One reads them, in no order, which is what
+// a database does fastest; others make of them what is served.
+func (r *Resolver) loadAccounts(ctx context.Context) error {
+	batches := make(chan []store.Served, runtime.GOMAXPROCS(0))
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for list := range batches {
+				r.memory.put(list...)
+				r.compare(list)
+			}
+		})
+	}
+	batch := make([]store.Served, 0, loadBatch)
+	err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
+		return t.EachServed(ctx, func(s store.Served) {
+			if batch = append(batch, s); len(batch) == loadBatch {
+				batches <- batch
+				batch = make([]store.Served, 0, loadBatch)
+			}
+		})
+	})
+	if err == nil {
+		batches <- batch
+	}
+	close(batches)
+	workers.Wait()
+	return err
+}
 
-// loadAccounts takes the accounts into memory whose keys begin with from.
-func (r *Resolver) loadAccounts(ctx context.Context, from string) error {
-	for after := from; ; {
+// countAccounts finds out which accounts are served that the store does not have: then
+// it was restored from a backup. It looks once after each loading, when the snapshot is
+// verified; no account ever leaves the store.
+func (r *Resolver) countAccounts(ctx context.Context) error {
+	if !r.uncounted || r.snapshot == nil || r.memory.cold.Load() != nil {
+		return nil
+	}
+	keys := r.memory.sorted() // before the store is asked, which may get more meanwhile
+	stored := 0
+	err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		stored, err = t.CountServed(ctx)
+		return err
+	})
+	for after := ""; err == nil && len(keys) > stored; {
 		var page []store.Served
-		err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		err = r.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
 			page, err = t.ListServed(ctx, after, loadBatch)
 			return err
 		})
 		if err != nil {
-			return err
+			break
 		}
-		full := len(page) == loadBatch
-		if n := slices.IndexFunc(page, func(s store.Served) bool { return !strings.HasPrefix(s.AccountID, from) }); n >= 0 {
-			page, full = page[:n], false
+		if len(page) > 0 {
+			after = page[len(page)-1].AccountID
 		}
-		r.memory.put(page...)
-		r.compare(page)
-		if !full {
-			return nil
+		for len(keys) > 0 && (len(page) < loadBatch || keys[0] <= after) {
+			_, found := slices.BinarySearchFunc(page, keys[0], func(s store.Served, id string) int { return strings.Compare(s.AccountID, id) })
+			if e := r.memory.get(keys[0]); !found && e != nil {
+				r.behind.add(keys[0], e.version)
+			}
+			keys = keys[1:]
 		}
-		after = page[len(page)-1].AccountID
+		if len(page) < loadBatch {
+			break
+		}
+		stored = 0 // to the end
 	}
+	if err != nil {
+		return fmt.Errorf("counting the accounts: %w", err)
+	}
+	r.uncounted = false
+	return nil
 }
 
 // loadOperators lists the operators and serves their JWTs.
@@ -159,6 +201,9 @@ func (r *Resolver) pollStore(ctx context.Context) error {
 		return err
 	}
 	r.connect(ctx, operators)
+	if err := r.countAccounts(ctx); err != nil {
+		return err
+	}
 	r.snapshot.current()
 	r.behind.settle(r.memory)
 	return r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {

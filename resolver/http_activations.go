@@ -62,12 +62,15 @@ const (
 	activationWait = 5 * time.Second
 )
 
+// errNoStore tells that there is nowhere to find activations.
+var errNoStore = errors.New("there is no store")
+
 // find returns the unexpired token under the hash that the operator's accounts issued
 // last; store.ErrNotFound when there is none.
 func (a *activations) find(ctx context.Context, operatorID string, hash activationHash) (string, error) {
 	from := a.store.Load()
 	if from == nil {
-		return "", errors.New("there is no store")
+		return "", errNoStore
 	}
 	ctx, cancel := context.WithTimeout(ctx, activationWait)
 	defer cancel()
@@ -139,6 +142,9 @@ func (h *handler) activation(w http.ResponseWriter, r *http.Request, at place) {
 	case errors.Is(err, store.ErrNotFound):
 		h.count.unknown.Inc()
 		text(w, r, http.StatusNotFound, "No Matching JWT\n")
+	case errors.Is(err, errNoStore):
+		w.Header()[headerRetryAfter] = soon
+		text(w, r, http.StatusServiceUnavailable, "Activation tokens are in the database; this process has no database, or has not reached it yet.\n")
 	case err != nil:
 		w.Header()[headerRetryAfter] = soon
 		text(w, r, http.StatusServiceUnavailable, "The database does not answer.\n")

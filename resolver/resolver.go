@@ -117,6 +117,8 @@ type Resolver struct {
 	// followed is the number of the last change in memory; only the follower, and
 	// Start before it, touch it.
 	followed int64
+	// uncounted tells that memory was loaded and not compared in number yet; as followed.
+	uncounted bool
 	// directing is held by who reads the operators.
 	directing sync.Mutex
 	// feeder is nil without a peer.

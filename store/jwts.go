@@ -125,6 +125,23 @@ func (t *Tx) ListServed(ctx context.Context, afterID string, limit int) ([]Serve
 	return many(ctx, t, scanServed, `SELECT `+servedColumns+` FROM accounts WHERE id > $1 AND jwt <> '' ORDER BY id LIMIT $2`, afterID, limit)
 }
 
+// EachServed calls f with the current JWT of every account, in no order.
+func (t *Tx) EachServed(ctx context.Context, f func(s Served)) error {
+	_, err := many(ctx, t, func(r row) (struct{}, error) {
+		s, err := scanServed(r)
+		if err == nil {
+			f(s)
+		}
+		return struct{}{}, err
+	}, `SELECT `+servedColumns+` FROM accounts WHERE jwt <> ''`)
+	return err
+}
+
+// CountServed returns how many accounts have a JWT.
+func (t *Tx) CountServed(ctx context.Context) (int, error) {
+	return one(ctx, t, scanOne[int], `SELECT count(*) FROM accounts WHERE jwt <> ''`)
+}
+
 // ListServedOf is ListServed of one operator's accounts.
 func (t *Tx) ListServedOf(ctx context.Context, operatorID, afterID string, limit int) ([]Served, error) {
 	return many(ctx, t, scanServed, `SELECT `+servedColumns+` FROM accounts WHERE operator_id = $1 AND id > $2 AND jwt <> '' ORDER BY id LIMIT $3`, operatorID, afterID, limit)
