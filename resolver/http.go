@@ -81,7 +81,7 @@ type handler struct {
 	memory *memory
 	ready  *atomic.Bool
 	// gate is asked only about what is not in memory.
-	gate  *gate
+	gate *gate
 	// pulse is asked about everything.
 	pulse *pulse
 	count requestCounters

@@ -75,8 +75,8 @@ type config struct {
 	trustedOperators []string
 	// peer is nil without one.
 	peer     *resolver.Peer
-	level            slog.Level
-	jsonLogs         bool
+	level    slog.Level
+	jsonLogs bool
 }
 
 // configError is every problem of a configuration.
