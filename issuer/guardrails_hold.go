@@ -189,8 +189,13 @@ func lockGuardedAccount(ctx context.Context, w *work, ref string) (Operator, Acc
 	if err != nil {
 		return o, a, orMissing(err, "operator")
 	}
-	a, err = lockAccount(ctx, w, a.ID)
-	return o, a, err
+	if a, err = w.LockAccountForIssue(ctx, a.ID); err != nil {
+		return o, a, orMissing(err, "account")
+	}
+	if err := notDeleted(a); err != nil {
+		return o, a, err
+	}
+	return o, a, writable(o)
 }
 
 // guardAccount refuses what is outside the guardrails of an account to come, or of one

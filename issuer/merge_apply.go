@@ -116,12 +116,8 @@ func (i *Issuer) resignSince(ctx context.Context, w *work, accountID string, iss
 	if err != nil {
 		return a, err
 	}
-	err = w.PutJWT(ctx, store.JWT{
+	return w.PutAccountJWT(ctx, store.JWT{
 		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion, IssuedAt: signed.IssuedAt, JTI: signed.ID,
 		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token, After: exporter,
 	})
-	if err != nil {
-		return a, err
-	}
-	return w.GetAccount(ctx, a.ID)
 }

@@ -16,11 +16,16 @@ func (i *Issuer) wake() {
 	i.tell()
 }
 
-// upkeepEvery is how often the upkeep looks for what is due by the clock.
-const upkeepEvery = time.Second
+// upkeepEvery is how often the upkeep looks for what is due by the clock, upkeepAfter
+// how long after a change: the servers come first, and what follows each other closely
+// is looked at once.
+const (
+	upkeepEvery = time.Second
+	upkeepAfter = 50 * time.Millisecond
+)
 
-// Keep does what is due by itself, see Upkeep, after each change and once a second,
-// until ctx ends. Replicas may do so at once.
+// Keep does what is due by itself, see Upkeep, shortly after each change and once a
+// second, until ctx ends. Replicas may do so at once.
 func (i *Issuer) Keep(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -29,6 +34,15 @@ func (i *Issuer) Keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-i.changed:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(upkeepAfter):
+			}
+			select { // what came meanwhile is looked at now
+			case <-i.changed:
+			default:
+			}
 		case <-timer.C:
 		}
 		if err := i.Upkeep(ctx); err != nil && ctx.Err() == nil {

@@ -3,6 +3,7 @@ package resolver
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -81,9 +82,9 @@ func newMemory(s *snapshot) *memory {
 func (m *memory) tick() uint64 { return m.clock.Add(1) }
 
 // put takes accounts in, each unless the same or a later version is there already,
-// whatever the order of loads; with a snapshot, once they are on the disk. It is safe
-// for concurrent use.
-func (m *memory) put(list ...store.Served) {
+// whatever the order of loads; with a snapshot, once they are on the disk. It returns
+// those that nobody else has put there. It is safe for concurrent use.
+func (m *memory) put(list ...store.Served) (news []store.Served) {
 	fresh := make([]store.Served, 0, len(list))
 	for _, s := range list {
 		if !m.has(s) {
@@ -91,26 +92,26 @@ func (m *memory) put(list ...store.Served) {
 		}
 	}
 	if len(fresh) == 0 {
-		return
+		return nil
 	}
 	m.snapshot.keep(fresh, func() {
-		for _, s := range fresh {
-			m.publish(s)
-		}
+		news = slices.DeleteFunc(fresh, func(s store.Served) bool { return !m.publish(s) })
 	})
+	return news
 }
 
-// publish is put without a look at the snapshot.
-func (m *memory) publish(s store.Served) {
+// publish is put without a look at the snapshot; it tells whether s was news.
+func (m *memory) publish(s store.Served) (news bool) {
 	e := &entry{document: newDocument(s.Token, s.Version), issuedAt: s.IssuedAt, operator: unique.Make(s.OperatorID)}
 	m.accounts.Compute(s.AccountID, func(old *entry, loaded bool) (*entry, xsync.ComputeOp) {
 		if loaded && old.version >= e.version {
 			return old, xsync.CancelOp
 		}
-		e.stamp = m.tick()
+		e.stamp, news = m.tick(), true
 		return e, xsync.UpdateOp
 	})
 	m.snapshot.accept(s.AccountID)
+	return news
 }
 
 // get returns the account's entry, or nil.

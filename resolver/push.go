@@ -29,7 +29,12 @@ type pusher struct {
 	slots    chan struct{}
 	finished chan outcome
 	// current holds the pushes under way, by account.
-	current  *xsync.Map[string, *running]
+	current *xsync.Map[string, *running]
+	// mu guards begin, which starts the push of a claimed row; it is nil while the pusher
+	// does not run. pushes are those under way.
+	mu       sync.Mutex
+	begin    func(w claim)
+	pushes   sync.WaitGroup
 	claiming trouble
 	pushing  trouble
 	noting   trouble
@@ -66,29 +71,30 @@ func newPusher(o *operator) *pusher {
 
 // run pushes until ctx ends.
 func (p *pusher) run(ctx context.Context) {
-	var recorder, pushes sync.WaitGroup
+	var recorder sync.WaitGroup
 	recorder.Go(func() { p.record(ctx) })
+	p.open(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-p.o.wake:
-			timer.Reset(p.round(ctx, &pushes))
+			timer.Reset(p.round(ctx))
 		case <-timer.C:
-			timer.Reset(p.round(ctx, &pushes))
+			timer.Reset(p.round(ctx))
 		}
 	}
-	pushes.Wait()
+	p.close()
 	close(p.finished)
 	recorder.Wait()
 }
 
 // round starts the pushes that are due and returns when to look again if nobody
 // wakes the pusher before.
-func (p *pusher) round(ctx context.Context, pushes *sync.WaitGroup) time.Duration {
-	l, free := p.o.link.Load(), cap(p.slots)-len(p.slots)
-	if l == nil || free < leastClaim {
+func (p *pusher) round(ctx context.Context) time.Duration {
+	free := cap(p.slots) - len(p.slots)
+	if p.o.link.Load() == nil || free < leastClaim {
 		return p.o.r.pace.poll
 	}
 	until := p.o.r.now().Add(p.o.r.pace.lease)
@@ -101,7 +107,7 @@ func (p *pusher) round(ctx context.Context, pushes *sync.WaitGroup) time.Duratio
 	p.claiming.note(ctx, err)
 	for _, w := range claimed {
 		p.slots <- struct{}{}
-		pushes.Go(func() { p.finished <- p.push(ctx, l, claim{w, until, served[w.AccountID]}) })
+		p.start(claim{w, until, served[w.AccountID]})
 	}
 	return next
 }
@@ -125,7 +131,7 @@ func (r *Resolver) getAllServed(ctx context.Context, claimed []store.Owed) (map[
 	if err != nil {
 		return nil, fmt.Errorf("reading the accounts that are owed: %w", err)
 	}
-	r.memory.put(list...)
+	r.takeIn(list...)
 	for i := range list {
 		found[list[i].AccountID] = &list[i]
 	}
@@ -233,7 +239,7 @@ func (p *pusher) deliver(ctx context.Context, l *link, w claim) (delivered, erro
 			return delivered{}, err
 		}
 		// Memory first, so that a server that fetches from now on gets this one.
-		p.o.r.memory.put(s)
+		p.o.r.takeIn(s)
 		w.served = &s
 	}
 	s := *w.served

@@ -31,28 +31,44 @@ type JWT struct {
 // PutJWT stores a newly signed JWT in the history and as the current one of its
 // subject, and logs the change. For an account it also owes a push.
 func (t *Tx) PutJWT(ctx context.Context, j JWT) error {
+	if j.Kind != "operator" {
+		_, err := t.PutAccountJWT(ctx, j)
+		return err
+	}
+	if err := t.keepJWT(ctx, j); err != nil {
+		return err
+	}
+	err := t.must(ctx, `UPDATE operators SET jwt = $2, iat = $3, jti = $4, updated_us = $5, verbatim = FALSE WHERE id = $1 AND jwt_version = $6`,
+		j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version)
+	if err != nil {
+		return err
+	}
+	return t.logChange(ctx, Change{Kind: j.Kind, OperatorID: j.OperatorID, Subject: j.Subject, JWTVersion: j.Version})
+}
+
+// PutAccountJWT is PutJWT of an account, which it returns as it is then.
+func (t *Tx) PutAccountJWT(ctx context.Context, j JWT) (Account, error) {
+	if err := t.keepJWT(ctx, j); err != nil {
+		return Account{}, err
+	}
+	a, err := t.putAccountJWT(ctx, j)
+	if err != nil {
+		return a, err
+	}
+	return a, t.logChange(ctx, Change{Kind: j.Kind, OperatorID: j.OperatorID, AccountID: j.Subject, Subject: j.Subject, JWTVersion: j.Version})
+}
+
+// keepJWT puts j into the history, and takes the body of the oldest version out.
+func (t *Tx) keepJWT(ctx context.Context, j JWT) error {
 	sum := sha256.Sum256([]byte(j.Token))
 	_, err := t.exec(ctx, `INSERT INTO jwts (subject, jwt_version, kind, iat, jti, sha256, signer, actor, request_id, jwt, created_us)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		j.Subject, j.Version, j.Kind, j.IssuedAt, j.JTI, sum[:], j.Signer, j.Actor, j.RequestID, j.Token, micros(t.now))
-	if err != nil {
+	if err != nil || j.Version <= KeptBodies {
 		return err
 	}
-	if _, err := t.exec(ctx, `UPDATE jwts SET jwt = '' WHERE subject = $1 AND jwt_version <= $2 AND jwt <> ''`, j.Subject, j.Version-KeptBodies); err != nil {
-		return err
-	}
-	change := Change{Kind: j.Kind, OperatorID: j.OperatorID, Subject: j.Subject, JWTVersion: j.Version}
-	if j.Kind == "operator" {
-		err = t.must(ctx, `UPDATE operators SET jwt = $2, iat = $3, jti = $4, updated_us = $5, verbatim = FALSE WHERE id = $1 AND jwt_version = $6`,
-			j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version)
-	} else {
-		change.AccountID = j.Subject
-		err = t.putAccountJWT(ctx, j)
-	}
-	if err != nil {
-		return err
-	}
-	return t.logChange(ctx, change)
+	_, err = t.exec(ctx, `UPDATE jwts SET jwt = '' WHERE subject = $1 AND jwt_version <= $2 AND jwt <> ''`, j.Subject, j.Version-KeptBodies)
+	return err
 }
 
 // renewed sets when an account's new JWT ends and is to be renewed, as Account.ExpiryOf
@@ -65,14 +81,14 @@ func renewed(issuedAt string) string {
 
 // putAccountJWT makes j the account's current JWT, which pays what was owed of
 // signatures, and owes its push.
-func (t *Tx) putAccountJWT(ctx context.Context, j JWT) error {
-	err := t.must(ctx, `UPDATE accounts SET jwt = $2, iat = $3, jti = $4, updated_us = $5, signer = $7, resign_us = 0, verbatim = FALSE, `+renewed(`CAST($3 AS BIGINT)`)+`
-		WHERE id = $1 AND jwt_version = $6`,
+func (t *Tx) putAccountJWT(ctx context.Context, j JWT) (Account, error) {
+	a, err := one(ctx, t, scanAccount, `UPDATE accounts SET jwt = $2, iat = $3, jti = $4, updated_us = $5, signer = $7, resign_us = 0, verbatim = FALSE, `+renewed(`CAST($3 AS BIGINT)`)+`
+		WHERE id = $1 AND jwt_version = $6 RETURNING `+accountColumns,
 		j.Subject, j.Token, j.IssuedAt, j.JTI, micros(t.now), j.Version, j.Signer)
 	if err != nil {
-		return err
+		return a, err
 	}
-	return t.oweDelivery(ctx, j)
+	return a, t.oweDelivery(ctx, j)
 }
 
 // HashOfJWT returns the SHA-256 of the subject's JWT that was issued here at that second,
