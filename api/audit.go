@@ -17,9 +17,9 @@ type AuditEntry struct {
 	Seq            int64        `json:"seq" doc:"Its number: without gaps, from 1."`
 	ID             string       `json:"id" example:"aud_06gvr339021o4jm4auuqm120oc"`
 	At             time.Time    `json:"at"`
-	Actor          string       `json:"actor" doc:"Who did it: per_…, tok_…, or system/ and a part of Chancery."`
+	Actor          string       `json:"actor" doc:"Who did it: per_…, tok_…, key/ and the public key that signed, or system/ and a part of Chancery."`
 	ActorName      string       `json:"actor_name,omitempty" doc:"What people call it now."`
-	ActorKind      string       `json:"actor_kind" doc:"person, token, system, user (the holder of a key) or link." example:"person"`
+	ActorKind      string       `json:"actor_kind" doc:"person, token, system, user or holder (of a key) or link." example:"person"`
 	Action         string       `json:"action" example:"update"`
 	TargetKind     string       `json:"target_kind" example:"account"`
 	Target         string       `json:"target" doc:"The identity of what it was done to; of a denial, what the caller called it."`

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) { storetest.Main(m) }
 type house struct {
 	t       *testing.T
 	server  *httptest.Server
+	api     *api.API
 	issuer  *issuer.Issuer
 	store   *store.Store
 	url     string
@@ -90,6 +91,7 @@ func newHouse(t *testing.T, url string) *house {
 	must(t, err)
 	a, err := api.New(api.Config{Issuer: h.issuer, Live: live, Now: time.Now, Logger: log, PublicURL: "http://chancery.test", Metrics: h.metrics})
 	must(t, err)
+	h.api = a
 	mux := http.NewServeMux()
 	mux.Handle("/api/", a.Handler())
 	mux.Handle("/metrics", promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{}))

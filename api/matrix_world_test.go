@@ -77,6 +77,7 @@ func newTenants(h *house) *tenants {
 		p.more = maps.Clone(shared)
 		p.more["job"], p.more["entry"] = job, "1"
 		p.more["drift"] = h.drift(map[string]string{own: "ORDERS", sibling: "SHIPPING", foreign: "PARTS"}[object])
+		p.more["enrolment"] = h.enrolment(p.operator)
 		p.more["server"], p.more["cid"], p.more["denial"] = "n1", "7", "den_none" // no server tells of any
 		w.places[object] = p
 	}
@@ -84,7 +85,7 @@ func newTenants(h *house) *tenants {
 	w.places[absent] = place{
 		operator: "none", account: "NONE", template: "none", shared: "none", other: "none", user: "none", subject: "*", token: "tok_none", person: "none",
 		operatorKey: "O" + nobody, accountKey: "A" + nobody, templateKey: "A" + nobody,
-		more: map[string]string{"export": "exp_none", "import": "imp_none", "activation": "act_none", "job": "job_none", "drift": "drf_none", "entry": "999999999", "server": "none", "cid": "8", "denial": "den_gone"},
+		more: map[string]string{"export": "exp_none", "import": "imp_none", "activation": "act_none", "job": "job_none", "drift": "drf_none", "enrolment": "A" + nobody, "entry": "999999999", "server": "none", "cid": "8", "denial": "den_gone"},
 	}
 	w.ids[foreign], w.ids[own] = w.identified(w.places[foreign]), w.identified(w.places[own])
 	w.ids[absent] = w.places[absent]

@@ -135,8 +135,6 @@ func ownerStatus(op *openapi3.Operation) int {
 		return 503
 	case "uploadOperatorJWT": // nonsense
 		return 422
-	case "approveEnrolment", "refuseEnrolment": // nobody asks
-		return 404
 	case "deleteOperator", "deleteTemplate": // the one has an account, the other a user
 		return 409
 	case "createChallenge":
@@ -203,7 +201,7 @@ func (h *house) spareKeys() *strings.Replacer {
 		}
 		pairs = append(pairs, owner+"/{key}", owner+"/"+k.ID)
 	}
-	pairs = append(pairs, "/import-jobs/{job}", "/import-jobs/"+h.importJob(), "{drift}", h.drift("ORDERS"))
+	pairs = append(pairs, "/import-jobs/{job}", "/import-jobs/"+h.importJob(), "{drift}", h.drift("ORDERS"), "{enrolment}", h.enrolment("acme"))
 	return strings.NewReplacer(append(append(pairs, "{token}", h.spare), h.sharedPaths()...)...)
 }
 

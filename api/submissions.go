@@ -77,7 +77,7 @@ func (s *submissions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Operator: r.PathValue("operator"), Account: r.PathValue("account"), Token: string(body), Secret: secretOf(r), Remote: from.String(), RequestID: newRequestID(),
 	}
 	status, text := s.submit(ctx, in)
-	if status >= http.StatusBadRequest && status < http.StatusInternalServerError {
+	if status == http.StatusAccepted || status >= http.StatusBadRequest && status < http.StatusInternalServerError {
 		s.refusals.count(from)
 	}
 	say(w, status, text)
@@ -224,7 +224,7 @@ const (
 	mostAddresses = 1 << 16
 )
 
-// refusals counts what addresses were refused: whoever guesses enrolment tokens, or
+// refusals counts what addresses were refused, or have waiting for approval: whoever guesses enrolment tokens, or
 // makes this server verify nonsense, is stopped. What is accepted has no bound.
 type refusals struct {
 	now func() time.Time

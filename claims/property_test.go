@@ -18,7 +18,8 @@ import (
 	"chancery/claims"
 )
 
-// tenThousand holds a property against as many cases, in rounds of rapid's own number.
+// tenThousand holds a property against as many cases, in rounds of rapid's own number; against fewer where the race
+// detector watches, for make test runs it once more without.
 func tenThousand(t *testing.T, name string, property func(*rapid.T)) {
 	t.Helper()
 	var tried atomic.Int64
@@ -26,7 +27,7 @@ func tenThousand(t *testing.T, name string, property func(*rapid.T)) {
 		for n := range 4 {
 			t.Run(strconv.Itoa(n), func(t *testing.T) {
 				t.Parallel()
-				for mine := 0; mine < 2_500 && !t.Failed(); {
+				for mine := 0; mine < manyCases/4 && !t.Failed(); {
 					rapid.Check(t, func(r *rapid.T) {
 						mine++
 						tried.Add(1)

@@ -12,6 +12,8 @@ func TestServers(t *testing.T) {
 	b.open(origin(d.SignInURL) + "/servers?all=on&live=off")
 	b.says("Servers of", "In step", "accounts are in effect on 1 server", "Say that 1 server is expected")
 	b.examine("servers")
+	b.ask(`document.querySelector(".person-name").textContent = "grace.hopper@acme.example"`)
+	b.audit("a long name")
 	b.press(`a[href$="/edit#f-servers"]`)
 	b.fill("#f-servers", "2")
 	b.press("form.form button")

@@ -51,6 +51,10 @@ func useCases() map[string]useCase {
 			_, err := h.ServerConfig(t.Context(), c, "acme", "https://x")
 			return err
 		}),
+		"ServerConfigWith": read(func(t *testing.T, h *house, c issuer.Caller) error {
+			_, err := h.ServerConfigWith(t.Context(), c, "acme", issuer.ServerConfigInput{BaseURL: "https://x", Resolver: claims.ResolverFull})
+			return err
+		}),
 		"Servers": read(func(t *testing.T, h *house, c issuer.Caller) error {
 			_, err := h.Servers(t.Context(), c, "acme")
 			return err

@@ -266,6 +266,9 @@ func (i *Issuer) newcomer(ctx context.Context, w *work, o Operator, token claims
 	if err := writable(o); err != nil {
 		return nil, err
 	}
+	if err := w.maySign(ctx, o.ID); err != nil {
+		return nil, err
+	}
 	if problems := claims.CheckName("/name", c.Name); problems.Blocking() {
 		return nil, invalid(problems)
 	}

@@ -412,6 +412,9 @@ func (d *adopting) accountKeys(ctx context.Context, o *sourceOperator, a *source
 // template, which becomes what the JWT says.
 func (d *adopting) templates(ctx context.Context, o *sourceOperator, a *sourceAccount, parts claims.Account, known map[string]store.Key) (map[string]string, error) {
 	out, names := map[string]string{}, map[string]bool{}
+	if !slices.ContainsFunc(parts.Keys, func(k claims.SigningKey) bool { return k.Template != nil }) {
+		return out, nil
+	}
 	var made []Template
 	existing, err := d.ListTemplates(ctx, a.ID, Page{Limit: MaxImportedUsers})
 	if err != nil {

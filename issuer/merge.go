@@ -88,16 +88,21 @@ func (i *Issuer) MergeAccount(ctx context.Context, op Op, in MergeInput) (Outcom
 	if err != nil {
 		return Outcome[Merged]{}, err
 	}
+	return i.mergeToken(ctx, op, in.Account, token, in.Source)
+}
+
+// mergeToken is MergeAccount of a JWT that readMerge read.
+func (i *Issuer) mergeToken(ctx context.Context, op Op, account string, token claims.Token, source MergeSource) (Outcome[Merged], error) {
 	op.ExpectedVersion = 0
-	live := i.liveConnections(ctx, op, WriteAccounts, in.Account)
-	u := use{permission: WriteAccounts, action: "merge", kind: "account", target: in.Account}
+	live := i.liveConnections(ctx, op, WriteAccounts, account)
+	u := use{permission: WriteAccounts, action: "merge", kind: "account", target: account}
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[Merged], error) {
 		var none planned[Merged]
-		o, a, err := lockGuardedAccount(ctx, w, in.Account)
+		o, a, err := lockGuardedAccount(ctx, w, account)
 		if err != nil {
 			return none, err
 		}
-		m := &merging{work: w, issuer: i, token: token, posted: token.Claims.(*jwt.AccountClaims), source: in.Source, operator: o, account: a}
+		m := &merging{work: w, issuer: i, token: token, posted: token.Claims.(*jwt.AccountClaims), source: source, operator: o, account: a}
 		if err := m.admit(ctx); err != nil {
 			return none, err
 		}
@@ -136,6 +141,10 @@ type merging struct {
 	whole bool
 
 	keys []store.Key
+	// before is the account's JWT as it is now, nil where there is none; was is what the
+	// rows make of it.
+	before *jwt.AccountClaims
+	was    claims.Account
 	// after and parts are the account as it will be.
 	after Account
 	parts claims.Account

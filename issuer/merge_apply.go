@@ -92,9 +92,8 @@ func (m *merging) create(ctx context.Context) error {
 // exporter returns an account here from which the account imports anew: it is to be
 // pushed first.
 func (m *merging) exporter() string {
-	before, err := jwt.DecodeAccountClaims(m.account.JWT)
 	for _, x := range m.parts.Settings.Imports {
-		if err != nil || !slices.ContainsFunc(before.Imports, func(b *jwt.Import) bool { return *b == *x }) {
+		if m.before == nil || !slices.ContainsFunc(m.before.Imports, func(b *jwt.Import) bool { return *b == *x }) {
 			return x.Account
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"chancery/claims"
-	"chancery/store"
 )
 
 // plan works out what the account will be, and what that changes.
@@ -86,10 +85,18 @@ func (m *merging) checkUnknown() error {
 // unite makes m.after and m.parts what the account will be.
 func (m *merging) unite(ctx context.Context) error {
 	var err error
-	if m.parts, err = accountParts(ctx, m.Tx, m.account); err != nil {
+	if m.was, err = accountParts(ctx, m.Tx, m.account); err != nil {
 		return err
 	}
-	m.after = m.account
+	if m.account.JWT != "" {
+		if m.before, err = jwt.DecodeAccountClaims(m.account.JWT); err != nil {
+			return fmt.Errorf("decoding the current account JWT: %w", err)
+		}
+	}
+	m.parts, m.after = m.was, m.account
+	if err := m.checkNumbers(); err != nil && !m.replay {
+		return err
+	}
 	theirs := claims.AccountOf(m.posted)
 	if !m.replay {
 		if m.after.Settings, err = copyOf(m.account.Settings); err != nil {
@@ -182,80 +189,6 @@ func (m *merging) exports(ctx context.Context, theirs jwt.Exports) error {
 	return nil
 }
 
-// signingKeys takes over the keys whose seeds are elsewhere. Those that are held here
-// are changed here, and one that was retired or disabled here does not come back; one
-// that only left with an earlier JWT may.
-func (m *merging) signingKeys(ctx context.Context, theirs []claims.SigningKey) error {
-	posted := map[string]claims.SigningKey{}
-	for _, k := range theirs {
-		posted[k.ID] = k
-	}
-	here := map[string]claims.SigningKey{}
-	for _, k := range m.parts.Keys {
-		here[k.ID] = k
-	}
-	var own, others []claims.SigningKey
-	known := map[string]bool{m.account.ID: true}
-	for _, k := range m.keys {
-		if k.Role != "signing" {
-			continue
-		}
-		known[k.ID] = true
-		ours, err := m.isOurs(ctx, k)
-		if err != nil {
-			return err
-		}
-		now, stored := here[k.ID]
-		is, listed := posted[k.ID]
-		switch {
-		case ours && stored:
-			own = append(own, now)
-			m.noteKey(k.ID, now, is, listed)
-		case listed && (stored || k.Dropped):
-			others = append(others, is)
-		case listed:
-			m.note("Signing key " + k.ID + " was taken out of the account here and stays out.")
-		case stored:
-			m.note("Signing key " + k.ID + " is not in this copy: it is out of the account now.")
-		}
-	}
-	var fresh []string
-	for _, k := range theirs {
-		if !known[k.ID] {
-			fresh = append(fresh, k.ID)
-			others = append(others, k)
-		}
-	}
-	taken, err := m.KeysByID(ctx, fresh)
-	if err != nil {
-		return err
-	}
-	if len(taken) > 0 || slices.ContainsFunc(theirs, func(k claims.SigningKey) bool { return k.ID == m.account.ID }) {
-		return invalidField("/signing_keys", "key_in_use", "A signing key is a key of another account, or the account itself. Make a new one.")
-	}
-	m.parts.Keys = append(own, others...) // a template of both stays that of the own key
-	return nil
-}
-
-// isOurs tells whether a signing key of the account is changed here alone: its seed is
-// here, or its template is the operator's.
-func (m *merging) isOurs(ctx context.Context, k store.Key) (bool, error) {
-	if k.Custody == CustodySealed || k.Custody == CustodyExternal || k.TemplateID == "" {
-		return k.Custody == CustodySealed || k.Custody == CustodyExternal, nil
-	}
-	t, err := m.TemplateByID(ctx, k.TemplateID)
-	return t.Shared(), err
-}
-
-func (m *merging) noteKey(id string, now, is claims.SigningKey, listed bool) {
-	switch {
-	case !listed:
-		m.note("Signing key " + id + " is held by Chancery and stays in the account; retire it there.")
-	case (now.Template == nil) != (is.Template == nil), now.Template != nil && !sameRole(*now.Template, *is.Template):
-		m.note("The role of signing key " + id + ", which Chancery holds, stays as it is; edit its template there.")
-	}
-}
-
 // revocations unites what is revoked.
 func (m *merging) revocations(ctx context.Context, theirs map[string]int64) error {
 	here := m.parts.Revocations
@@ -296,131 +229,14 @@ func (m *merging) revocations(ctx context.Context, theirs map[string]int64) erro
 	return nil
 }
 
-// check builds the claims and holds the guardrails against what is new in them.
-func (m *merging) check(ctx context.Context) (claims.Checked, error) {
-	checked, problems := claims.BuildAccount(m.parts)
-	if problems.Blocking() {
-		return checked, invalid(problems)
-	}
-	if m.replay {
-		return checked, nil
-	}
-	before := m.account
-	if m.fresh {
-		before = Account{}
-	}
-	if err := m.guardAccount(ctx, m.operator, before, m.after); err != nil {
-		return checked, err
-	}
-	if err := m.guardSettings(ctx, m.account, m.after); err != nil {
-		return checked, err
-	}
-	if err := m.guardParts(ctx); err != nil {
-		return checked, err
-	}
-	return checked, m.checkImports(ctx)
-}
-
-// guardParts holds the guardrails against new keys, roles, exports and imports.
-func (m *merging) guardParts(ctx context.Context) error {
-	was, err := accountParts(ctx, m.Tx, m.account)
-	if err != nil {
-		return err
-	}
-	levels := levelsOf(m.operator, m.account)
-	var problems claims.Problems
-	for n, e := range m.parts.Settings.Exports {
-		if !slices.ContainsFunc(was.Settings.Exports, func(x *jwt.Export) bool { return x.Subject == e.Subject }) {
-			problems = append(problems, levels.CheckExport(claims.Point("/exports", n, "subject"), string(e.Subject))...)
-		}
-	}
-	roles := map[string]*claims.Template{}
-	scoped := func(keys []claims.SigningKey) (n int64) {
-		for _, k := range keys {
-			if k.Template != nil {
-				n++
-			}
-		}
-		return n
-	}
-	for _, k := range was.Keys {
-		roles[k.ID] = k.Template
-	}
-	for _, k := range m.parts.Keys {
-		if t := roles[k.ID]; k.Template != nil && (t == nil || !sameRole(*t, *k.Template)) {
-			problems = append(problems, levels.CheckPermissions(k.Template.Permissions, m.after.Settings.DefaultPermissions).At("/signing_keys")...)
-		}
-	}
-	if problems.Blocking() {
-		return invalid(problems)
-	}
-	for _, x := range []struct {
-		quota claims.Quota
-		more  int64
-	}{
-		{claims.QuotaExports, int64(len(m.parts.Settings.Exports) - len(was.Settings.Exports))},
-		{claims.QuotaImports, int64(len(m.parts.Settings.Imports) - len(was.Settings.Imports))},
-		{claims.QuotaSigningKeys, int64(len(m.parts.Keys) - len(was.Keys))},
-		{claims.QuotaTemplates, scoped(m.parts.Keys) - scoped(was.Keys)},
-	} {
-		if x.more <= 0 {
-			continue
-		}
-		if err := m.guardCount(ctx, m.account, x.quota, x.more); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkImports refuses new imports for which a nats-server would refuse the account.
-func (m *merging) checkImports(ctx context.Context) error {
-	var exporters []string
-	for _, x := range m.parts.Settings.Imports {
-		exporters = append(exporters, x.Account)
-	}
-	if len(exporters) == 0 {
-		return nil
-	}
-	known, err := m.AccountsByID(ctx, exporters)
-	if err != nil {
-		return err
-	}
-	decoded := map[string]*jwt.AccountClaims{}
-	for id, a := range known {
-		if a.OperatorID != m.account.OperatorID || a.JWT == "" {
-			continue
-		}
-		if decoded[id], err = jwt.DecodeAccountClaims(a.JWT); err != nil {
-			return err
-		}
-	}
-	importer := &jwt.AccountClaims{Account: jwt.Account{Imports: m.parts.Settings.Imports}}
-	importer.Subject = m.account.ID
-	var problems claims.Problems
-	for _, p := range claims.CheckSharing(importer, func(id string) *jwt.AccountClaims { return decoded[id] }, m.Now()) {
-		if p.Blocking && p.Server {
-			problems = append(problems, p)
-		}
-	}
-	return refusal(problems)
-}
-
 // diff says what the claims become.
 func (m *merging) diff(checked claims.Checked) ([]claims.FieldChange, error) {
 	after, ok := checked.AccountClaims()
 	if !ok {
 		return nil, fmt.Errorf("reading the new claims of account %s", m.account.ID)
 	}
-	if m.account.JWT == "" {
-		return claims.DiffAccounts(nil, after), nil
+	if m.before != nil && m.account.Lifetime != 0 {
+		after.Expires = m.before.Expires // it moves with every signing
 	}
-	before, err := jwt.DecodeAccountClaims(m.account.JWT)
-	if err != nil {
-		return nil, fmt.Errorf("decoding the current account JWT: %w", err)
-	}
-	if m.account.Lifetime != 0 {
-		after.Expires = before.Expires // it moves with every signing
-	}
-	return claims.DiffAccounts(before, after), nil
+	return claims.DiffAccounts(m.before, after), nil
 }

@@ -74,7 +74,7 @@ func (i *Issuer) SubmitAccount(ctx context.Context, in SubmitInput) (Submitted, 
 		return i.enrol(ctx, op, o, token, in)
 	}
 	op.Reason = "signed by " + c.Issuer
-	out, err := i.MergeAccount(ctx, op, MergeInput{Account: a.ID, Token: in.Token, Source: MergePosted})
+	out, err := i.mergeToken(ctx, op, a.ID, token, MergePosted)
 	if err != nil {
 		e := AsError(err)
 		name := calledIn(a)
@@ -140,6 +140,9 @@ func (i *Issuer) enrol(ctx context.Context, op Op, o Operator, token claims.Toke
 	if err := writable(o); err != nil {
 		return Submitted{}, err
 	}
+	if len(token.Text) > maxNewcomer {
+		return Submitted{}, invalidField("/jwt", "too_large", "The first JWT of an account is 64 KiB long at most. Enrol with less, and add the rest afterwards.")
+	}
 	e := o.Policy.Enrolment
 	switch e.Mode {
 	case EnrolOpen:
@@ -183,6 +186,9 @@ const (
 	// maxEnrolments is how many of an operator may wait, enrolmentDays how many days.
 	maxEnrolments = 1000
 	enrolmentDays = 30
+	// maxNewcomer is how long, in bytes, the JWT of an account may be that anybody may
+	// have made: the ones that wait are kept, and listed.
+	maxNewcomer = 64 << 10
 )
 
 // askIn puts an account on the list of those that wait for approval.

@@ -19,8 +19,10 @@ var whileOff = map[string]string{
 	"RewrapKeyset": "seals, and signs nothing", "RotateDataKey": "seals, and signs nothing",
 	"SetAccountGuardrails": "they only refuse, and nothing is signed", "SetOperatorGuardrails": "they only refuse, and nothing is signed",
 	"UploadStore": "signs nothing", "RunImport": "signs nothing: what it takes in is signed", "DropImportJob": "signs nothing",
-	"ExportNSCWithSeeds": "signs nothing",
-	"CreateToken":        "about this program's own callers", "RevokeTokens": "about this program's own callers",
+	"ExportNSCWithSeeds": "signs nothing", "PushAgain": "signs nothing", "Kick": "takes a connection away",
+	"RefuseEnrolment": "signs nothing", "SetEnrolmentPolicy": "signs nothing: who is let in by it is signed",
+	"DecideDrift": "keeps what is ours, and unites revocations",
+	"CreateToken": "about this program's own callers", "RevokeTokens": "about this program's own callers",
 	"RevokeToken": "about this program's own callers", "CreatePerson": "about this program's own callers", "UpdatePerson": "about this program's own callers",
 	"InvitePerson": "about this program's own callers", "SignInLink": "about this program's own callers", "SetupLink": "about this program's own callers",
 }

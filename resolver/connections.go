@@ -136,9 +136,9 @@ func (p *connectionsPage) clients(s serverInfo) []claims.Connection {
 			continue
 		}
 		out = append(out, claims.Connection{
-			CID: c.CID, ServerID: s.ID, ServerName: cmp.Or(s.Name, s.ID), UserKey: c.User, IssuerKey: c.IssuerKey,
-			Client: c.Name, Host: c.IP, Type: c.Type, Lang: c.Lang, Version: c.Version,
-			Since: c.Start, InMsgs: c.InMsgs, OutMsg: c.OutMsgs, Subscriptions: c.Subs, User: c.JWT.ConnectedUser,
+			CID: c.CID, ServerID: s.ID, ServerName: cmp.Or(errorText(s.Name), s.ID), UserKey: errorText(c.User), IssuerKey: c.IssuerKey,
+			Client: errorText(c.Name), Host: c.IP, Type: errorText(c.Type), Lang: errorText(c.Lang), Version: errorText(c.Version),
+			Since: c.Start, InMsgs: c.InMsgs, OutMsg: c.OutMsgs, Subscriptions: c.Subs, User: shownUser(c.JWT.ConnectedUser),
 		})
 	}
 	return out

@@ -238,9 +238,12 @@ func (d *delivery) acknowledged(a answer[updated]) {
 	default:
 		r.State, r.Acknowledged = claims.DeliveryAcknowledged, d.o.r.now()
 	}
-	if r.resolver == claims.ResolverUnknown {
-		d.o.roster.pushed(a.Server.ID, words)
-		if r.resolver = d.o.roster.resolverOf(a.Server.ID); r.resolver == claims.ResolverFull {
+	d.o.roster.pushed(a.Server.ID, words)
+	if now := d.o.roster.resolverOf(a.Server.ID); now != r.resolver {
+		if r.resolver == claims.ResolverFull {
+			d.full--
+		}
+		if r.resolver = now; now == claims.ResolverFull {
 			d.full++
 		}
 	}

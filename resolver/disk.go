@@ -158,11 +158,6 @@ func (o *operator) listDisks(ctx context.Context, l *link, expect []string, each
 		}
 		return a.Server.ID
 	})
-	if lookups == len(lists) {
-		for id := range lists {
-			o.roster.lookedUp(id)
-		}
-	}
 	return seen, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -201,7 +202,7 @@ func (d *drifter) record(h hint, s surroundings) (rec store.Drift, ok bool) {
 		rec.AccountName = j.Name
 	}
 	if s.version > 0 {
-		rec.Detail = fmt.Sprintf("It is version %d of ours, which version %d has replaced. %s", s.version, s.served.Version, j.Detail)
+		rec.Detail = strings.TrimSpace(fmt.Sprintf("It is version %d of ours, which version %d has replaced. %s", s.version, s.served.Version, j.Detail))
 	}
 	for _, c := range j.Changes {
 		rec.Diff = append(rec.Diff, store.DriftChange{Pointer: c.Pointer, Field: c.Field, Ours: c.Before, Theirs: c.After, Text: c.Sentence()})
@@ -254,14 +255,25 @@ func (d *drifter) verify(ctx context.Context, l *link, rec store.Drift) (healed 
 	if err != nil {
 		return false, err
 	}
-	if len(found[rec.AccountID]) > 0 || !complete {
+	if list := found[rec.AccountID]; len(list) > 0 {
+		return false, d.o.blame(ctx, s, rec.Kind, list)
+	}
+	if !complete {
 		return false, nil
 	}
 	state := claims.DriftHealed
 	if rec.Decision == claims.DriftAdopt || rec.Kind == claims.DriftUnknown && s.Token != "" {
 		state = claims.DriftAdopted
 	}
-	err = d.o.r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error { return t.CloseDrift(ctx, rec.ID, state) })
+	err = d.o.r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+		if s.Token != "" { // the deliveries are to be proven anew, see blame
+			if err := t.OweAgain(ctx, []string{rec.AccountID}); err != nil {
+				return err
+			}
+		}
+		return t.CloseDrift(ctx, rec.ID, state)
+	})
+	d.o.wake.ring()
 	if err != nil {
 		return false, fmt.Errorf("closing drift of account %s: %w", rec.AccountID, err)
 	}

@@ -85,6 +85,10 @@ func TestDriftByPolicy(t *testing.T) {
 			t.Errorf("%s was healed without a decision", s.Name())
 		}
 	}
+	eventually(t, "nobody is told that ours is in effect", func() bool {
+		s := p.sync(v.account)
+		return s.InEffect() == 0 && s.State() == "error" && s.Servers[0].Error == "The server has a newer version."
+	})
 	// A decision is a new version, and closes the record when all servers have it.
 	p.write(func(ctx context.Context, tx *store.Tx) error {
 		if err := tx.DecideDrift(ctx, rec.ID, claims.DriftKeep, "test"); err != nil {
@@ -96,6 +100,7 @@ func TestDriftByPolicy(t *testing.T) {
 	if !ok || got.State != claims.DriftHealed {
 		t.Fatalf("not healed: %+v", p.drifts(v.id))
 	}
+	p.wait(v.account, v.version)
 	p.admits("kept", v)
 }
 

@@ -64,14 +64,18 @@ func (r *Resolver) ListConnections(q claims.ConnectionQuery) claims.ConnectionPa
 	return page
 }
 
-// FindConnection returns a connection by its server, by key or name, and number.
+// FindConnection returns a connection by its server, by key or name, and number. A name
+// that servers of several clusters or operators have, which both have a connection of
+// that number, finds none: whoever means one of them says its key.
 func (r *Resolver) FindConnection(server string, cid uint64) (claims.LiveConnection, bool) {
+	var found []claims.LiveConnection
 	for _, w := range r.watchers() {
-		if c, ok := w.picture.find(server, cid); ok {
-			return c, true
-		}
+		found = append(found, w.picture.find(server, cid)...)
 	}
-	return claims.LiveConnection{}, false
+	if len(found) != 1 {
+		return claims.LiveConnection{}, false
+	}
+	return found[0], true
 }
 
 // Denials returns a page of the groups of denials.

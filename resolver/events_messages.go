@@ -88,10 +88,20 @@ func (m *clientMessage) connection(operatorID, accountID string, c claims.Client
 		Lang: c.Lang, Version: c.Version, Since: m.Client.Start.UTC(),
 	}}
 	if facts != nil {
-		user := facts.ConnectedUser
-		out.User = &user
+		out.User = shownUser(&facts.ConnectedUser)
 	}
 	return out
+}
+
+// shownUser is who a JWT says that it is for, without secrets in the name: people paste
+// seeds into names.
+func shownUser(u *claims.ConnectedUser) *claims.ConnectedUser {
+	if u == nil {
+		return nil
+	}
+	out := *u
+	out.Name = errorText(u.Name)
+	return &out
 }
 
 // usageMessage is what a server says of an account's connections (events.go:

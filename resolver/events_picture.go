@@ -275,22 +275,22 @@ func (p *picture) busy() []string {
 	return slices.Compact(out)
 }
 
-// find returns the connection on a server, by key or name.
-func (p *picture) find(server string, cid uint64) (claims.LiveConnection, bool) {
+// find returns the connections of a number on the server of a key, or on those of a name.
+func (p *picture) find(server string, cid uint64) (found []claims.LiveConnection) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if c := p.conns[seat{server, cid}]; c != nil {
-		return c.LiveConnection, true
+		return []claims.LiveConnection{c.LiveConnection}
 	}
 	if claims.IsPublicKey(claims.KindServer, server) {
-		return claims.LiveConnection{}, false
+		return nil
 	}
 	for at, c := range p.conns {
 		if at.cid == cid && c.ServerName == server {
-			return c.LiveConnection, true
+			found = append(found, c.LiveConnection)
 		}
 	}
-	return claims.LiveConnection{}, false
+	return found
 }
 
 // list returns the connections that a query keeps, and whether there was no room for

@@ -42,3 +42,12 @@ func (r *Resolver) Rewrite() error { return r.snapshot.rewrite(r.memory.whole) }
 
 // Unsave closes the journal's file under the snapshot, as a disk that went away.
 func (r *Resolver) Unsave() error { return r.snapshot.journal.f.Close() }
+
+// SavedChange returns the number of the last change that the snapshot in a folder has.
+func SavedChange(dir string) int64 {
+	c, err := readCold(dir)
+	if err != nil {
+		return 0
+	}
+	return c.followed
+}

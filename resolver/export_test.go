@@ -11,7 +11,7 @@ import (
 
 // Hurry shortens what tests would otherwise wait for; 0 leaves a pace as it is.
 type Hurry struct {
-	Settle, Ping, Silence time.Duration
+	Settle, Ping, Silence, Poll, Await, Feed time.Duration
 	// Page is how many connections are asked for at once.
 	Page int
 }
@@ -27,10 +27,22 @@ func (r *Resolver) Hurry(h Hurry) {
 	if h.Silence > 0 {
 		r.pace.silence = h.Silence
 	}
+	if h.Poll > 0 {
+		r.pace.poll = h.Poll
+	}
+	if h.Feed > 0 {
+		r.pace.feed = h.Feed
+	}
+	if h.Await > 0 {
+		r.pace.await = h.Await
+	}
 	if h.Page > 0 {
 		r.pageSize = h.Page
 	}
 }
+
+// Late tells whether answers wait.
+func (r *Resolver) Late() bool { return r.pulse.late() }
 
 // AwaitServers returns when n servers are on the roster, examined of which were
 // asked what they hold, and tells whether that came about before ctx ended.
@@ -132,3 +144,16 @@ func (r *Resolver) DiskDiffers(ctx context.Context, operatorID string, ids []str
 
 // SurveyOnce surveys the servers for the metrics now.
 func (r *Resolver) SurveyOnce(ctx context.Context) error { return r.surveyOnce(ctx) }
+
+// Merged returns what is known of a server after this process saw here, and a row of the
+// store was read; later tells that the row was written after that.
+func Merged(here, row claims.DeliveryState, later bool) claims.DeliveryState {
+	now := time.Unix(1_000_000, 0)
+	l := newLedger(func() time.Time { return now })
+	l.report("A", claims.Delivery{ServerID: "N", Version: 3, State: here})
+	at := now.Add(-time.Second)
+	if later {
+		at = now.Add(time.Second)
+	}
+	return l.merge("A", []store.Delivery{{ServerID: "N", Version: 3, State: string(row), Updated: at}})["N"].State
+}

@@ -44,6 +44,7 @@ func (r *Resolver) load(ctx context.Context) ([]store.Operator, error) {
 		return nil, fmt.Errorf("loading account JWTs: %w", err)
 	}
 	r.snapshot.complete()
+	r.snapshot.follow(r.followed)
 	r.running.Go(r.memory.trim)
 	return operators, nil
 }
@@ -78,6 +79,8 @@ func (r *Resolver) loadAccounts(ctx context.Context, from string) error {
 
 // loadOperators lists the operators and serves their JWTs.
 func (r *Resolver) loadOperators(ctx context.Context) ([]store.Operator, error) {
+	r.directing.Lock()
+	defer r.directing.Unlock()
 	var all []store.Operator
 	err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
 		for p := (store.Page{Limit: loadBatch}); ; {
@@ -118,11 +121,14 @@ func (r *Resolver) follow(ctx context.Context, operators []store.Operator) {
 			}
 			return
 		case <-r.changes:
-			covered := r.gate.begin()
+			covered, late := r.gate.begin(), r.pulse.begin(r.pace.catchUp)
 			log.note(ctx, r.catchUp(ctx))
 			r.gate.open(covered)
+			r.pulse.release(late) // also when the store is away: memory is served all the same
 		case <-poll.C:
+			late := r.pulse.begin(r.pace.catchUp)
 			log.note(ctx, r.pollStore(ctx))
+			r.pulse.release(late)
 			r.tidy(ctx)
 		}
 	}
@@ -166,10 +172,21 @@ func (r *Resolver) pollStore(ctx context.Context) error {
 	})
 }
 
-// catchUp takes the changes since the last time into memory: first those that have
-// no number yet, then the numbered ones, so that one which is numbered in between
-// is seen. Seeing one twice changes nothing.
+// catchUp takes the changes since the last time into memory, and connects to what is
+// new.
 func (r *Resolver) catchUp(ctx context.Context) error {
+	list, err := r.takeChanges(ctx, &r.followed)
+	if err == nil && list != nil {
+		r.connect(ctx, list)
+	}
+	return err
+}
+
+// takeChanges takes the changes after a number into memory and sets it to the last one:
+// first those that have no number yet, then the numbered ones, so that one which is
+// numbered in between is seen. Seeing one twice changes nothing. When an operator has
+// changed, all of them are returned.
+func (r *Resolver) takeChanges(ctx context.Context, followed *int64) (list []store.Operator, err error) {
 	operators := false
 	for more := true; more; {
 		err := r.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
@@ -177,7 +194,7 @@ func (r *Resolver) catchUp(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("reading the change log: %w", err)
 			}
-			numbered, err := t.ListChanges(ctx, r.followed, changeBatch)
+			numbered, err := t.ListChanges(ctx, *followed, changeBatch)
 			if err != nil {
 				return fmt.Errorf("reading the change log: %w", err)
 			}
@@ -190,22 +207,21 @@ func (r *Resolver) catchUp(ctx context.Context) error {
 			}
 			r.takeIn(news...)
 			if more = len(numbered) == changeBatch; len(numbered) > 0 {
-				r.followed = numbered[len(numbered)-1].Seq
+				*followed = numbered[len(numbered)-1].Seq
 			}
 			return nil
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if !operators {
-		return nil
+	if operators {
+		if list, err = r.loadOperators(ctx); err != nil {
+			return nil, err
+		}
 	}
-	list, err := r.loadOperators(ctx)
-	if err == nil {
-		r.connect(ctx, list)
-	}
-	return err
+	r.snapshot.follow(*followed)
+	return list, nil
 }
 
 // takeIn puts what was signed into memory, lets the push of an older version go on with

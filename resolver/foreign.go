@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"fmt"
 
 	"chancery/claims"
 	"chancery/store"
@@ -43,4 +44,41 @@ func (o *operator) leave(ctx context.Context, account string, s serverInfo) erro
 			AccountID: account, ServerID: d.ServerID, ServerName: d.ServerName, Version: d.Version, State: string(d.State), Error: d.Error,
 		})
 	})
+}
+
+// blame takes back the proof of the servers that were seen with something else than s in
+// memory. While that is left to a person, nothing is pushed that would show it.
+func (o *operator) blame(ctx context.Context, s store.Served, kind claims.DriftKind, found []hint) error {
+	why := "The server has another version."
+	switch kind {
+	case claims.DriftNewer:
+		why = newerVersion
+	case claims.DriftDeleted:
+		why = "The server admits nobody to the account."
+	}
+	var rows []store.Delivery
+	for _, h := range found {
+		d := claims.Delivery{ServerID: h.serverID, ServerName: h.server, State: claims.DeliveryFailed, Version: s.Version, Error: why}
+		if s.Token == "" || h.serverID == "" || !o.r.ledger.report(s.AccountID, d) {
+			continue
+		}
+		rows = append(rows, store.Delivery{
+			AccountID: s.AccountID, ServerID: d.ServerID, ServerName: d.ServerName, Version: d.Version, State: string(d.State), Error: d.Error,
+		})
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	err := o.r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+		for _, row := range rows {
+			if err := t.PutDelivery(ctx, row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("recording that servers have other JWTs of account %s: %w", s.AccountID, err)
+	}
+	return nil
 }

@@ -82,11 +82,15 @@ type handler struct {
 	ready  *atomic.Bool
 	// gate is asked only about what is not in memory.
 	gate  *gate
+	// pulse is asked about everything.
+	pulse *pulse
 	count requestCounters
 	now   func() time.Time
 	paths Paths
 	// activations finds tokens that were issued here.
 	activations *activations
+	// late is how long to wait after the process stood still.
+	late time.Duration
 	// busy bounds the answers under way that are costly: decoded ones and packs.
 	busy chan struct{}
 }
@@ -114,7 +118,7 @@ func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
 // HandlerWith is Handler with what else its paths do.
 func (r *Resolver) HandlerWith(p Paths) http.Handler {
 	h := &handler{
-		memory: r.memory, ready: &r.ready, gate: &r.gate, count: r.metrics.requests, now: r.now, paths: p,
+		memory: r.memory, ready: &r.ready, gate: &r.gate, pulse: r.pulse, late: r.pace.catchUp, count: r.metrics.requests, now: r.now, paths: p,
 		activations: r.activations, busy: make(chan struct{}, mostBusy),
 	}
 	return &timed{next: h, now: r.now, took: r.metrics.lookups}
@@ -131,6 +135,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.admits(r) {
 		h.refuse(w, r)
 		return
+	}
+	if h.pulse.late() {
+		h.pulse.wait(r.Context(), h.late)
 	}
 	at := h.memory.operators.Load().locate(r.URL.Path)
 	if at.kind == atAccount && (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.RawQuery == "" {

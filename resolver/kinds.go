@@ -10,7 +10,8 @@ import (
 
 // A server does not say how it resolves accounts. It is known by what it answers: full
 // and cache resolvers list what is on their disks, which others do not hear, and a
-// cache answers pushes in words of its own.
+// cache answers pushes in words of its own. That full resolvers let others look accounts
+// up is no sign of one: other programs answer lookups too, such as nats-account-server.
 
 // listed takes what a server said of its disk, of which ours are this operator's. What a
 // cache has is known before it is known to be one: until then nothing is proven on it.
@@ -32,16 +33,6 @@ func (r *roster) listed(id string, d diskList, ours []string) {
 		r.setResolver(m, claims.ResolverCache)
 	case !m.disk && m.Resolver == claims.ResolverUnknown:
 		r.setResolver(m, claims.ResolverOther)
-	}
-}
-
-// lookedUp records that a server lets others look accounts up on its disk, which only
-// full resolvers do.
-func (r *roster) lookedUp(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if m := r.members[id]; m != nil && m.Resolver == claims.ResolverUnknown && m.disk {
-		r.setResolver(m, claims.ResolverFull)
 	}
 }
 
@@ -75,14 +66,18 @@ func (r *roster) pushed(id, words string) {
 	m := r.members[id]
 	switch {
 	case m == nil:
+	case m.disk && cacheWords(words): // whatever it was taken for: others answer lookups too
+		r.setResolver(m, claims.ResolverCache)
+	case m.Resolver != claims.ResolverUnknown:
 	case strings.HasPrefix(words, "jwt update skipped"):
 		r.setResolver(m, claims.ResolverOther)
-	case !m.disk: // it was not asked yet
-	case strings.HasPrefix(words, "jwt update cache"), strings.HasPrefix(words, "jwt updated cache"):
-		r.setResolver(m, claims.ResolverCache)
-	default:
+	case m.disk:
 		r.setResolver(m, claims.ResolverFull)
 	}
+}
+
+func cacheWords(words string) bool {
+	return strings.HasPrefix(words, "jwt update cache") || strings.HasPrefix(words, "jwt updated cache")
 }
 
 func (r *roster) setResolver(m *member, kind claims.ResolverKind) {

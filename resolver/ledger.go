@@ -27,8 +27,10 @@ type track struct {
 	version   int64
 	published time.Time
 	// insist tells that servers are to take the bytes of the next push for a change.
-	insist   bool
-	servers  map[string]claims.Delivery
+	insist  bool
+	servers map[string]claims.Delivery
+	// at is when each of servers was learned.
+	at       map[string]time.Time
 	touched  time.Time
 	watchers int
 	changed  broadcast
@@ -42,7 +44,7 @@ func newLedger(now func() time.Time) *ledger {
 func (l *ledger) track(accountID string) *track {
 	t := l.accounts[accountID]
 	if t == nil {
-		t = &track{servers: map[string]claims.Delivery{}}
+		t = &track{servers: map[string]claims.Delivery{}, at: map[string]time.Time{}}
 		l.accounts[accountID] = t
 	}
 	t.touched = l.now()
@@ -62,7 +64,7 @@ func (l *ledger) report(accountID string, d claims.Delivery) bool {
 	if old.Version == d.Version && !old.Sent.IsZero() {
 		d.Sent = old.Sent
 	}
-	t.servers[d.ServerID] = d
+	t.servers[d.ServerID], t.at[d.ServerID] = d, t.touched
 	if old.State == d.State && old.Version == d.Version && old.Error == d.Error {
 		return false
 	}
@@ -82,7 +84,9 @@ func supersedes(d, known claims.Delivery) bool {
 	return !known.State.Satisfied() || d.State.Satisfied() || d.State == claims.DeliveryFailed
 }
 
-// merge takes in the rows of the store, which another replica may have written.
+// merge takes in the rows of the store, which another replica may have written. Of one
+// version a failure counts until a later proof, and a proof until a later failure,
+// whoever saw them: neither may stand behind a row that is older.
 func (l *ledger) merge(accountID string, rows []store.Delivery) map[string]claims.Delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,10 +102,11 @@ func (l *ledger) merge(accountID string, rows []store.Delivery) map[string]claim
 		return out
 	}
 	changed := false
-	for id, d := range out {
-		known, ok := t.servers[id]
-		if !ok || d.Version > known.Version || d.Version == known.Version && d.State.Satisfied() && !known.State.Satisfied() {
-			t.servers[id] = d
+	for _, row := range rows {
+		d := out[row.ServerID]
+		known, ok := t.servers[d.ServerID]
+		if !ok || d.Version > known.Version || d.Version == known.Version && corrects(d, known, row.Updated.After(t.at[d.ServerID])) {
+			t.servers[d.ServerID], t.at[d.ServerID] = d, row.Updated
 			changed = true
 		}
 	}
@@ -112,6 +117,18 @@ func (l *ledger) merge(accountID string, rows []store.Delivery) map[string]claim
 		t.changed.tell()
 	}
 	return out
+}
+
+// corrects tells whether a row says more of a version than what is known of it; later
+// tells that it is.
+func corrects(row, known claims.Delivery, later bool) bool {
+	switch {
+	case row.State.Satisfied() && !known.State.Satisfied():
+		return later || known.State != claims.DeliveryFailed
+	case row.State == claims.DeliveryFailed && known.State.Satisfied():
+		return later
+	}
+	return false
 }
 
 // prove records that version, published at that time, was seen on every server.

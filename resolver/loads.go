@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -13,6 +14,10 @@ import (
 // maxLoads bounds the accounts that wait to be looked at. What is above is left to the
 // second reading of what was pushed, and to the sweep.
 const maxLoads = 1 << 16
+
+// loadTries is how often a server is asked again that has an account and no JWT of it: it
+// tells of the account before it puts the JWT there (server.go: fetchAccount).
+const loadTries = 3
 
 // loads looks at what servers have just loaded. A fetch that began before a push can end
 // after it, and a cache or a server with accounts in its configuration comes back with
@@ -102,6 +107,14 @@ func (w *loads) look(ctx context.Context, l *link, x load) {
 	o := w.o
 	o.roster.loaded(x.server, x.account)
 	a, err := o.readFrom(ctx, l, x.server, x.account)
+	for n := 0; n < loadTries && err == nil && a.Data != nil && a.Data.JWT == ""; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(o.r.pace.quiet):
+		}
+		a, err = o.readFrom(ctx, l, x.server, x.account)
+	}
 	e := o.r.memory.get(x.account)
 	if err != nil || e == nil || a.Data == nil || a.Data.JWT == "" || a.Data.JWT == e.token {
 		return

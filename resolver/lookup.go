@@ -25,7 +25,7 @@ const (
 // takes the first answer, and a replica that stands still would swallow its share.
 func (o *operator) lookupSubscriptions() []subscription {
 	return []subscription{{subject: lookupSubject("*"), handle: func(_ context.Context, m *nats.Msg) {
-		if !strings.HasPrefix(m.Reply, serverInboxes) || o.answerLookup(m) || o.r.gate.settled() {
+		if !strings.HasPrefix(m.Reply, serverInboxes) || !o.r.pulse.late() && (o.answerLookup(m) || o.r.gate.settled()) {
 			return
 		}
 		select {
@@ -35,13 +35,15 @@ func (o *operator) lookupSubscriptions() []subscription {
 	}}}
 }
 
-// answerLate answers lookups of accounts whose commit is being taken in.
+// answerLate answers lookups of accounts whose commit is being taken in, and of all while
+// memory catches up.
 func (o *operator) answerLate(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case m := <-o.lookups:
+			o.r.pulse.wait(ctx, o.r.pace.catchUp)
 			o.r.gate.pass(ctx, lookupWait)
 			o.answerLookup(m)
 		}

@@ -32,6 +32,12 @@ type pace struct {
 	// DEFAULT_ACCOUNT_FETCH_TIMEOUT), and another replica may have served it from a
 	// memory that lags by one poll.
 	settle time.Duration
+	// await is how long what the snapshot has is not answered after a start while the
+	// store is expected, catchUp how long nothing is after the process stood still. A
+	// server waits for an answer for 1.9 s.
+	await, catchUp time.Duration
+	// feed is the pause between two rounds of what a peer is asked, at least.
+	feed time.Duration
 	// What failed is tried again after retry, then twice as long, up to maxRetry.
 	retry, maxRetry time.Duration
 	// reconnect is the pause between attempts to connect; a connection is taken for
@@ -51,7 +57,7 @@ func standardPace() pace {
 	return pace{
 		poll: time.Second, ping: 10 * time.Second, maxSilent: 3, silence: 35 * time.Second,
 		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, list: 20 * time.Second, lease: 10 * time.Second,
-		settle: 3500 * time.Millisecond, retry: 100 * time.Millisecond, maxRetry: 5 * time.Second,
+		settle: 3500 * time.Millisecond, await: 1500 * time.Millisecond, catchUp: time.Second, feed: 5 * time.Second, retry: 100 * time.Millisecond, maxRetry: 5 * time.Second,
 		reconnect: 250 * time.Millisecond, keepalive: 10 * time.Second, remember: 2 * time.Minute,
 		recent: 8 * time.Second, whole: 5 * time.Minute, sweepTick: 250 * time.Millisecond, hints: 30 * time.Second,
 	}

@@ -27,6 +27,13 @@ type Config struct {
 	// Anchors are the public keys of the operators that are believed without a store;
 	// nil believes those of the snapshot.
 	Anchors []string
+	// Awaits tells that a store will be handed over by Use, or that a peer feeds: what the
+	// snapshot has is not answered before CatchUp, or the peer's first answers, or before
+	// that took too long.
+	Awaits bool
+	// Peer feeds a resolver that has no store, once Feed is called; nil for none. It needs
+	// Anchors.
+	Peer *Peer
 	// Follow tells to only follow the store and serve: nothing is written to it, no
 	// server is connected to and nothing is pushed.
 	Follow bool
@@ -85,6 +92,7 @@ type Resolver struct {
 	// snapshot is nil without a folder for it.
 	snapshot  *snapshot
 	anchors   []string
+	awaits    bool
 	follows   bool
 	quiet     bool
 	rewriting trouble
@@ -104,9 +112,17 @@ type Resolver struct {
 	// changes wakes the follower; gate is closed until it has followed.
 	changes bell
 	gate    gate
+	// pulse tells when even known accounts must wait for the follower.
+	pulse *pulse
 	// followed is the number of the last change in memory; only the follower, and
 	// Start before it, touch it.
 	followed int64
+	// directing is held by who reads the operators.
+	directing sync.Mutex
+	// feeder is nil without a peer.
+	feeder *feeder
+	// trailing ends what CatchUp began; only who starts the resolver touches it.
+	trailing context.CancelFunc
 
 	mu        sync.RWMutex
 	started   bool
@@ -154,13 +170,17 @@ func New(cfg Config) (*Resolver, error) {
 		return nil, err
 	}
 	r := &Resolver{
-		snapshot: kept, anchors: cfg.Anchors, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
+		snapshot: kept, anchors: cfg.Anchors, awaits: cfg.Awaits, follows: cfg.Follow, quiet: cfg.Quiet, rewriting: trouble{log: cfg.Logger, task: "writing the snapshot"},
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer, settle: cfg.Settle,
 		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, surveyed: surveyed, changes: newBell(), operators: map[string]*operator{},
 	}
 	r.surveyed = surveyed
 	r.ledger.told = r.deliveryTold
 	r.behind.log = cfg.Logger
+	if cfg.Peer != nil {
+		r.feeder = &feeder{r: r, peer: *cfg.Peer, failing: trouble{log: cfg.Logger, task: "taking in what the peer has"}}
+	}
+	r.pulse = newPulse(cfg.Now, r.changes.ring)
 	r.activations = newActivations(cfg.Store, &r.gate)
 	if err := r.registerSnapshot(cfg.Metrics); err != nil {
 		return nil, err
@@ -168,8 +188,10 @@ func New(cfg Config) (*Resolver, error) {
 	return r, nil
 }
 
-// Use hands the store over that Config had none of. It is called before Start.
+// Use hands the store over that Config had none of; nil takes it back, and returns when
+// it is not used any more. It is called before Start.
 func (r *Resolver) Use(s *store.Store) {
+	r.endTrail()
 	r.store = s
 	r.activations.store.Store(s)
 }
@@ -191,12 +213,16 @@ func (r *Resolver) Start(ctx context.Context) error {
 		// Serving goes on without it: a disk that is full must not keep servers waiting.
 		r.log.ErrorContext(ctx, "the snapshot cannot be used; without the database nothing can be served after a restart", slog.Any("error", err))
 	}
+	covered := r.pulse.begin(r.pace.catchUp)
 	operators, err := r.load(ctx)
+	r.endTrail()
 	if err != nil {
 		return fmt.Errorf("starting the resolver: %w", err)
 	}
 	r.loaded.Store(true)
 	r.ready.Store(true)
+	r.pulse.release(covered)
+	r.running.Go(func() { r.pulse.run(running, r.pace.catchUp) })
 	if !r.follows && !r.quiet {
 		stop := r.store.PushBy(handed{r})
 		r.running.Go(func() { <-running.Done(); stop() })

@@ -52,6 +52,9 @@ type snapshot struct {
 
 	// failing is why the snapshot lags behind what is served; nil while it does not.
 	failing atomic.Pointer[string]
+	// followed is the number of a change in the database's log up to which everything is
+	// in memory and, while nothing fails, on the disk; 0 when it is not known.
+	followed atomic.Int64
 	// writing tells that a base file is being written; tried is when that last failed, in
 	// microseconds since 1970.
 	writing atomic.Bool
@@ -99,6 +102,7 @@ func (s *snapshot) open() (c *cold, err error) {
 	s.files.Store(c.journal - c.base.journal)
 	s.size.Store(c.base.size)
 	s.saved.Store(c.saved.UnixMicro())
+	s.followed.Store(c.followed)
 	return c, s.begin()
 }
 
@@ -181,6 +185,20 @@ func (s *snapshot) note(err error) {
 	}
 }
 
+// follow notes up to where the database's log of changes was followed. It is lost with
+// the power, which costs more to read at the next start.
+func (s *snapshot) follow(number int64) {
+	if s == nil || s.followed.Swap(number) == number {
+		return
+	}
+	s.held.RLock()
+	defer s.held.RUnlock()
+	// While something fails, a version before the change may be missing on the disk.
+	if s.journal != nil && s.failing.Load() == nil {
+		s.note(s.journal.write(appendNumbers(nil, lineFollowed, number)))
+	}
+}
+
 // retryRewrite is how long a disk is left alone that did not take a new base file.
 const retryRewrite = 15 * time.Second
 
@@ -235,7 +253,9 @@ func (s *snapshot) rewrite(accounts func() iter.Seq[store.Served]) (err error) {
 		return err
 	}
 	saved := s.now()
-	size, err := writeBase(s.dir, base{operators: operators, journal: number, saved: saved.UnixMicro()}, accounts())
+	// What accounts returns after this has everything up to that number.
+	b := base{operators: operators, journal: number, saved: saved.UnixMicro(), followed: s.followed.Load()}
+	size, err := writeBase(s.dir, b, accounts())
 	if err != nil {
 		return err
 	}

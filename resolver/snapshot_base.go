@@ -64,7 +64,9 @@ type base struct {
 	journal int64
 	// saved is when it was written, in microseconds since 1970.
 	saved int64
-	size  int64
+	// followed is the number of the last change that is in it, 0 when it is not known.
+	followed int64
+	size     int64
 	// bad tells that the file was not read by its index: one chunk holds all of it.
 	bad bool
 }
@@ -139,7 +141,7 @@ func (w *baseWriter) end(b base) error {
 	tail = append(tail, w.index...)
 	begin := w.offset
 	w.write(tail)
-	w.write(appendNumbers(nil, lineEnd, begin, int64(len(tail)), b.journal, b.saved))
+	w.write(appendNumbers(nil, lineEnd, begin, int64(len(tail)), b.journal, b.saved, b.followed))
 	return w.err
 }
 
@@ -200,11 +202,14 @@ func readIndex(f *os.File, size int64) (b base, sums []uint32, spans []span, err
 	if err != nil || kind != lineEnd {
 		return b, nil, nil, errLine
 	}
-	n, _, err := parseNumbers(body, 4)
+	n, rest, err := parseNumbers(body, 4)
 	if err != nil || n[0] < 0 || n[1] < 0 || n[0]+n[1] > size {
 		return b, nil, nil, errLine
 	}
 	b = base{journal: n[2], saved: n[3], size: size}
+	if last, _, err := parseNumbers(rest, 1); err == nil { // older ones have none
+		b.followed = last[0]
+	}
 	tail := make([]byte, n[1])
 	if _, err := f.ReadAt(tail, n[0]); err != nil {
 		return b, nil, nil, fmt.Errorf("reading the index: %w", err)

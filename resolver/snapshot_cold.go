@@ -33,6 +33,8 @@ type cold struct {
 	operators         []savedOperator
 	// saved is the last time at which it was in step with the database.
 	saved time.Time
+	// followed is the number of the last change that is in it, 0 when it is not known.
+	followed int64
 	// journal is the number of the next journal.
 	journal int64
 	// grown is how many bytes the journals have.
@@ -46,7 +48,7 @@ func readCold(dir string) (*cold, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cold{base: b, fresh: map[string]store.Served{}, lost: map[string]bool{}, operators: b.operators, journal: b.journal}
+	c := &cold{base: b, fresh: map[string]store.Served{}, lost: map[string]bool{}, operators: b.operators, journal: b.journal, followed: b.followed}
 	saved := b.saved
 	if b.bad {
 		c.damaged, c.nameless = 1, 1 // lines may be missing at its end
@@ -144,6 +146,12 @@ func (c *cold) take(kind byte, line, body string) error {
 			return err
 		}
 		c.operators = list
+	case lineFollowed:
+		n, _, err := parseNumbers(body, 1)
+		if err != nil {
+			return err
+		}
+		c.followed = n[0]
 	}
 	return nil
 }

@@ -94,12 +94,17 @@ func (j *journal) length() int64 {
 
 // touch notes that the journal is in step with the database now.
 func (j *journal) touch(at time.Time) error {
+	return j.write(appendNumbers(nil, lineMark, at.UnixMicro()))
+}
+
+// write appends a line that need not be flushed.
+func (j *journal) write(line []byte) error {
 	j.flushing.Lock()
 	defer j.flushing.Unlock()
 	if j.broken != nil {
 		return nil
 	}
-	_, err := j.f.Write(appendNumbers(nil, lineMark, at.UnixMicro()))
+	_, err := j.f.Write(line)
 	if err != nil {
 		j.broken = fmt.Errorf("writing the snapshot's journal: %w", err)
 	}

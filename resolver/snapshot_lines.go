@@ -17,8 +17,9 @@ import (
 //	<crc> a <operator> <account> <version> <iat> <jwt>     an account
 //	<crc> o [{"id":…,"name":…,"default":…,…}]              all operators
 //	<crc> m <microseconds>                                 all lines above are on the disk
+//	<crc> f <change>                                       followed up to this change
 //	<crc> i <offset> <length> <crc> <first account>        a chunk of the base file
-//	<crc> e <offset> <length> <journal> <microseconds>     the end of the base file
+//	<crc> e <offset> <length> <journal> <microseconds> <change>   the end of the base file
 //
 // The checksum is CRC-32C in eight hexadecimal digits, of all that follows the blank
 // after it. It finds accidents; against intent stands the signature of each JWT.
@@ -26,6 +27,7 @@ const (
 	lineAccount   = 'a'
 	lineOperators = 'o'
 	lineMark      = 'm'
+	lineFollowed  = 'f'
 	lineIndex     = 'i'
 	lineEnd       = 'e'
 )

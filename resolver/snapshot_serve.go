@@ -40,6 +40,7 @@ func (r *Resolver) openSnapshot(ctx context.Context) error {
 	}
 	r.opened = true
 	running := r.begin(ctx)
+	started := r.started
 	r.mu.Unlock()
 	c, err := r.snapshot.open()
 	if c == nil || err != nil {
@@ -54,6 +55,9 @@ func (r *Resolver) openSnapshot(ctx context.Context) error {
 	r.snapshot.operators.Store(&trusted)
 	if len(trusted) == 0 {
 		r.log.WarnContext(ctx, "the snapshot has no operator that is trusted; nothing of it is served")
+	}
+	if r.awaits && !started {
+		r.pulse.await(r.pace.await)
 	}
 	// Cold first: whoever finds an operator finds its accounts.
 	r.memory.cold.Store(c)
@@ -355,6 +359,10 @@ type SnapshotState struct {
 	Refused, Damaged int
 	// Behind is how many operators and accounts the store has older than they are served.
 	Behind int
+	// PeerSeen is when a peer had told everything last, zero without one. PeerRefused is
+	// how many of its JWTs are older than what is served, or others of the same second.
+	PeerSeen    time.Time
+	PeerRefused int
 	// Failing is why the snapshot lags behind what is served; empty while it does not.
 	Failing string
 }
@@ -362,6 +370,12 @@ type SnapshotState struct {
 // Snapshot tells how the snapshot is. It asks nobody.
 func (r *Resolver) Snapshot() SnapshotState {
 	out := SnapshotState{FromStore: r.loaded.Load(), Behind: r.behind.count(), Unverified: r.memory.cold.Load() != nil}
+	if f := r.feeder; f != nil {
+		out.PeerRefused = int(f.refused.Load())
+		if us := f.seen.Load(); us != 0 {
+			out.PeerSeen = time.UnixMicro(us).UTC()
+		}
+	}
 	if s := r.snapshot; s != nil {
 		out.Refused, out.Damaged = s.refused.Size(), int(s.damaged.Load())
 		if us := s.saved.Load(); us != 0 {
@@ -396,6 +410,13 @@ func (r *Resolver) registerSnapshot(to prometheus.Registerer) error {
 			}
 			return float64(s.Saved.UnixMicro()) / 1e6
 		}),
+		gauge("chancery_peer_seen_timestamp_seconds", "When the peer had told everything last; 0 without one.", func(s SnapshotState) float64 {
+			if s.PeerSeen.IsZero() {
+				return 0
+			}
+			return float64(s.PeerSeen.UnixMicro()) / 1e6
+		}),
+		gauge("chancery_peer_refused_jwts", "JWTs of the peer that are older than what is served, or others of the same second.", func(s SnapshotState) float64 { return float64(s.PeerRefused) }),
 		gauge("chancery_snapshot_failing", "1 while the snapshot on disk lags behind what is served.", func(s SnapshotState) float64 { return flag(s.Failing != "") }),
 		gauge("chancery_snapshot_refused_accounts", "Accounts of the snapshot that are not served since they are damaged or do not verify.", func(s SnapshotState) float64 { return float64(s.Refused) }),
 		gauge("chancery_database_behind", "Operators and accounts that the database has in an older version than is served: it was restored from a backup.", func(s SnapshotState) float64 { return float64(s.Behind) }),

@@ -38,10 +38,11 @@ func scanEnrolment(r row) (Enrolment, error) {
 	return e, err
 }
 
-// PutEnrolment stores what was posted; one that was refused stays refused.
+// PutEnrolment stores what was posted; one that was refused stays refused. An account
+// waits for one operator at a time: who asks another one starts again.
 func (t *Tx) PutEnrolment(ctx context.Context, e Enrolment) error {
 	_, err := t.exec(ctx, `INSERT INTO enrolments (account_id, operator_id, name, state, jwt, remote, created_us, updated_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
-		ON CONFLICT (account_id) DO UPDATE SET operator_id = excluded.operator_id, name = excluded.name, jwt = excluded.jwt, remote = excluded.remote,
+		ON CONFLICT (account_id) DO UPDATE SET state = CASE WHEN enrolments.operator_id = excluded.operator_id THEN enrolments.state ELSE excluded.state END, operator_id = excluded.operator_id, name = excluded.name, jwt = excluded.jwt, remote = excluded.remote,
 			version = enrolments.version + 1, updated_us = excluded.updated_us`,
 		e.AccountID, e.OperatorID, e.Name, EnrolmentPending, e.JWT, e.Remote, micros(t.now))
 	return err

@@ -70,7 +70,7 @@ func (c *Console) enrolmentOf(r *http.Request, v *visit, o issuer.Operator, url 
 	if err != nil {
 		return answer{}, err
 	}
-	base := strings.TrimSuffix(c.publicURL, "/")
+	base := strings.TrimSuffix(c.resolverURL, "/")
 	path := "/jwt/v1"
 	if !o.Default {
 		path = "/o/" + o.Name + path

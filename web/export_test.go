@@ -25,3 +25,6 @@ func RecipeIDs() []string {
 	}
 	return out
 }
+
+// PageNames are the pages that are parsed.
+func PageNames() []string { return pageNames }

@@ -20,7 +20,7 @@ var templateFiles embed.FS
 
 // pageNames are the templates that answers name. Each lies in a file of its name
 // and defines "content"; everything else under templates is shared by all.
-var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare", "users", "revocations", "keys", "owner_keys", "account_new", "account_limits", "account_settings", "account_users", "account_jwt", "account_connections", "imports", "import", "import_new", "import_run", "audit", "audit_entry", "access", "person", "tokens", "roles", "shown", "sharing", "account_sharing", "export", "activation", "shared_import", "share", "share_done", "connections", "denials", "denial", "events", "servers", "drifts", "drift"}
+var pageNames = []string{"login", "link", "error", "accounts", "form", "account", "plan", "user", "secret", "revocation", "inspect", "operators", "operator", "signature", "templates", "template", "template_form", "template_compare", "users", "revocations", "keys", "owner_keys", "account_new", "account_limits", "account_settings", "account_users", "account_jwt", "account_connections", "imports", "import", "import_new", "import_run", "audit", "audit_entry", "access", "person", "tokens", "roles", "shown", "sharing", "account_sharing", "export", "activation", "shared_import", "share", "share_done", "connections", "denials", "denial", "events", "servers", "drifts", "drift", "enrolment"}
 
 // layoutView is what the layout shows around a page.
 type layoutView struct {

@@ -50,10 +50,6 @@ func TestQ7ExportImportExport(t *testing.T) {
 	}
 }
 
-// q7Rounds are of 100 cases each; with 100 rounds it is 10,000 cases and two minutes
-// of a race detector.
-const q7Rounds = 12
-
 func sameFiles(a, b fstest.MapFS) bool {
 	return maps.EqualFunc(a, b, func(x, y *fstest.MapFile) bool { return x.Mode == y.Mode && string(x.Data) == string(y.Data) })
 }

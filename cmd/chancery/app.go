@@ -46,6 +46,8 @@ type appConfig struct {
 	// anchors are the public keys of the operators that are believed without a database;
 	// nil believes those of the snapshot.
 	anchors []string
+	// peer feeds a resolver role without a database; nil for none.
+	peer *resolver.Peer
 	// opened is called when the database was reached after the start; may be nil.
 	opened func(ctx context.Context, a *app) error
 	// auditCheckpoints is the file for checkpoints of the audit log; empty for none.
@@ -128,7 +130,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	}
 	a.resolver, err = resolver.New(resolver.Config{
 		Now: cfg.now, Logger: cfg.log, Owner: replicaName(cfg.dataDir), Identity: a.identities.get, URLs: a.natsURLs, Metrics: a.metrics,
-		Snapshot: snapshot, Anchors: cfg.anchors, Follow: a.cfg.role == roleResolver, Quiet: a.cfg.role == roleAPI,
+		Snapshot: snapshot, Anchors: cfg.anchors, Awaits: cfg.databaseURL != "" || cfg.peer != nil, Peer: cfg.peer, Follow: a.cfg.role == roleResolver, Quiet: a.cfg.role == roleAPI,
 		Settle: a.settleDrift,
 	})
 	if err != nil {
@@ -180,15 +182,20 @@ func (a *app) openStore(ctx context.Context) (err error) {
 		a.store = nil
 		return err
 	}
+	// Lookups come before everything else: they wait for this.
+	a.resolver.Use(a.store)
+	if err := a.resolver.CatchUp(attempt); err != nil {
+		cfg.log.WarnContext(ctx, "what changed since the snapshot was written cannot be read yet", slog.Any("error", err))
+	}
 	if a.cfg.role.manages() {
 		err = a.openParts(ctx)
 	}
 	if err != nil {
+		a.resolver.Use(nil)
 		err = errors.Join(err, a.store.Close())
 		a.store = nil
 		return err
 	}
-	a.resolver.Use(a.store)
 	return nil
 }
 
@@ -304,7 +311,8 @@ func (a *app) start(ctx context.Context) error {
 // startParts starts what needs the database.
 func (a *app) startParts(ctx context.Context) error {
 	if a.store == nil {
-		return nil // a resolver that has none
+		a.resolver.Feed(ctx) // a resolver that has none
+		return nil
 	}
 	a.parted.Store(true)
 	if !a.cfg.role.manages() {

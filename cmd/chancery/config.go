@@ -18,6 +18,7 @@ import (
 
 	"chancery/claims"
 	"chancery/custody"
+	"chancery/resolver"
 )
 
 // configFlags are the settings of a control plane. Each can be given as a flag, an
@@ -51,6 +52,9 @@ type configFlags struct {
 	ResolverClientCAFile  string `help:"Certificates (PEM) of those who sign clients' certificates; with it that listener lets in nobody without one." name:"resolver-client-ca-file" placeholder:"FILE"`
 	ResolverUsersFile     string `help:"File with a name:password on each line, or name:sha256:HEX; with it the account JWTs are for those only." name:"resolver-users-file" placeholder:"FILE"`
 	ResolverPackTokenFile string `help:"File with a token on each line, or sha256:HEX, of at least 16 characters; without one nobody can fetch all account JWTs at once." name:"resolver-pack-token-file" placeholder:"FILE"`
+
+	PeerURL       string `help:"Address of another Chancery that feeds the resolver role where that has no database, such as https://chancery.acme.example." name:"peer-url" placeholder:"URL"`
+	PeerTokenFile string `help:"File with a token of that one's resolver_pack_token_file." placeholder:"FILE"`
 }
 
 // defaults holds for what is given nowhere.
@@ -69,6 +73,8 @@ type config struct {
 	role             role
 	// trustedOperators is nil for none.
 	trustedOperators []string
+	// peer is nil without one.
+	peer     *resolver.Peer
 	level            slog.Level
 	jsonLogs         bool
 }
@@ -122,6 +128,7 @@ func settingNames() []string {
 		"listen", "public_url", "database_url", "database_url_file", "data_dir", "kek_file", "kek_passphrase_file", "tls_cert_file", "tls_key_file",
 		"nats_urls", "audit_checkpoints", "log_level", "log_format", "trusted_operators", "trusted_proxies",
 		"resolver_listen", "resolver_public_url", "resolver_tls_cert_file", "resolver_tls_key_file", "resolver_client_ca_file", "resolver_users_file", "resolver_pack_token_file",
+		"peer_url", "peer_token_file",
 		"role",
 	}
 }
@@ -188,6 +195,7 @@ func (s *settings) config(env environment) config {
 	}
 	c.tls = s.tls("tls_cert_file", "tls_key_file")
 	c.lookups = s.lookups(c.role)
+	c.peer = s.peer(c.role)
 	// Nothing that a resolver answers names its own address.
 	if (c.publicURL != "" || c.role.manages()) && !isBase(c.publicURL) {
 		s.wrong("public_url", "is required: http:// or https:// and a host, without a path; nats-servers fetch accounts from there")

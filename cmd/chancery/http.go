@@ -144,8 +144,14 @@ func (a *app) resolverState() (text string, ready bool) {
 	}
 	s := a.resolver.Snapshot()
 	text = "ok"
-	if !s.FromStore {
+	switch {
+	case !s.PeerSeen.IsZero():
+		text = "ok, fed by a peer, last at " + s.PeerSeen.Format(time.RFC3339)
+	case !s.FromStore:
 		text = "serving from the snapshot of " + s.Saved.Format(time.RFC3339)
+	}
+	if s.PeerRefused > 0 {
+		text += fmt.Sprintf("; THE PEER IS OLDER than what was served (%d JWTs): it was probably restored from a backup. Nothing older is served", s.PeerRefused)
 	}
 	if s.Refused > 0 {
 		text += fmt.Sprintf("; %d accounts of the snapshot are damaged or do not verify and are not served", s.Refused)

@@ -39,11 +39,13 @@ type estate struct {
 	operatorJWT string
 }
 
-func newEstate(t *testing.T) (e *estate, kill func()) {
+// newEstate starts one; more are further arguments.
+func newEstate(t *testing.T, more ...string) (e *estate, kill func()) {
 	t.Helper()
 	dsn := storetest.URL(t, "postgres")
 	e = &estate{t: t, token: ownerToken(t, dsn), gate: newGate(t, dsn)}
 	e.args, e.base = serveArgs(t, e.gate.dsn)
+	e.args = append(e.args, more...)
 	cmd, _, _ := child(t, e.args...)
 	awaitReady(t, e.base)
 	var made struct {

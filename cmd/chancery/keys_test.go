@@ -310,12 +310,12 @@ func (p *plant) oldOperatorKeyIsRefused(first string, before issuer.Account, cre
 	}
 }
 
-// TestKillWhileSigningAnew kills the process when some of 1,000 accounts are signed by
-// the new key and starts it again: each ends with exactly one new version, and none of
+// TestKillWhileSigningAnew kills the process when some of the accounts, 1,000 of them
+// unwatched, are signed by the new key and starts it again: each ends with exactly one new version, and none of
 // 1,000 clients is dropped.
 func TestKillWhileSigningAnew(t *testing.T) {
 	t.Parallel()
-	const accounts = 1000
+	const accounts = crowd
 	for _, d := range storetest.Dialects() {
 		t.Run(d, func(t *testing.T) {
 			t.Parallel()

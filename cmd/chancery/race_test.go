@@ -8,3 +8,6 @@ var grown = generated{accounts: 60, users: 600}
 
 // homeless is how many clients connect while the control plane is gone.
 const homeless = 250
+
+// crowd is how many accounts are signed anew when the process is killed.
+const crowd = 200

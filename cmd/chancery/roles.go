@@ -76,7 +76,17 @@ func (a *app) openLater(ctx context.Context, first error) {
 // lobby answers until the database was reached, and for the resolver role always: from
 // memory, and nothing else.
 func (a *app) lobby() *doors {
-	return a.makeDoors(http.HandlerFunc(notYet), http.HandlerFunc(notYet), http.HandlerFunc(notYet))
+	closed := http.HandlerFunc(notYet)
+	if !a.cfg.role.manages() {
+		closed = notHere
+	}
+	return a.makeDoors(closed, closed, closed)
+}
+
+// notHere answers what a resolver role does not do, whether it has a database or not.
+func notHere(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, "This process only serves account JWTs (role resolver). Nothing can be posted here; API and console are where Chancery runs with the role all or api.", http.StatusServiceUnavailable)
 }
 
 func notYet(w http.ResponseWriter, _ *http.Request) {

@@ -76,7 +76,7 @@ func openServe(ctx context.Context, cfg config, log *slog.Logger, env environmen
 		databaseURL: cfg.databaseURL, dataDir: cfg.dataDir, kek: cfg.kek, publicURL: cfg.publicURL, listener: l, lookups: cfg.lookups, now: time.Now, log: log,
 		auditCheckpoints: cfg.auditCheckpoints,
 		trustedProxies:   cfg.trustedProxies,
-		role:             cfg.role, anchors: cfg.trustedOperators,
+		role:             cfg.role, anchors: cfg.trustedOperators, peer: cfg.peer,
 		opened: func(ctx context.Context, a *app) error { return greet(ctx, a, env) },
 	}
 	if cfg.tls != nil {

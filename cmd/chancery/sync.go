@@ -76,8 +76,12 @@ func (f fleet) print(p page) {
 		if tone == noColour {
 			tone = yellow
 		}
+		has := fmt.Sprintf("%d of %d accounts in effect", f.Accounts-s.Behind, f.Accounts)
+		if s.State == "missing" {
+			has = "what it has is not known"
+		}
 		p.line(fmt.Sprintf("%-20s  ", plain(s.Name)), p.paint(tone, fmt.Sprintf("%-10s", strings.ReplaceAll(s.State, "_", " "))),
-			fmt.Sprintf("  %d of %d accounts in effect", f.Accounts-s.Behind, f.Accounts), p.paint(faint, fmt.Sprintf("  %s %s  seen %s", plain(s.Cluster), plain(s.Version), s.LastSeen.Format(time.DateTime))))
+			"  "+has, p.paint(faint, fmt.Sprintf("  %s %s  seen %s", plain(s.Cluster), plain(s.Version), s.LastSeen.Format(time.DateTime))))
 	}
 	expected := ""
 	if f.Expected > 0 {

@@ -75,7 +75,7 @@ func TestAServerIsMissing(t *testing.T) {
 	if look().OldestRevocation == nil {
 		t.Error("no revocation waits")
 	}
-	if out := command(exitPartial, "server", "ls"); !strings.Contains(out, "missing") || !strings.Contains(out, "2 of 3 expected servers answer") || !strings.Contains(out, "A revocation waits") {
+	if out := command(exitPartial, "server", "ls"); !strings.Contains(out, "missing     what it has is not known") || !strings.Contains(out, "2 of 3 expected servers answer") || !strings.Contains(out, "A revocation waits") {
 		t.Error(out)
 	}
 	if out := command(exitPartial, "sync", "status", "ORDERS"); !strings.Contains(out, "1 of 3 expected servers do not answer") {

@@ -1,0 +1,145 @@
+package resolver_test
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"chancery/claims"
+	"chancery/resolver"
+	"chancery/store"
+	"chancery/store/storetest"
+)
+
+// answered asks beside the test; the channel has the body.
+func answered(h http.Handler, a *account) <-chan string {
+	out := make(chan string, 1)
+	go func() { out <- get(h, http.MethodGet, "/jwt/v1/accounts/"+a.id).Body.String() }()
+	return out
+}
+
+// TestRestartWaitsForTheStore restarts from a snapshot that lacks a revocation, before a
+// store that has it: nothing older is answered, whatever is asked first.
+func TestRestartWaitsForTheStore(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		t.Parallel()
+		sequencer := store.NewSequencer(s)
+		sequencer.Start()
+		t.Cleanup(sequencer.Stop)
+		w := newWorld(t, s)
+		a, b := w.account("a"), w.account("b")
+		dir := t.TempDir()
+		first := w.startWith(w.saving(dir), resolver.Hurry{})
+		w.saved(dir)
+		w.edit(b, func(c *claims.Account) { c.Settings.Limits.Conn++ }) // after the base file
+		eventually(t, "the edit is followed", func() bool { return first.Version(b.id) == b.version })
+		eventually(t, "the changes are numbered", func() bool { return resolver.SavedChange(dir) > 0 })
+		first.Stop()
+		older := w.token(a)
+		w.revoke(a, w.user(a, "gone"))
+
+		cfg := w.saving(dir)
+		cfg.Store, cfg.Awaits = nil, true
+		r, err := resolver.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(r.Stop)
+		r.Hurry(resolver.Hurry{Await: patience})
+		if found, err := r.OpenSnapshot(t.Context()); !found || err != nil {
+			t.Fatalf("the snapshot has nothing to serve: %v", err)
+		}
+		h := r.Handler()
+		known, same := answered(h, a), answered(h, b)
+		select {
+		case <-known:
+			t.Fatal("an account is answered before the store was asked")
+		case <-time.After(50 * time.Millisecond):
+		}
+		r.Use(s)
+		if err := r.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-known; got != w.token(a) {
+			t.Errorf("what was revoked before the start is not in what is answered; it is from the snapshot: %v", got == older)
+		}
+		if got := <-same; got != w.token(b) {
+			t.Error("an account that did not change is not answered")
+		}
+		// The other parts take their time; what is committed meanwhile is followed.
+		late := w.account("late")
+		version := w.revoke(a, w.user(a, "gone too"))
+		eventually(t, "what is committed before Start is served", func() bool { return r.Version(a.id) == version && r.Version(late.id) == late.version })
+		if err := r.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		version = w.revoke(a, w.user(a, "gone as well"))
+		r.Wake()
+		eventually(t, "what is committed after Start is served", func() bool { return r.Version(a.id) == version })
+	})
+}
+
+// TestRestartWithoutTheStore serves the snapshot when the store was waited for in vain.
+func TestRestartWithoutTheStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	a := w.account("a")
+	dir := t.TempDir()
+	first := w.startWith(w.saving(dir), resolver.Hurry{})
+	w.saved(dir)
+	first.Stop()
+	cfg := w.saving(dir)
+	cfg.Store, cfg.Awaits = nil, true
+	r, err := resolver.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Stop)
+	r.Hurry(resolver.Hurry{Await: 100 * time.Millisecond})
+	begun := time.Now()
+	if found, err := r.OpenSnapshot(t.Context()); !found || err != nil {
+		t.Fatalf("the snapshot has nothing to serve: %v", err)
+	}
+	if got := <-answered(r.Handler(), a); got != w.token(a) || time.Since(begun) < 100*time.Millisecond {
+		t.Errorf("it is answered after %v with %q", time.Since(begun), got)
+	}
+}
+
+// TestStandingStill has the clock jump, as it does for a process that was stopped, after
+// a revocation that nobody told it of: the first answer has it. When the store is away,
+// memory is answered all the same.
+func TestStandingStill(t *testing.T) { //nolint:paralleltest // it counts allocations
+	w := newWorld(t, storetest.SQLite(t))
+	a := w.account("a")
+	var stood atomic.Int64
+	cfg := w.config()
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(stood.Load())) }
+	r := w.startWith(cfg, resolver.Hurry{Poll: time.Hour})
+	w.r.Store(nil)
+	h := r.Handler()
+	for n := range 5 {
+		before := w.token(a)
+		version := w.revoke(a, w.user(a, "gone"))
+		if got := <-answered(h, a); got != before {
+			t.Fatalf("the commit was told of: version %d, %d", r.Version(a.id), version)
+		}
+		stood.Add(int64(30 * time.Second))
+		if got := <-answered(h, a); got != w.token(a) {
+			t.Fatalf("round %d: after a stop the account is answered as it was before", n)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { r.Late() }); n != 0 {
+		t.Errorf("looking at the time allocates %v times", n)
+	}
+	newest := w.token(a)
+	if err := w.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	stood.Add(int64(30 * time.Second))
+	begun := time.Now()
+	if got := <-answered(h, a); got != newest || time.Since(begun) > 5*time.Second {
+		t.Errorf("without the store an account is answered after %v with %q", time.Since(begun), got)
+	}
+}
