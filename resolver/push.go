@@ -29,12 +29,7 @@ type pusher struct {
 	slots    chan struct{}
 	finished chan outcome
 	// current holds the pushes under way, by account.
-	current *xsync.Map[string, *running]
-	// mu guards begin, which starts the push of a claimed row; it is nil while the pusher
-	// does not run. pushes are those under way.
-	mu       sync.Mutex
-	begin    func(w claim)
-	pushes   sync.WaitGroup
+	current  *xsync.Map[string, *running]
 	claiming trouble
 	pushing  trouble
 	noting   trouble
@@ -71,30 +66,29 @@ func newPusher(o *operator) *pusher {
 
 // run pushes until ctx ends.
 func (p *pusher) run(ctx context.Context) {
-	var recorder sync.WaitGroup
+	var recorder, pushes sync.WaitGroup
 	recorder.Go(func() { p.record(ctx) })
-	p.open(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-p.o.wake:
-			timer.Reset(p.round(ctx))
+			timer.Reset(p.round(ctx, &pushes))
 		case <-timer.C:
-			timer.Reset(p.round(ctx))
+			timer.Reset(p.round(ctx, &pushes))
 		}
 	}
-	p.close()
+	pushes.Wait()
 	close(p.finished)
 	recorder.Wait()
 }
 
 // round starts the pushes that are due and returns when to look again if nobody
 // wakes the pusher before.
-func (p *pusher) round(ctx context.Context) time.Duration {
-	free := cap(p.slots) - len(p.slots)
-	if p.o.link.Load() == nil || free < leastClaim {
+func (p *pusher) round(ctx context.Context, pushes *sync.WaitGroup) time.Duration {
+	l, free := p.o.link.Load(), cap(p.slots)-len(p.slots)
+	if l == nil || free < leastClaim {
 		return p.o.r.pace.poll
 	}
 	until := p.o.r.now().Add(p.o.r.pace.lease)
@@ -107,7 +101,7 @@ func (p *pusher) round(ctx context.Context) time.Duration {
 	p.claiming.note(ctx, err)
 	for _, w := range claimed {
 		p.slots <- struct{}{}
-		p.start(claim{w, until, served[w.AccountID]})
+		pushes.Go(func() { p.finished <- p.push(ctx, l, claim{w, until, served[w.AccountID]}) })
 	}
 	return next
 }

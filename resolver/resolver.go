@@ -225,10 +225,6 @@ func (r *Resolver) Start(ctx context.Context) error {
 	r.ready.Store(true)
 	r.pulse.release(covered)
 	r.running.Go(func() { r.pulse.run(running, r.pace.catchUp) })
-	if !r.follows && !r.quiet {
-		stop := r.store.PushBy(handed{r})
-		r.running.Go(func() { <-running.Done(); stop() })
-	}
 	r.running.Go(func() { r.follow(running, operators) })
 	r.running.Go(func() { r.survey(running) })
 	return nil

@@ -32,50 +32,24 @@ func scanOwed(r row) (Owed, error) {
 // the account it imports from.
 const exporterWait = 2 * time.Second
 
-// oweDelivery records that j must reach every server, and leases the row to a Pusher
-// that has room for it. A claim in progress keeps its lease, so that two pushes of an
-// account never overlap. Only what says so waits for another account, and never what is
-// owed already and was not tried yet: a revocation may be in it. Whatever is signed later
-// ends the waiting. An importer that comes first all the same is no harm for long: a
-// nats-server tries the imports that it could not make again when their exporter changes
-// (accounts.go: incompleteAccExporterMap).
+// oweDelivery records that j must reach every server. A claim in progress keeps its
+// lease, so that two pushes of an account never overlap. Only what says so waits for
+// another account, and never what is owed already and was not tried yet: a revocation
+// may be in it. Whatever is signed later ends the waiting. An importer that comes first
+// all the same is no harm for long: a nats-server tries the imports that it could not
+// make again when their exporter changes (accounts.go: incompleteAccExporterMap).
 func (t *Tx) oweDelivery(ctx context.Context, j JWT) error {
-	after := int64(0)
+	until := int64(0)
 	if j.After != "" {
-		after = micros(t.now.Add(exporterWait))
+		until = micros(t.now.Add(exporterWait))
 	}
-	before := t.heldBefore(j.Subject)
-	var h *holding
-	if before == nil {
-		h = t.reserve(j)
-	}
-	owner, until := "", int64(0)
-	if h != nil {
-		owner, until = h.owner, micros(h.until)
-	}
-	var due int64
-	o, err := one(ctx, t, func(r row) (Owed, error) { return scanOwed(rowWith{r, []any{&due}}) },
-		`INSERT INTO outbox AS o (account_id, operator_id, want_jwt_version, not_before_us, created_us, after_account, after_until_us, lease_owner, lease_until_us, lease_epoch)
-		VALUES ($1, $2, $3, $8, $4, $5, $6, $7, $8, CASE WHEN CAST($8 AS BIGINT) = 0 THEN 0 ELSE 1 END)
-		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, attempts = 0,
-			created_us = CASE WHEN excluded.created_us < o.created_us THEN excluded.created_us ELSE o.created_us END,
+	_, err := t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us, after_account, after_until_us)
+		VALUES ($1, $2, $3, 0, $4, $5, $6)
+		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0,
+			created_us = CASE WHEN excluded.created_us < outbox.created_us THEN excluded.created_us ELSE outbox.created_us END,
 			after_account = excluded.after_account,
-			after_until_us = CASE WHEN o.attempts = 0 AND o.after_until_us = 0 THEN 0 ELSE excluded.after_until_us END,
-			not_before_us = CASE WHEN o.lease_until_us < $4 THEN excluded.not_before_us ELSE 0 END,
-			lease_epoch = CASE WHEN o.lease_until_us < $4 THEN o.lease_epoch + excluded.lease_epoch ELSE o.lease_epoch END,
-			lease_owner = CASE WHEN o.lease_until_us < $4 AND excluded.lease_until_us > 0 THEN excluded.lease_owner ELSE o.lease_owner END,
-			lease_until_us = CASE WHEN o.lease_until_us < $4 AND excluded.lease_until_us > 0 THEN excluded.lease_until_us ELSE o.lease_until_us END
-		RETURNING account_id, operator_id, want_jwt_version, attempts, lease_epoch, created_us, not_before_us`,
-		j.Subject, j.OperatorID, j.Version, micros(t.now), j.After, after, owner, until)
-	switch {
-	case before != nil && err == nil:
-		before.served, before.owed.Version = servedOf(j), j.Version
-	case h != nil && err == nil && due == until:
-		h.owed = o
-		t.hold(h)
-	case h != nil:
-		h.room.Release()
-	}
+			after_until_us = CASE WHEN outbox.attempts = 0 AND outbox.after_until_us = 0 THEN 0 ELSE excluded.after_until_us END`,
+		j.Subject, j.OperatorID, j.Version, micros(t.now), j.After, until)
 	return err
 }
 

@@ -75,8 +75,6 @@ type Store struct {
 
 	mu        sync.Mutex
 	listeners []func()
-	// pushers is replaced as a whole.
-	pushers []Pusher
 }
 
 // Open opens the database and checks that it answers. The schema is not touched:
@@ -142,9 +140,6 @@ type Tx struct {
 	// reads tells that it is a read-only transaction, changes that it stored what other
 	// processes follow.
 	reads, changes bool
-	// committed tells that everything is stored, held what is to be pushed then.
-	committed bool
-	held      []*holding
 }
 
 // Now returns the time of the transaction, read once, in UTC to the microsecond.
@@ -209,7 +204,6 @@ func (s *Store) in(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(
 	if err := t.fault(commitStatement, true); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
-	t.committed = true
 	return nil
 }
 
