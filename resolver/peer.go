@@ -189,7 +189,7 @@ func (f *feeder) takePage(ctx context.Context, token string, trusted trust, oper
 	if err != nil {
 		return p, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	lines := bufio.NewScanner(io.LimitReader(resp.Body, peerBytes))
 	lines.Buffer(nil, peerLine)
 	var news []store.Served
@@ -231,7 +231,7 @@ func (f *feeder) text(ctx context.Context, token, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, peerLine))
 	if err != nil {
 		return "", fmt.Errorf("reading %s of the peer: %w", path, err)

@@ -195,7 +195,7 @@ func (s *snapshot) follow(number int64) {
 	defer s.held.RUnlock()
 	// While something fails, a version before the change may be missing on the disk.
 	if s.journal != nil && s.failing.Load() == nil {
-		s.note(s.journal.write(appendNumbers(nil, lineFollowed, number)))
+		s.note(s.journal.write(numbersLine(lineFollowed, number)))
 	}
 }
 

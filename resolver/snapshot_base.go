@@ -141,7 +141,7 @@ func (w *baseWriter) end(b base) error {
 	tail = append(tail, w.index...)
 	begin := w.offset
 	w.write(tail)
-	w.write(appendNumbers(nil, lineEnd, begin, int64(len(tail)), b.journal, b.saved, b.followed))
+	w.write(numbersLine(lineEnd, begin, int64(len(tail)), b.journal, b.saved, b.followed))
 	return w.err
 }
 

@@ -73,7 +73,7 @@ func (j *journal) append(lines []byte) error {
 	if err == nil {
 		// The mark itself may be lost with the power. It tells damage to what was
 		// flushed, and perhaps served, from a write that was cut short and never was.
-		mark := appendNumbers(nil, lineMark, j.now().UnixMicro())
+		mark := numbersLine(lineMark, j.now().UnixMicro())
 		_, err = j.f.Write(mark)
 		j.mu.Lock()
 		j.size += int64(len(batch) + len(mark))
@@ -94,7 +94,7 @@ func (j *journal) length() int64 {
 
 // touch notes that the journal is in step with the database now.
 func (j *journal) touch(at time.Time) error {
-	return j.write(appendNumbers(nil, lineMark, at.UnixMicro()))
+	return j.write(numbersLine(lineMark, at.UnixMicro()))
 }
 
 // write appends a line that need not be flushed.

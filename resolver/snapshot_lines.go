@@ -91,8 +91,8 @@ func appendOperators(to []byte, list []savedOperator) ([]byte, error) {
 	return appendLine(to, lineOperators, func(b []byte) []byte { return append(b, text...) }), nil
 }
 
-func appendNumbers(to []byte, kind byte, numbers ...int64) []byte {
-	return appendLine(to, kind, func(b []byte) []byte {
+func numbersLine(kind byte, numbers ...int64) []byte {
+	return appendLine(nil, kind, func(b []byte) []byte {
 		for i, n := range numbers {
 			if i > 0 {
 				b = append(b, ' ')

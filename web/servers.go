@@ -251,8 +251,8 @@ func (s *serversView) tell(f claims.Fleet, of issuer.ServersOf) {
 			s.Waits = append(s.Waits, waiting{what, claims.ShortKey(account), accountURL(account), since, t})
 		}
 	}
-	add("The oldest revocation that is not proven on every server", f.OldestRevocationAccount, f.OldestRevocation, toneBad)
-	add("The oldest change that is not proven on every server", f.OldestChangeAccount, f.OldestChange, toneWait)
+	add("Oldest revocation", f.OldestRevocationAccount, f.OldestRevocation, toneBad)
+	add("Oldest change", f.OldestChangeAccount, f.OldestChange, toneWait)
 	for _, x := range f.Servers {
 		row := serverRow{
 			Name: x.Name, Cluster: x.Cluster, Version: x.Version, Resolver: resolverWords(x.Resolver), Started: x.Started, Seen: x.LastSeen,
