@@ -126,7 +126,9 @@ func (h *house) leave(t testing.TB) {
 // copied is a house of its own with what is in the one that was left.
 func (h *house) copied(t testing.TB) *house {
 	t.Helper()
-	return houseAt(t, storetest.Clone(t, h.url), h.kek, h.time())
+	c := houseAt(t, storetest.Clone(t, h.url), h.kek, h.time())
+	c.connected.Store(h.connected.Load())
+	return c
 }
 
 func (h *house) openStore(t testing.TB, c *clock) *store.Store {

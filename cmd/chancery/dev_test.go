@@ -157,7 +157,7 @@ func TestWrongKeyStartsSealed(t *testing.T) {
 			must(t, err)
 			url := "sqlite://" + filepath.Join(dir, "chancery.db")
 			number(t, url)
-			before := storetest.OpenRaw(t, url).Dump(t, "sessions", "outbox", "deliveries", "servers")
+			before := storetest.OpenRaw(t, url).Dump(t, "sessions", "outbox", "deliveries", "servers", "sweeps")
 			c.harm(t, filepath.Join(dir, "kek"))
 
 			sealed, stop := devProcess(t, dir)
@@ -183,7 +183,7 @@ func TestWrongKeyStartsSealed(t *testing.T) {
 				t.Errorf("readyz says %s", got)
 			}
 			stop()
-			if after := storetest.OpenRaw(t, url).Dump(t, "sessions", "outbox", "deliveries", "servers"); after != before {
+			if after := storetest.OpenRaw(t, url).Dump(t, "sessions", "outbox", "deliveries", "servers", "sweeps"); after != before {
 				t.Error("the sealed run changed the database")
 			}
 

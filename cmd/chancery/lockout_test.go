@@ -122,7 +122,7 @@ func (l *lockout) insist(change func(override []issuer.Guard) error, also ...iss
 	raw := storetest.OpenRaw(l.t, l.app.cfg.databaseURL)
 	dump := func() []string {
 		// What Chancery itself writes meanwhile is left out.
-		return strings.Split(raw.Dump(l.t, "audit", "changes", "sequencer", "outbox", "deliveries", "servers", "jwts", "tokens"), "\n")
+		return strings.Split(raw.Dump(l.t, "audit", "changes", "sequencer", "outbox", "deliveries", "servers", "sweeps", "jwts", "tokens"), "\n")
 	}
 	before := dump()
 	err := change(also)
