@@ -89,6 +89,8 @@ type app struct {
 	late    context.CancelFunc
 	opening sync.WaitGroup
 	missing error
+	// snapshot tells that there was one to serve from at the start.
+	snapshot bool
 	// deafen ends the listening to other replicas; hearing tells that it ended.
 	deafen  context.CancelFunc
 	hearing sync.WaitGroup
@@ -145,6 +147,7 @@ func (a *app) open(ctx context.Context) (err error) {
 	if err != nil {
 		cfg.log.ErrorContext(ctx, "the snapshot cannot be used; only the database can tell what to serve", slog.Any("error", err))
 	}
+	a.snapshot = found
 	if found { // nats-servers need not wait for the database
 		a.serve()
 	}
@@ -184,7 +187,7 @@ func (a *app) openStore(ctx context.Context) (err error) {
 	}
 	// Lookups come before everything else: they wait for this.
 	a.resolver.Use(a.store)
-	if err := a.resolver.CatchUp(attempt); err != nil {
+	if err := a.resolver.CatchUp(attempt); err != nil && a.snapshot { // without one there is nothing to catch up
 		cfg.log.WarnContext(ctx, "what changed since the snapshot was written cannot be read yet", slog.Any("error", err))
 	}
 	if a.cfg.role.manages() {
