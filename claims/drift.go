@@ -33,11 +33,6 @@ const (
 	DriftDeleted DriftKind = "deleted"
 )
 
-// DriftKinds returns the kinds.
-func DriftKinds() []DriftKind {
-	return []DriftKind{DriftNewer, DriftOlder, DriftUntrusted, DriftUnknown, DriftMissing, DriftDeleted}
-}
-
 // DriftState says how far a drift is dealt with.
 type DriftState string
 

@@ -176,7 +176,6 @@ func New(cfg Config) (*Resolver, error) {
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, owner: cfg.Owner, identity: cfg.Identity, urls: cfg.URLs, dialer: cfg.Dialer, settle: cfg.Settle,
 		pace: standardPace(), pageSize: connectionsLimit, memory: m, ledger: newLedger(cfg.Now), events: newEventLog(cfg.Now), metrics: counters, surveyed: surveyed, changes: newBell(), operators: map[string]*operator{},
 	}
-	r.surveyed = surveyed
 	r.ledger.told = r.deliveryTold
 	r.behind.log = cfg.Logger
 	if cfg.Peer != nil {

@@ -38,17 +38,21 @@ func (f fleetFlags) path(ctx context.Context, cl *client) (string, error) {
 	return "/operators/" + url.PathEscape(name), err
 }
 
+// open returns a client, and the path of the operator.
+func (f fleetFlags) open(ctx context.Context, env environment) (cl *client, path string, err error) {
+	if cl, err = f.client(env); err == nil {
+		path, err = f.path(ctx, cl)
+	}
+	return cl, path, err
+}
+
 type serverListCommand struct {
 	fleetFlags
 	JSON bool `help:"Print one JSON object." name:"json"`
 }
 
 func (c *serverListCommand) run(ctx context.Context, env environment) error {
-	cl, err := c.client(env)
-	if err != nil {
-		return err
-	}
-	path, err := c.path(ctx, cl)
+	cl, path, err := c.open(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -208,11 +212,7 @@ func (c *syncPushCommand) run(ctx context.Context, env environment) error {
 	if c.All == (len(c.Accounts) > 0) {
 		return usage(errors.New("name accounts, or use --all"))
 	}
-	cl, err := c.client(env)
-	if err != nil {
-		return err
-	}
-	path, err := c.path(ctx, cl)
+	cl, path, err := c.open(ctx, env)
 	if err != nil {
 		return err
 	}
