@@ -9,5 +9,6 @@ var grown = generated{accounts: 60, users: 600}
 // homeless is how many clients connect while the control plane is gone.
 const homeless = 250
 
-// crowd is how many accounts are signed anew when the process is killed.
-const crowd = 200
+// crowd is how many accounts are signed anew when the process is killed: more than two batches, for a kill after the
+// first is to be one in the middle on a busy machine too.
+const crowd = 600
