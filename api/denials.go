@@ -80,7 +80,7 @@ func (v Denial) explained(d claims.Denial, p issuer.Party) Denial {
 	v.Explanation, v.ExplainedAt = &e, &at
 	for n, text := range fixesOf(d) {
 		f := Fix{Text: text}
-		if n == 0 && p.UserID != "" && reissued[d.Class] {
+		if n == 0 && p.UserID != "" && d.Proven && reissued[d.Class] {
 			f.Method, f.Href = http.MethodPost, Base+"/accounts/"+d.AccountID+"/users/"+p.UserID+"/credentials"
 		}
 		v.Fixes = append(v.Fixes, f)

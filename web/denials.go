@@ -189,7 +189,7 @@ func denialLinks(v *visit, d claims.Denial, p issuer.Party) []link {
 	user := p.UserID != ""
 	switch d.Class {
 	case "not_revoked", "jwt_valid", "issuer_known", "jwt_decodes", "nonce_signed", "bearer_allowed", "scope_empty":
-		if user {
+		if user && d.Proven {
 			add(issuer.IssueCredentials, "Issue new credentials", userURL(d.AccountID, p.UserID, "issue"))
 		}
 	case "connection_limit", "subscription_limit":
