@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,4 +113,72 @@ func TestReplicasMissNothing(t *testing.T) {
 	if heard >= polled {
 		t.Error("a notification is no faster than the poll")
 	}
+}
+
+// told passes log records on and reports those that mention something.
+type told struct {
+	slog.Handler
+	mention string
+	heard   chan struct{}
+}
+
+func (h told) Handle(ctx context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if strings.Contains(a.Value.String(), h.mention) {
+			select {
+			case h.heard <- struct{}{}:
+			default:
+			}
+		}
+		return true
+	})
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h told) WithAttrs(list []slog.Attr) slog.Handler {
+	h.Handler = h.Handler.WithAttrs(list)
+	return h
+}
+
+// TestLeaseHasRunOut has a replica stand still between its claim of a row and the push,
+// for longer than its lease, while another one takes the row over: it publishes nothing
+// when it goes on.
+func TestLeaseHasRunOut(t *testing.T) {
+	t.Parallel()
+	dsn := storetest.URL(t, "sqlite")
+	s, err := store.Open(t.Context(), store.Config{URL: dsn, Now: time.Now, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	raw := storetest.OpenRaw(t, dsn)
+	w := newWorld(t, s)
+	var still, armed atomic.Int64
+	gaveUp := make(chan struct{}, 1)
+	cfg := w.config()
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(still.Load())) }
+	cfg.Logger = slog.New(told{cfg.Logger.Handler(), "the lease has run out", gaveUp})
+	w.startWith(cfg, resolver.Hurry{Settle: 100 * time.Millisecond})
+	servers := w.serve(1)
+	a := w.account("a")
+	w.connect(servers[0], w.user(a, "u"))
+	w.wait(a, a.version)
+	w.settled()
+	pushes := w.hear(servers[0])
+	s.OnCommit(func() { // the claim is a commit, and nothing is sent before this returns
+		if armed.Load() == 1 && raw.Run(t, `UPDATE outbox SET lease_owner = 'heir', lease_epoch = lease_epoch + 1, lease_until_us = lease_until_us + 3600000000
+			WHERE account_id = $1 AND lease_owner = 'test'`, a.id) == 1 {
+			armed.Store(0)
+			still.Store(int64(20 * time.Second))
+		}
+	})
+	armed.Store(1)
+	version := w.edit(a, func(c *claims.Account) { c.Settings.Limits.Subs = 7 })
+	held := func() bool { return w.held(servers[0], a) == w.token(a) }
+	eventually(t, "it gave up, or pushed", func() bool { return len(gaveUp) == 1 || held() })
+	if list := pushes(); len(list) > 0 || held() {
+		t.Errorf("it pushed %d times after its lease", len(list))
+	}
+	raw.Run(t, `UPDATE outbox SET lease_owner = '', lease_until_us = 0, not_before_us = 0`)
+	w.wait(a, version)
 }
