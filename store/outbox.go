@@ -94,10 +94,23 @@ func (t *Tx) NextOwed(ctx context.Context, operatorID string) (due time.Time, ok
 	return time.UnixMicro(us).UTC(), err == nil, err
 }
 
-// FreeOwed gives up the leases that owner holds: those of a run that was killed,
-// when the same replica starts again.
+// FreeOwed gives up the leases that owner holds, and has other processes told: those of
+// a run that was killed, when the same replica starts again, and those of one that stops.
 func (t *Tx) FreeOwed(ctx context.Context, owner string) error {
-	_, err := t.exec(ctx, `UPDATE outbox SET lease_owner = '', lease_until_us = 0, not_before_us = 0 WHERE lease_owner = $1`, owner)
+	n, err := t.exec(ctx, `UPDATE outbox SET lease_owner = '', lease_until_us = 0, not_before_us = 0 WHERE lease_owner = $1`, owner)
+	t.changes = t.changes || n > 0
+	return err
+}
+
+// RenewOwed makes a claim last for lease from now. It returns ErrNotFound when the claim
+// has run out, or was overtaken.
+func (t *Tx) RenewOwed(ctx context.Context, o Owed, lease time.Duration) error {
+	n, err := t.exec(ctx, `UPDATE outbox SET lease_until_us = $4, not_before_us = CASE WHEN not_before_us = lease_until_us THEN $4 ELSE not_before_us END
+		WHERE account_id = $1 AND lease_epoch = $2 AND lease_owner = $3 AND lease_until_us >= $5`,
+		o.AccountID, o.Epoch, o.Owner, micros(t.now.Add(lease)), micros(t.now))
+	if err == nil && n == 0 {
+		return ErrNotFound
+	}
 	return err
 }
 

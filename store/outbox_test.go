@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -216,6 +217,36 @@ func TestOutbox(t *testing.T) {
 				}
 			}
 			if d.settle(t, current); d.owed(t, operator) != 0 {
+				t.Error("still owed")
+			}
+		},
+		"renewed": func(t *testing.T, d *db, operator, account string) {
+			renew := func(o store.Owed, want error) {
+				t.Helper()
+				err := d.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error { return tx.RenewOwed(ctx, o, lease) })
+				if !errors.Is(err, want) {
+					t.Errorf("renewing: %v, want %v", err, want)
+				}
+			}
+			d.signed(t, account, 100)
+			o := d.claimOne(t, operator, 1)
+			for range 3 {
+				d.advance(lease)
+				renew(o, nil)
+				d.claimNone(t, operator)
+			}
+			d.again(t, account)
+			renew(o, nil) // what came to be owed meanwhile is not forgotten
+			if d.settle(t, o); d.owed(t, operator) != 1 {
+				t.Error("settled what came later")
+			}
+			o = d.claimOne(t, operator, 1)
+			renew(o, nil)
+			d.advance(lease + time.Microsecond)
+			renew(o, store.ErrNotFound)
+			other := d.claimOne(t, operator, 1)
+			renew(o, store.ErrNotFound)
+			if d.settle(t, other); d.owed(t, operator) != 0 {
 				t.Error("still owed")
 			}
 		},
