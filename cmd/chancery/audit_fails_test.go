@@ -35,7 +35,9 @@ func mutations(t *testing.T, fill *strings.Replacer) []operation {
 			Content map[string]struct{ Example any }
 		} `yaml:"requestBody"`
 	}
-	var doc struct{ Paths map[string]map[string]described }
+	var doc struct {
+		Paths map[string]map[string]described
+	}
 	must(t, yaml.Unmarshal(raw, &doc))
 	var out []operation
 	for path, item := range doc.Paths {
