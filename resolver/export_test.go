@@ -77,6 +77,9 @@ func (r *Resolver) AwaitServers(ctx context.Context, operatorID string, n, exami
 // Put takes an account into memory.
 func (r *Resolver) Put(s store.Served) { r.memory.put(s) }
 
+// Newest returns what a push of s sends.
+func (r *Resolver) Newest(s store.Served) store.Served { return r.memory.newest(s) }
+
 // SetOperators replaces the operators in memory and declares it loaded.
 func (r *Resolver) SetOperators(list ...store.Operator) {
 	r.memory.setOperators(list)

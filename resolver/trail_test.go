@@ -1,7 +1,10 @@
 package resolver_test
 
 import (
+	"bytes"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -79,6 +82,79 @@ func TestRestartWaitsForTheStore(t *testing.T) {
 		r.Wake()
 		eventually(t, "what is committed after Start is served", func() bool { return r.Version(a.id) == version })
 	})
+}
+
+// TestDiskLagsBehindTheTrail has the disk lose a version, and take lines again but no new
+// base file: it does not say that it has what was changed since, so that a restart asks for
+// all of it.
+func TestDiskLagsBehindTheTrail(t *testing.T) {
+	t.Parallel()
+	s := storetest.SQLite(t)
+	sequencer := store.NewSequencer(s)
+	sequencer.Start()
+	t.Cleanup(sequencer.Stop)
+	w := newWorld(t, s)
+	a := w.account("a")
+	dir := t.TempDir()
+	r := w.startWith(w.saving(dir), resolver.Hurry{})
+	w.saved(dir)
+	edit := func() {
+		t.Helper()
+		before := r.Followed()
+		version := w.edit(a, func(c *claims.Account) { c.Settings.Limits.Conn++ })
+		eventually(t, "the edit is followed", func() bool { return r.Version(a.id) == version && r.Followed() > before })
+	}
+	edit()
+	if err := os.Mkdir(filepath.Join(dir, "base.new"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Unsave(); err != nil {
+		t.Fatal(err)
+	}
+	last := r.Followed()
+	edit() // this one is lost
+	eventually(t, "the new base file fails", func() bool { return r.Rewrite() != nil })
+	edit()
+	edit() // by now the disk was told of the one before
+	if got := resolver.SavedChange(dir); got > last {
+		t.Errorf("the disk has lost a version after change %d and says that it has all up to %d", last, got)
+	}
+}
+
+// TestRefusedIsNotForgotten restarts again and again without a store from a snapshot in which
+// an account is damaged: it is never taken for one that does not exist, though the files
+// grow to be written anew.
+func TestRefusedIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	a, b := w.account("a"), w.account("b")
+	dir := t.TempDir()
+	first := w.startWith(w.saving(dir), resolver.Hurry{})
+	w.saved(dir)
+	first.Stop()
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path, bytes.ReplaceAll(text, []byte(w.token(a)), []byte("x"+w.token(a)[1:])), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range 12 { // more than there may be journals
+		r, found := w.alone(dir, w.operator)
+		eventually(t, "the snapshot is verified", func() bool { return !r.Snapshot().Unverified })
+		for x, want := range map[*account]int{a: http.StatusServiceUnavailable, b: http.StatusOK} {
+			if got := get(r.Handler(), http.MethodGet, "/jwt/v1/accounts/"+x.id); !found || got.Code != want {
+				t.Fatalf("start %d: %s is answered with %d", n, x.claims.Name, got.Code)
+			}
+		}
+		r.Stop()
+	}
 }
 
 // TestRestartWithoutTheStore serves the snapshot when the store was waited for in vain.
