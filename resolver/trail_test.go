@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"bytes"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -180,6 +181,55 @@ func TestRestartWithoutTheStore(t *testing.T) {
 	}
 	if got := <-answered(r.Handler(), a); got != w.token(a) || time.Since(begun) < 100*time.Millisecond {
 		t.Errorf("it is answered after %v with %q", time.Since(begun), got)
+	}
+}
+
+// TestStandingStillAgain stops the process while it catches up: what it read before is not
+// enough to answer from.
+func TestStandingStillAgain(t *testing.T) {
+	t.Parallel()
+	r, err := resolver.New(newWorld(t, storetest.SQLite(t)).config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := r.StandStill()
+	second := r.StandStill()
+	if first(); !r.Late() {
+		t.Error("answers do not wait for what was committed while the process stood still again")
+	}
+	if second(); r.Late() {
+		t.Error("answers wait for ever")
+	}
+}
+
+// TestRestoredWhileFollowed restores the database under a resolver that runs: it is noticed,
+// and everything is looked at again. Changes that follow have numbers that were followed
+// before.
+func TestRestoredWhileFollowed(t *testing.T) {
+	t.Parallel()
+	dsn := storetest.URL(t, "sqlite")
+	s, err := store.Open(t.Context(), store.Config{URL: dsn, Now: time.Now, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	sequencer := store.NewSequencer(s)
+	sequencer.Start()
+	t.Cleanup(sequencer.Stop)
+	w := newWorld(t, s)
+	a := w.account("a")
+	before, older := w.token(a), a.version
+	r := w.startWith(w.saving(t.TempDir()), resolver.Hurry{Poll: 50 * time.Millisecond})
+	was := r.Followed()
+	version := w.revoke(a, w.user(a, "gone"))
+	eventually(t, "the revocation is followed", func() bool { return r.Version(a.id) == version && r.Followed() > was })
+	raw := storetest.OpenRaw(t, dsn)
+	raw.Run(t, `UPDATE accounts SET jwt = $1, jwt_version = $2 WHERE id = $3`, before, older, a.id)
+	raw.Run(t, `DELETE FROM changes WHERE seq > 1`)
+	raw.Run(t, `UPDATE sequencer SET change_seq = 1`)
+	eventually(t, "the account is known to be behind", func() bool { return r.Snapshot().Behind == 1 })
+	if r.Version(a.id) != version {
+		t.Error("the restored database undid a revocation")
 	}
 }
 
