@@ -47,6 +47,14 @@ func (r *Resolver) Hurry(h Hurry) {
 // Late tells whether answers wait.
 func (r *Resolver) Late() bool { return r.pulse.late() }
 
+// StandStill has answers wait until what it returns is called, as after a stop, or a later
+// one begins.
+func (r *Resolver) StandStill() (caughtUp func()) {
+	r.pulse.await(time.Hour)
+	number := r.pulse.begin(time.Hour)
+	return func() { r.pulse.release(number) }
+}
+
 // AwaitServers returns when n servers are on the roster, examined of which were
 // asked what they hold, and tells whether that came about before ctx ended.
 func (r *Resolver) AwaitServers(ctx context.Context, operatorID string, n, examined int) bool {
@@ -79,6 +87,9 @@ func (r *Resolver) AwaitServers(ctx context.Context, operatorID string, n, exami
 
 // Put takes an account into memory.
 func (r *Resolver) Put(s store.Served) { r.memory.put(s) }
+
+// Newest returns what a push of s sends.
+func (r *Resolver) Newest(s store.Served) store.Served { return r.memory.newest(s) }
 
 // SetOperators replaces the operators in memory and declares it loaded.
 func (r *Resolver) SetOperators(list ...store.Operator) {

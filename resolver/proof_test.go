@@ -201,6 +201,9 @@ func TestSilenceIsNoProof(t *testing.T) {
 	if s, err := r.Wait(ctx, a.id, version); err != nil || s.Reached() || states(s)["ghost"].Satisfied() {
 		t.Errorf("of a server that does not tell what it has: %+v, %v", s, err)
 	}
+	if w.owed() == 0 {
+		t.Error("nothing is owed to a server that does not tell what it has")
+	}
 	g.manner <- ""
 	w.wait(a, version)
 }
