@@ -57,6 +57,7 @@ func TestLockout(t *testing.T) {
 					}
 					t.Parallel()
 					l := &lockout{plant: newPlant(t, d), guard: g}
+					l.authTimeout = 2 // callouts are waited for in vain
 					l.startServers(1)
 					l.creds = l.client("ORDERS", "u")
 					walk(l)
