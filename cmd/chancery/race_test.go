@@ -6,7 +6,7 @@ import "time"
 
 // grown is how large the generated store is: watched by the race detector everything
 // takes several times as long, so the full size is for a run without.
-var grown = generated{accounts: 60, users: 600}
+var grown = generated{accounts: 20, users: 200}
 
 // homeless is how many clients connect while the control plane is gone.
 const homeless = 250
