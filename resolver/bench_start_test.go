@@ -93,6 +93,11 @@ func ratios(b *testing.B, unit string, ours, bare []float64) {
 	for i := range ours {
 		all = append(all, ours[i]/bare[i])
 	}
+	spread(b, unit, all)
+}
+
+// spread reports the median with the lowest and the highest beside it.
+func spread(b *testing.B, unit string, all []float64) {
 	b.ReportMetric(median(all), unit)
 	b.ReportMetric(slices.Min(all), unit+"_min")
 	b.ReportMetric(slices.Max(all), unit+"_max")

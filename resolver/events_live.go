@@ -118,7 +118,7 @@ func (r *Resolver) Usage(accountID string) []claims.AccountUsage {
 func (r *Resolver) Kick(ctx context.Context, operatorID, serverID string, cid uint64) error {
 	o, l := r.operator(operatorID), (*link)(nil)
 	if o != nil {
-		l = o.link.Load()
+		l = o.reach(ctx)
 	}
 	if l == nil {
 		return fmt.Errorf("closing a connection: %w", ErrNotConnected)
@@ -140,4 +140,22 @@ func (r *Resolver) Kick(ctx context.Context, operatorID, serverID string, cid ui
 		return fmt.Errorf("closing a connection: the server says: %s", errorText(a.Error.Description))
 	}
 	return nil
+}
+
+// reach returns the way to the servers, and waits a moment while they are being found:
+// their events tell of connections before it is known which servers there are.
+func (o *operator) reach(ctx context.Context) *link {
+	ctx, cancel := context.WithTimeout(ctx, o.r.pace.gather)
+	defer cancel()
+	for {
+		_, _, changed := o.roster.snapshot()
+		if l := o.link.Load(); l != nil {
+			return l
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

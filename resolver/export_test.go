@@ -11,7 +11,7 @@ import (
 
 // Hurry shortens what tests would otherwise wait for; 0 leaves a pace as it is.
 type Hurry struct {
-	Settle, Ping, Silence, Poll, Await, Feed time.Duration
+	Settle, Ping, Silence, Poll, Await, Feed, Lease time.Duration
 	// Page is how many connections are asked for at once.
 	Page int
 }
@@ -26,6 +26,9 @@ func (r *Resolver) Hurry(h Hurry) {
 	}
 	if h.Silence > 0 {
 		r.pace.silence = h.Silence
+	}
+	if h.Lease > 0 {
+		r.pace.lease, r.pace.renew = h.Lease, h.Lease/4
 	}
 	if h.Poll > 0 {
 		r.pace.poll = h.Poll
@@ -174,3 +177,6 @@ func Merged(here, row claims.DeliveryState, later bool) claims.DeliveryState {
 	}
 	return l.merge("A", []store.Delivery{{ServerID: "N", Version: 3, State: string(row), Updated: at}})["N"].State
 }
+
+// Lease is how long a claimed push is left to a replica that was killed.
+func Lease() time.Duration { return standardPace().lease }

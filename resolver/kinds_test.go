@@ -38,6 +38,7 @@ func (p *cluster) up(name string) *server.Server {
 	p.t.Helper()
 	s := p.serverWith(name, func(o *server.Options) {
 		o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}
+		o.LameDuckGracePeriod, o.LameDuckDuration = 500*time.Millisecond, time.Second
 		for _, s := range p.servers {
 			o.Routes = append(o.Routes, server.RoutesFromStr("nats://"+s.ClusterAddr().String())...)
 		}

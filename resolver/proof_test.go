@@ -23,7 +23,7 @@ type ghost struct {
 	// disk returns what it answers to a lookup of the account that it holds in memory.
 	disk chan func(memory string) []string
 	// manner is how it answers otherwise: "busy" does not tell what it holds, "broken" not
-	// what it has of an account.
+	// what it has of an account, and "mute" not even that.
 	manner chan string
 }
 
@@ -83,6 +83,7 @@ func (g *ghost) answer(ctx context.Context, asked <-chan *nats.Msg, self map[str
 		case strings.HasSuffix(m.Subject, ".LIST"):
 			say("data", []string{})
 		case strings.HasSuffix(m.Subject, ".ACCOUNTZ") && manner == "busy":
+		case strings.HasSuffix(m.Subject, ".INFO") && manner == "mute":
 		case strings.HasSuffix(m.Subject, ".INFO") && manner == "broken":
 			say("error", map[string]any{"code": 500, "description": "out of memory"})
 		case strings.HasSuffix(m.Subject, ".ACCOUNTZ"):

@@ -23,11 +23,6 @@ import (
 	"chancery/store/storetest"
 )
 
-const (
-	drillAccounts = 100
-	drillClients  = 10 // on each account
-)
-
 var drillOp = issuer.Op{Caller: issuer.System("test"), RequestID: "drill"}
 
 // tenant is an account of a drill with the credential of its one user.
@@ -174,7 +169,7 @@ func (p *plant) refresh() {
 	p.operator = o
 }
 
-// TestRotationDrill rotates the operator's signing key end to end under 1,000 clients,
+// TestRotationDrill rotates the operator's signing key end to end under 1,000 clients when unwatched,
 // then the keys of all accounts: nobody is dropped, and what the old keys signed is
 // refused in the end.
 func TestRotationDrill(t *testing.T) {
@@ -320,7 +315,7 @@ func (p *plant) oldOperatorKeyIsRefused(first string, before issuer.Account, cre
 
 // TestKillWhileSigningAnew kills the process when some of the accounts, 1,000 of them
 // unwatched, are signed by the new key and starts it again: each ends with exactly one new version, and none of
-// 1,000 clients is dropped.
+// their clients, 1,000 unwatched, is dropped.
 func TestKillWhileSigningAnew(t *testing.T) {
 	t.Parallel()
 	const accounts = crowd

@@ -10,3 +10,12 @@ const homeless = 1000
 
 // crowd is how many accounts are signed anew when the process is killed.
 const crowd = 1000
+
+// drillAccounts and drillClients are whom the keys are rotated under: accounts, and clients on each.
+const (
+	drillAccounts = 100
+	drillClients  = 10
+)
+
+// thinned is how many hostile names, and files of nsc, there are to each that is tried.
+const thinned = 1

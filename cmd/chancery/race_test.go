@@ -12,3 +12,12 @@ const homeless = 250
 // crowd is how many accounts are signed anew when the process is killed: more than two batches, for a kill after the
 // first is to be one in the middle on a busy machine too.
 const crowd = 600
+
+// drillAccounts and drillClients are whom the keys are rotated under: accounts, and clients on each.
+const (
+	drillAccounts = 40
+	drillClients  = 5
+)
+
+// thinned is how many hostile names, and files of nsc, there are to each that is tried: the run without tries them all.
+const thinned = 4
