@@ -55,6 +55,12 @@ func (r *Resolver) StandStill() (caughtUp func()) {
 	return func() { r.pulse.release(number) }
 }
 
+// Beat shows that the process runs until ctx ends; nobody catches up.
+func (r *Resolver) Beat(ctx context.Context) {
+	r.pulse.start()
+	r.pulse.run(ctx, time.Hour)
+}
+
 // AwaitServers returns when n servers are on the roster, examined of which were
 // asked what they hold, and tells whether that came about before ctx ended.
 func (r *Resolver) AwaitServers(ctx context.Context, operatorID string, n, examined int) bool {
