@@ -17,46 +17,49 @@ type row interface{ Scan(dest ...any) error }
 
 // one returns the single row of a query, or ErrNotFound.
 func one[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, args ...any) (T, error) {
+	var v T
 	if !storable(args) {
-		var zero T
-		return zero, ErrNotFound
+		return v, ErrNotFound
 	}
-	if err := t.fault(query, false); err != nil {
-		var zero T
-		return zero, err
+	found := false
+	err := t.run(ctx, statement{query: query, args: args, each: func(r row) (err error) {
+		if !found {
+			v, err = scan(r)
+		}
+		found = true
+		return err
+	}})
+	if err == nil && !found {
+		err = ErrNotFound
 	}
-	v, err := scan(t.q.QueryRowContext(ctx, query, args...))
-	if err == nil {
-		err = t.fault(query, true)
-	}
-	return v, t.store.classify(err)
+	return v, err
 }
 
 // many returns all rows of a query.
-func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, args ...any) (out []T, err error) {
 	if !storable(args) {
 		return nil, nil
 	}
-	if err := t.fault(query, false); err != nil {
-		return nil, err
+	return out, t.run(ctx, statement{query: query, args: args, each: collect(scan, &out)})
+}
+
+// alongside has into filled with all rows of a query, by the next statement whose answer is
+// waited for: see Tx.settle.
+func alongside[T any](t *Tx, into *[]T, scan func(row) (T, error), query string, args ...any) {
+	if storable(args) {
+		t.pending = append(t.pending, statement{query: query, args: args, each: collect(scan, into)})
 	}
-	rows, err := t.q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, t.store.classify(err)
-	}
-	defer rows.Close()
-	var out []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
+}
+
+// collect appends the rows of an answer to out.
+func collect[T any](scan func(row) (T, error), out *[]T) func(row) error {
+	return func(r row) error {
+		v, err := scan(r)
+		if err == nil {
+			*out = append(*out, v)
 		}
-		out = append(out, v)
+		return err
 	}
-	if err := rows.Err(); err != nil {
-		return out, t.store.classify(err)
-	}
-	return out, t.fault(query, true)
 }
 
 // storable tells whether all texts among args can be in a column. PostgreSQL
@@ -87,22 +90,82 @@ func all[T any](list []T, f func(T) bool) bool {
 	return !slices.ContainsFunc(list, func(v T) bool { return !f(v) })
 }
 
-func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+func (t *Tx) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
 	if !storable(args) {
-		return 0, errors.New("a text that is not UTF-8 or holds a NUL cannot be stored")
+		return 0, errNotStorable
 	}
-	if err := t.fault(query, false); err != nil {
-		return 0, err
+	return n, t.run(ctx, statement{query: query, args: args, done: func(concerned int64) error { n = concerned; return nil }})
+}
+
+var errNotStorable = errors.New("a text that is not UTF-8 or holds a NUL cannot be stored")
+
+// send is exec of a statement that nobody waits for: the database gets it before the next
+// one that somebody waits for, or with the commit, and its error is that one's.
+func (t *Tx) send(query string, args ...any) error {
+	if !storable(args) {
+		return errNotStorable
 	}
-	res, err := t.q.ExecContext(ctx, query, args...)
-	if err != nil {
-		return 0, t.store.classify(err)
-	}
-	n, err := res.RowsAffected()
+	t.pending = append(t.pending, statement{query: query, args: args})
+	return nil
+}
+
+// sendOne is send of a statement that has to change exactly one row.
+func (t *Tx) sendOne(query string, args ...any) error {
+	err := t.send(query, args...)
 	if err == nil {
-		err = t.fault(query, true)
+		t.pending[len(t.pending)-1].done = exactlyOne
 	}
-	return n, t.store.classify(err)
+	return err
+}
+
+func exactlyOne(n int64) error {
+	if n != 1 {
+		return ErrNotFound
+	}
+	return nil
+}
+
+// settle waits for everything that is pending.
+func (t *Tx) settle(ctx context.Context) error { return t.run(ctx) }
+
+// run runs what is pending and then the statements.
+func (t *Tx) run(ctx context.Context, more ...statement) error {
+	list := append(t.pending, more...)
+	t.pending = nil
+	if len(list) == 0 {
+		return nil
+	}
+	if err := t.faultAll(list, false); err != nil {
+		return err
+	}
+	if err := t.session.run(ctx, list); err != nil {
+		return t.store.classify(err)
+	}
+	return t.faultAll(list, true)
+}
+
+// commit commits, together with what is pending; what has an answer that could hinder it
+// comes before.
+func (t *Tx) commit(ctx context.Context) error {
+	if slices.ContainsFunc(t.pending, func(x statement) bool { return x.each != nil || x.done != nil }) {
+		if err := t.settle(ctx); err != nil {
+			return err
+		}
+	}
+	list := t.pending
+	t.pending = nil
+	// Whether they took effect is known only together with the commit.
+	if err := errors.Join(t.faultAll(list, false), t.faultAll(list, true), t.fault(commitStatement, false)); err != nil {
+		return err
+	}
+	if err := t.session.commit(ctx, list); err != nil {
+		// A transaction whose context ended is rolled back.
+		return errors.Join(context.Cause(ctx), t.store.classify(err))
+	}
+	if t.changes {
+		t.store.neighbours.tell()
+	}
+	return t.fault(commitStatement, true)
 }
 
 // commitStatement is the name under which a fault of the commit is asked for.
@@ -117,11 +180,20 @@ func (t *Tx) fault(statement string, done bool) error {
 	return t.store.faults(statement, done)
 }
 
+func (t *Tx) faultAll(list []statement, done bool) error {
+	for _, x := range list {
+		if err := t.fault(x.query, done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // must runs a statement that has to change exactly one row.
 func (t *Tx) must(ctx context.Context, query string, args ...any) error {
 	n, err := t.exec(ctx, query, args...)
-	if err == nil && n != 1 {
-		err = ErrNotFound
+	if err == nil {
+		err = exactlyOne(n)
 	}
 	return err
 }
