@@ -18,7 +18,8 @@ import (
 type pipeline struct {
 	conn *pgxpool.Conn
 	// begin is what opens the transaction; empty once it was sent.
-	begin string
+	begin    string
+	readOnly bool
 }
 
 // rollbackTime is how long a server may take to answer a ROLLBACK before its connection
@@ -30,7 +31,7 @@ func beginPostgres(ctx context.Context, pool *pgxpool.Pool, readOnly bool) (sess
 	if err != nil {
 		return nil, err
 	}
-	p := &pipeline{conn: conn, begin: "BEGIN"}
+	p := &pipeline{conn: conn, begin: "BEGIN", readOnly: readOnly}
 	if readOnly {
 		p.begin = "BEGIN READ ONLY"
 	}
@@ -42,8 +43,8 @@ func (p *pipeline) run(ctx context.Context, list []statement) error {
 }
 
 func (p *pipeline) commit(ctx context.Context, list []statement) error {
-	if p.begin != "" && len(list) == 0 {
-		return nil // nothing was begun
+	if len(list) == 0 && (p.begin != "" || p.readOnly) {
+		return nil // there is nothing to commit
 	}
 	err := p.send(ctx, list, "COMMIT")
 	if err == nil && p.status() != idle {
@@ -123,15 +124,20 @@ const idle = 'I'
 func (p *pipeline) status() byte { return p.conn.Conn().PgConn().TxStatus() }
 
 // rollback gives the connection back, which the pool closes if it cannot be used any more.
+// Nobody has to wait for the end of a transaction that only read.
 func (p *pipeline) rollback() {
-	if p.conn == nil {
+	if p.readOnly {
+		go p.end()
 		return
 	}
+	p.end()
+}
+
+func (p *pipeline) end() {
 	if !p.conn.Conn().IsClosed() && p.status() != idle {
 		ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 		defer cancel()
 		_, _ = p.conn.Exec(ctx, "ROLLBACK") // before it the first error counts
 	}
 	p.conn.Release()
-	p.conn = nil
 }

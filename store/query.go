@@ -43,12 +43,13 @@ func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query st
 	return out, t.run(ctx, statement{query: query, args: args, each: collect(scan, &out)})
 }
 
-// alongside has into filled with all rows of a query, by the next statement whose answer is
-// waited for: see Tx.settle.
-func alongside[T any](t *Tx, into *[]T, scan func(row) (T, error), query string, args ...any) {
-	if storable(args) {
-		t.pending = append(t.pending, statement{query: query, args: args, each: collect(scan, into)})
+// alongside is many that goes to the database with the next statement that is waited for,
+// see Tx.settle: into is filled then.
+func alongside[T any](ctx context.Context, t *Tx, into *[]T, scan func(row) (T, error), query string, args ...any) error {
+	if !storable(args) {
+		return nil
 	}
+	return t.later(ctx, statement{query: query, args: args, each: collect(scan, into)})
 }
 
 // collect appends the rows of an answer to out.
@@ -99,23 +100,31 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (n int64, err 
 
 var errNotStorable = errors.New("a text that is not UTF-8 or holds a NUL cannot be stored")
 
-// send is exec of a statement that nobody waits for: the database gets it before the next
-// one that somebody waits for, or with the commit, and its error is that one's.
-func (t *Tx) send(query string, args ...any) error {
+// send is exec of a statement that nobody waits for: PostgreSQL gets it with the next one
+// that somebody waits for, or with the commit, and its error is that one's.
+func (t *Tx) send(ctx context.Context, query string, args ...any) error {
 	if !storable(args) {
 		return errNotStorable
 	}
-	t.pending = append(t.pending, statement{query: query, args: args})
-	return nil
+	return t.later(ctx, statement{query: query, args: args})
 }
 
 // sendOne is send of a statement that has to change exactly one row.
-func (t *Tx) sendOne(query string, args ...any) error {
-	err := t.send(query, args...)
-	if err == nil {
-		t.pending[len(t.pending)-1].done = exactlyOne
+func (t *Tx) sendOne(ctx context.Context, query string, args ...any) error {
+	if !storable(args) {
+		return errNotStorable
 	}
-	return err
+	return t.later(ctx, statement{query: query, args: args, done: exactlyOne})
+}
+
+// later has the statement run before whatever is run next. SQLite, to which there is no
+// way that it would save, runs it at once.
+func (t *Tx) later(ctx context.Context, x statement) error {
+	t.pending = append(t.pending, x)
+	if t.store.dialect == postgres {
+		return nil
+	}
+	return t.settle(ctx)
 }
 
 func exactlyOne(n int64) error {
@@ -223,6 +232,10 @@ const batchRows = 100
 // []byte.
 func (t *Tx) insertAll(ctx context.Context, table, columns string, rows [][]any) error {
 	insert := `INSERT INTO ` + table + ` (` + columns + `) `
+	if len(rows) == 1 {
+		_, err := t.exec(ctx, insert+`VALUES (`+placeholders(1, len(rows[0]))+`)`, rows[0]...)
+		return err
+	}
 	if t.store.dialect == postgres {
 		return t.insertArrays(ctx, insert, rows)
 	}
