@@ -114,6 +114,9 @@ func takeOne(answers pgx.BatchResults, x statement) error {
 		if err := x.each(rows); err != nil {
 			return err
 		}
+		if x.single {
+			rows.Close()
+		}
 	}
 	return rows.Err()
 }

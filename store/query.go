@@ -22,11 +22,9 @@ func one[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query str
 		return v, ErrNotFound
 	}
 	found := false
-	err := t.run(ctx, statement{query: query, args: args, each: func(r row) (err error) {
-		if !found {
-			v, err = scan(r)
-		}
+	err := t.run(ctx, statement{query: query, args: args, single: true, each: func(r row) (err error) {
 		found = true
+		v, err = scan(r)
 		return err
 	}})
 	if err == nil && !found {
@@ -120,11 +118,11 @@ func (t *Tx) sendOne(ctx context.Context, query string, args ...any) error {
 // later has the statement run before whatever is run next. SQLite, to which there is no
 // way that it would save, runs it at once.
 func (t *Tx) later(ctx context.Context, x statement) error {
-	t.pending = append(t.pending, x)
-	if t.store.dialect == postgres {
-		return nil
+	if t.store.dialect != postgres {
+		return t.run(ctx, x)
 	}
-	return t.settle(ctx)
+	t.pending = append(t.pending, x)
+	return nil
 }
 
 func exactlyOne(n int64) error {
@@ -135,22 +133,27 @@ func exactlyOne(n int64) error {
 }
 
 // settle waits for everything that is pending.
-func (t *Tx) settle(ctx context.Context) error { return t.run(ctx) }
-
-// run runs what is pending and then the statements.
-func (t *Tx) run(ctx context.Context, more ...statement) error {
-	list := append(t.pending, more...)
-	t.pending = nil
-	if len(list) == 0 {
+func (t *Tx) settle(ctx context.Context) error {
+	n := len(t.pending)
+	if n == 0 {
 		return nil
 	}
-	if err := t.faultAll(list, false); err != nil {
+	last := t.pending[n-1]
+	t.pending = t.pending[:n-1]
+	return t.run(ctx, last)
+}
+
+// run runs what is pending and then the statement.
+func (t *Tx) run(ctx context.Context, x statement) error {
+	pending := t.pending
+	t.pending = nil
+	if err := errors.Join(t.faultPending(pending), t.fault(x.query, false)); err != nil {
 		return err
 	}
-	if err := t.session.run(ctx, list); err != nil {
+	if err := t.session.run(ctx, append(pending, x)); err != nil {
 		return t.store.classify(err)
 	}
-	return t.faultAll(list, true)
+	return t.fault(x.query, true)
 }
 
 // commit commits, together with what is pending; what has an answer that could hinder it
@@ -161,13 +164,10 @@ func (t *Tx) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	list := t.pending
-	t.pending = nil
-	// Whether they took effect is known only together with the commit.
-	if err := errors.Join(t.faultAll(list, false), t.faultAll(list, true), t.fault(commitStatement, false)); err != nil {
+	if err := errors.Join(t.faultPending(t.pending), t.fault(commitStatement, false)); err != nil {
 		return err
 	}
-	if err := t.session.commit(ctx, list); err != nil {
+	if err := t.session.commit(ctx, t.pending); err != nil {
 		// A transaction whose context ended is rolled back.
 		return errors.Join(context.Cause(ctx), t.store.classify(err))
 	}
@@ -189,9 +189,11 @@ func (t *Tx) fault(statement string, done bool) error {
 	return t.store.faults(statement, done)
 }
 
-func (t *Tx) faultAll(list []statement, done bool) error {
+// faultPending asks for the faults of statements before they are sent: that they took
+// effect is heard of only together with what they are sent with.
+func (t *Tx) faultPending(list []statement) error {
 	for _, x := range list {
-		if err := t.fault(x.query, done); err != nil {
+		if err := errors.Join(t.fault(x.query, false), t.fault(x.query, true)); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,8 @@ type statement struct {
 	// each takes the rows of the answer, one after the other; nil for a statement that
 	// has none.
 	each func(row) error
+	// single tells that only the first row is of interest.
+	single bool
 	// done, which may be nil, takes how many rows a statement without an answer concerned.
 	done func(n int64) error
 }
@@ -65,6 +67,9 @@ func (s sqliteSession) one(ctx context.Context, x statement) error {
 	for rows.Next() {
 		if err := x.each(rows); err != nil {
 			return err
+		}
+		if x.single {
+			return rows.Close()
 		}
 	}
 	return rows.Err()
