@@ -142,12 +142,8 @@ func (i *Issuer) resignAfter(ctx context.Context, w *work, accountID, exporter s
 
 // compile builds the account's claims from its rows as edit, which may be nil,
 // changes them, and finds the key that may sign them now.
-func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)) (claims.Checked, store.Key, error) {
+func compile(ctx context.Context, w *work, a Account, rows store.AccountRows, edit func(*claims.Account)) (claims.Checked, store.Key, error) {
 	a.Expires = a.ExpiryOf(claims.NextIssuedAt(w.Now(), a.IssuedAt))
-	rows, err := w.GetAccountRows(ctx, a)
-	if err != nil {
-		return claims.Checked{}, store.Key{}, err
-	}
 	parts, err := partsOf(a, rows)
 	if err != nil {
 		return claims.Checked{}, store.Key{}, err
@@ -184,7 +180,11 @@ func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account
 	if !w.op.DryRun {
 		return claims.Checked{}, nil
 	}
-	checked, signer, err := compile(ctx, w, a, edit)
+	rows, err := w.GetAccountRows(ctx, a.ID)
+	if err != nil {
+		return claims.Checked{}, err
+	}
+	checked, signer, err := compile(ctx, w, a, rows, edit)
 	if err != nil {
 		return checked, err
 	}
@@ -193,7 +193,7 @@ func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account
 }
 
 func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, error) {
-	rows, err := t.GetAccountRows(ctx, a)
+	rows, err := t.GetAccountRows(ctx, a.ID)
 	if err != nil {
 		return claims.Account{}, err
 	}

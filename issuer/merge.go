@@ -167,7 +167,7 @@ func (m *merging) admit(ctx context.Context) error {
 		}
 	}
 	var err error
-	if m.rows, err = m.GetAccountRows(ctx, a); err != nil {
+	if m.rows, err = m.GetAccountRows(ctx, a.ID); err != nil {
 		return err
 	}
 	if m.by, err = m.signedBy(); err != nil {

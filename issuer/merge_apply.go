@@ -113,12 +113,12 @@ func (m *merging) exporter() string {
 // resignSince is resignAfter for a JWT that takes the place of one from elsewhere, which
 // was issued at that second: it is not older.
 func (i *Issuer) resignSince(ctx context.Context, w *work, accountID string, issuedAt int64, exporter string) (Account, error) {
-	a, err := w.LockAccount(ctx, accountID)
+	a, rows, err := w.LockAccount(ctx, accountID)
 	if err != nil {
 		return a, orMissing(err, "account")
 	}
 	a.IssuedAt = max(a.IssuedAt, issuedAt-1)
-	checked, key, err := compile(ctx, w, a, nil)
+	checked, key, err := compile(ctx, w, a, rows, nil)
 	if err != nil {
 		return a, err
 	}

@@ -101,12 +101,6 @@ func (a Account) ExpiryOf(issuedAt int64) int64 {
 	return issuedAt + int64(a.Lifetime/time.Second)
 }
 
-// LockAccount locks the row until the transaction ends, by counting a signing,
-// and returns it. It is the first statement of whatever re-signs the account.
-func (t *Tx) LockAccount(ctx context.Context, id string) (Account, error) {
-	return one(ctx, t, scanAccount, `UPDATE accounts SET jwt_version = jwt_version + 1 WHERE id = $1 RETURNING `+accountColumns, id)
-}
-
 // LockAccountForIssue locks the row until the transaction ends without counting a
 // signing: users are issued one after the other within an account, so that a
 // revocation of everybody knows the highest iat.

@@ -21,21 +21,43 @@ type AccountRows struct {
 	SigningOff bool
 }
 
-// GetAccountRows returns what a's JWT is made of.
-func (t *Tx) GetAccountRows(ctx context.Context, a Account) (AccountRows, error) {
+// LockAccount locks the row until the transaction ends, by counting a signing, and returns
+// it with all else that its JWT is made of, as it is then. It is the first statement of
+// whatever re-signs the account.
+func (t *Tx) LockAccount(ctx context.Context, id string) (Account, AccountRows, error) {
+	var locked []Account
+	err := alongside(ctx, t, &locked, scanAccount, `UPDATE accounts SET jwt_version = jwt_version + 1 WHERE id = $1 RETURNING `+accountColumns, id)
+	if err != nil {
+		return Account{}, AccountRows{}, err
+	}
+	rows, err := t.GetAccountRows(ctx, id)
+	if err == nil && len(locked) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Account{}, rows, err
+	}
+	return locked[0], rows, nil
+}
+
+// ofAccount is the operator of the account $1.
+const ofAccount = `(SELECT operator_id FROM accounts WHERE id = $1)`
+
+// GetAccountRows returns what the JWT of a stored account is made of.
+func (t *Tx) GetAccountRows(ctx context.Context, id string) (AccountRows, error) {
 	out := AccountRows{Templates: map[string]Template{}, Revocations: map[string]int64{}}
 	var keys []Key
 	var templates []Template
 	var revoked []highestTime
 	var signing []bool
 	err := errors.Join(
-		alongside(ctx, t, &keys, scanKey, `SELECT `+keyColumns+` FROM keys WHERE operator_id = $1 AND account_id IN ($2, '') ORDER BY created_us, id`, a.OperatorID, a.ID),
+		alongside(ctx, t, &keys, scanKey, `SELECT `+keyColumns+` FROM keys WHERE operator_id = `+ofAccount+` AND account_id IN ($1, '') ORDER BY created_us, id`, id),
 		alongside(ctx, t, &templates, scanTemplate, `SELECT `+templateColumns+` FROM templates
-			WHERE id IN (SELECT template_id FROM keys WHERE operator_id = $1 AND account_id = $2 AND template_id <> '')`, a.OperatorID, a.ID),
-		alongside(ctx, t, &out.Exports, scanExport, listExports, a.ID),
-		alongside(ctx, t, &out.Imports, scanImport, listImports, a.ID),
-		alongside(ctx, t, &revoked, scanHighest, highestTimes(`r.removed_us = 0`), a.ID),
-		alongside(ctx, t, &signing, scanOne[bool], signingSwitch, a.OperatorID),
+			WHERE id IN (SELECT template_id FROM keys WHERE operator_id = `+ofAccount+` AND account_id = $1 AND template_id <> '')`, id),
+		alongside(ctx, t, &out.Exports, scanExport, listExports, id),
+		alongside(ctx, t, &out.Imports, scanImport, listImports, id),
+		alongside(ctx, t, &revoked, scanHighest, highestTimes(`r.removed_us = 0`), id),
+		alongside(ctx, t, &signing, scanOne[bool], `SELECT signing FROM operators WHERE id = `+ofAccount, id),
 		t.settle(ctx),
 	)
 	for _, k := range keys {

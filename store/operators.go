@@ -206,13 +206,10 @@ func (t *Tx) CountSignedByIdentity(ctx context.Context, operatorID string) (acco
 	return accounts, credentials, err
 }
 
-// signingSwitch asks for an operator's signing switch.
-const signingSwitch = `SELECT signing FROM operators WHERE id = $1`
-
 // SigningOn tells whether the operator's signing switch is on. An operator that does
 // not exist yet has it on.
 func (t *Tx) SigningOn(ctx context.Context, id string) (bool, error) {
-	on, err := one(ctx, t, scanOne[bool], signingSwitch, id)
+	on, err := one(ctx, t, scanOne[bool], `SELECT signing FROM operators WHERE id = $1`, id)
 	if errors.Is(err, ErrNotFound) {
 		return true, nil
 	}
