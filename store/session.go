@@ -31,16 +31,28 @@ type session interface {
 
 // sqliteSession is a transaction on SQLite, which is in this process: a statement costs
 // what it does, and no way there and back.
-type sqliteSession struct{ *sql.Tx }
+type sqliteSession struct {
+	*sql.Tx
+	readOnly bool
+}
 
 func beginSQLite(ctx context.Context, db *sql.DB, readOnly bool) (session, error) {
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: readOnly})
-	return sqliteSession{tx}, err
+	return sqliteSession{tx, readOnly}, err
 }
 
 func (s sqliteSession) run(ctx context.Context, list []statement) error {
 	for _, x := range list {
-		if err := s.one(ctx, x); err != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		running := ctx
+		if !s.readOnly {
+			// That a statement can be interrupted takes two goroutines, which cost as much as
+			// most statements. A search may last; what writes is short.
+			running = context.WithoutCancel(ctx)
+		}
+		if err := s.one(running, x); err != nil {
 			return err
 		}
 	}
