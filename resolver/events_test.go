@@ -162,7 +162,7 @@ func TestStreamIsResumed(t *testing.T) {
 	t.Cleanup(front.Close)
 	go func() {
 		for range 250 {
-			nc, err := nats.Connect(s.ClientURL(), u.option())
+			nc, err := nats.Connect(s.ClientURL(), u.option(), nats.Timeout(patience))
 			if err != nil {
 				return // the test shows it
 			}
