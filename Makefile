@@ -51,7 +51,8 @@ check: needs-go $(GOFUMPT) $(GOLANGCI_LINT) ## format, vet, lint, generated file
 		{ echo 'openapi.yaml is not what the code says, run "make generate"' >&2; exit 1; }
 
 .PHONY: bench
-bench: needs-go ## benchmarks of signing, serving and delivery, into docs/benchmarks.md
+bench: needs-go ## benchmarks and which goals they reach, into docs/benchmarks.md; a quarter of an hour
+	@scripts/test-postgres
 	@GO='$(GO)' scripts/bench ./claims ./resolver ./issuer ./cmd/chancery
 
 # ROUNDS is how often each fault of replicas is drilled, on each kind of resolver.
