@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"github.com/tink-crypto/tink-go/v2/aead/subtle"
 	"github.com/tink-crypto/tink-go/v2/tink"
@@ -22,6 +23,9 @@ type KEK struct {
 	// key is the key's bytes, or the passphrase.
 	key        claims.Secret
 	passphrase bool
+	// derived is the wrapper that was derived last, shared by copies: a keyset is opened again and again with the
+	// same one, also while its row is locked, and deriving takes a core for a good part of a second.
+	derived *atomic.Pointer[wrapper]
 }
 
 // kekSize is the size of a KEK in bytes.
@@ -78,11 +82,17 @@ func (k KEK) wrapper(d *derivation) (wrapper, error) {
 	w, key := wrapper{id: k.ID()}, k.key
 	if k.passphrase {
 		w.header = d.header()
+		if last := k.derived.Load(); last != nil && last.header == w.header {
+			return *last, nil
+		}
 		key, w.id = d.derive(k.key)
 	}
 	var err error
 	if w.AEAD, err = subtle.NewAESGCM([]byte(key.Reveal())); err != nil {
 		return w, fmt.Errorf("preparing the key-encryption key: %w", err)
+	}
+	if k.passphrase {
+		k.derived.Store(&w)
 	}
 	return w, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -183,6 +184,29 @@ func TestWrapping(t *testing.T) {
 	// The same passphrase makes another key each time: its salt is new.
 	if a, b := ok(set.Wrap(words))(t), ok(set.Wrap(words))(t); a.KEKID == b.KEKID || !strings.HasPrefix(a.KEKID, "passphrase-") {
 		t.Errorf("%s and %s", a.KEKID, b.KEKID)
+	}
+}
+
+// A keyset that is opened again, as it is while its row is locked, costs no second derivation: each takes 64 MiB.
+func TestPassphraseIsDerivedOnce(t *testing.T) { //nolint:paralleltest // it counts what the process allocates
+	words := ok(custody.NewPassphrase("correct horse battery staple"))(t)
+	wrapped := ok(ok(custody.NewKeyset())(t).Wrap(words))(t)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 3 {
+		ok(wrapped.Open(words))(t)
+	}
+	runtime.ReadMemStats(&after)
+	if n := (after.TotalAlloc - before.TotalAlloc) >> 20; n > 32 {
+		t.Errorf("opening three times took %d MiB", n)
+	}
+	// Another salt is another key.
+	other := ok(ok(custody.NewKeyset())(t).Wrap(words))(t)
+	for _, w := range []custody.Wrapped{wrapped, other, wrapped} {
+		ok(w.Open(words))(t)
+	}
+	if wrapped.KEKID == other.KEKID {
+		t.Error("two derivations have the same key")
 	}
 }
 

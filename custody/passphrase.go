@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -32,7 +33,7 @@ func NewPassphrase(text string) (KEK, error) {
 	if n := utf8.RuneCountInString(text); n < minPassphrase || len(text) > maxPassphrase {
 		return KEK{}, fmt.Errorf("the passphrase must have %d characters or more, and at most %d bytes; six random words are good", minPassphrase, maxPassphrase)
 	}
-	return KEK{key: claims.NewSecret(text), passphrase: true}, nil
+	return KEK{key: claims.NewSecret(text), passphrase: true, derived: new(atomic.Pointer[wrapper])}, nil
 }
 
 // derivation is how a key is derived from a passphrase.

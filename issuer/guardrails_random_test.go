@@ -211,12 +211,12 @@ func TestGuardrailsHoldForAnySequence(t *testing.T) {
 		t.Run(dialect, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t, dialect)
-			steps, made, refused, lives := 0, 0, 0, 0
+			steps, made, refused, lived := 0, 0, 0, 0
 			rapid.Check(t, func(r *rapid.T) {
-				if lives++; lives > 40 { // a life is a hundred transactions
+				if lived++; lived > bounds { // a life is a hundred transactions
 					return
 				}
-				w := h.furnishAs(t, fmt.Sprint("life ", lives), "A")
+				w := h.furnishAs(t, fmt.Sprint("life ", lived), "A")
 				shared := deviceTemplate()
 				shared.Body.Name = "shared"
 				did(h.CreateSharedTemplate(t.Context(), op(), w.operator.ID, shared)).well(t)

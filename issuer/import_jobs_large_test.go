@@ -15,7 +15,7 @@ import (
 // command is tested, without the race detector.
 func TestLargeStore(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
-		const accounts, users = 60, 10
+		const accounts, users = 60, largeUsers
 		m := makeStore(t, "large", h.time())
 		for n := range accounts {
 			a := m.account(t, fmt.Sprintf("TEAM-%03d", n), func(c *jwt.AccountClaims) {

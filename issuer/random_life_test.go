@@ -156,13 +156,13 @@ func TestLife(t *testing.T) {
 		t.Run(dialect, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t, dialect)
-			steps, compactions, revivals, lives := 0, 0, 0, 0
+			steps, compactions, revivals, lived := 0, 0, 0, 0
 			rapid.Check(t, func(r *rapid.T) {
-				if lives++; lives > 25 { // a life is a hundred transactions
+				if lived++; lived > lives { // a life is a hundred transactions
 					return
 				}
 				h.Issuer = h.open(t, h.store, h.kek)
-				l := newLife(t, h, fmt.Sprint("life ", lives))
+				l := newLife(t, h, fmt.Sprint("life ", lived))
 				for n := range rapid.IntRange(20, 60).Draw(r, "steps") {
 					l.step(r, t, n)
 					steps++
@@ -170,7 +170,7 @@ func TestLife(t *testing.T) {
 				compactions, revivals = compactions+l.compactions, revivals+l.revivals
 			})
 			h.verify(t)
-			if compactions == 0 || revivals == 0 {
+			if steps > 600 && (compactions == 0 || revivals == 0) { // fewer may be without
 				t.Errorf("%d compactions and %d revivals: nothing was tried", compactions, revivals)
 			}
 			t.Logf("%d of %d steps kept Q1 to Q4: %d entries compacted, %d credentials revived by lifting", steps, steps, compactions, revivals)
