@@ -2,7 +2,6 @@ package resolver_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"chancery/claims"
 	"chancery/resolver"
 	"chancery/store"
 	"chancery/store/storetest"
@@ -30,21 +28,7 @@ const (
 // resolver take is measured with the whole of Chancery (cmd/chancery, BenchmarkPushAll).
 func BenchmarkPushFull(b *testing.B) {
 	c := &cluster{world: newWorld(b, storetest.SQLite(b)), kind: "full", dirs: map[string]string{}, servers: map[string]*server.Server{}}
-	accounts := make([]*account, pushedAtOnce)
-	for i := range accounts {
-		pair, id := newPair(b, claims.KindAccount)
-		accounts[i] = &account{id: id, pair: pair, claims: claims.Account{
-			ID: id, Name: fmt.Sprintf("a%d", i), Settings: claims.NewAccountSettings(), Revocations: map[string]int64{},
-		}}
-	}
-	c.each(accounts, func(ctx context.Context, tx *store.Tx, a *account) error {
-		err := tx.CreateAccount(ctx, store.Account{ID: a.id, OperatorID: c.operator, Name: a.claims.Name, State: "active", Settings: a.claims.Settings})
-		if err != nil {
-			return err
-		}
-		return c.put(ctx, tx, a)
-	})
-	c.number()
+	accounts := c.crowd(pushedAtOnce)
 	cfg := c.config()
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	metrics := prometheus.NewRegistry()
