@@ -181,6 +181,31 @@ func Merged(here, row claims.DeliveryState, later bool) claims.DeliveryState {
 // Lease is how long a claimed push is left to a replica that was killed.
 func Lease() time.Duration { return standardPace().lease }
 
+// Known returns what is known of a server after reports, and after a row of the store was
+// read that was written later; one without a version is none.
+func Known(row store.Delivery, reports ...claims.Delivery) claims.Delivery {
+	now := time.Unix(1_000_000, 0)
+	l := newLedger(func() time.Time { return now })
+	for _, d := range reports {
+		d.ServerID = "N"
+		l.report("A", d)
+	}
+	if row.Version != 0 {
+		row.ServerID, row.Updated = "N", now.Add(time.Second)
+		l.merge("A", []store.Delivery{row})
+	}
+	known, _ := l.look("A")
+	return known["N"]
+}
+
+// Proven tells whether a version counts as seen everywhere when another one was.
+func Proven(seen, version int64) bool {
+	l := newLedger(time.Now)
+	l.prove("A", seen, time.Now())
+	_, ok := l.proven("A", version)
+	return ok
+}
+
 // Refusals returns what takes in that a server refused the JWT of a client at a host. The
 // resolver must not have been started.
 func Refusals(r *Resolver, operatorID string) func(host, token string) {
