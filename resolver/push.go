@@ -30,10 +30,10 @@ type pusher struct {
 	// current holds the pushes under way, by account, and held the claims whose outcome is
 	// not recorded.
 	current, held *xsync.Map[string, *running]
-	claiming trouble
-	renewing trouble
-	pushing  trouble
-	noting   trouble
+	claiming      trouble
+	renewing      trouble
+	pushing       trouble
+	noting        trouble
 }
 
 // claim is a row of the outbox that is ours.

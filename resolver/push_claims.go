@@ -50,8 +50,10 @@ func (p *pusher) release(w store.Owed) {
 }
 
 // renew keeps the claims of pushes that take long, such as of those that wait for a
-// server which does not answer, or to be recorded. A claim that ran out, since this process stood still or
-// the store was away, is not renewed: another replica may have it.
+// server which does not answer, or to be recorded: what comes of a claim that was
+// overtaken is dropped, and on a busy machine it would always be. A claim that ran out,
+// since this process stood still or the store was away, is not renewed: another replica
+// may have it.
 func (p *pusher) renew(ctx context.Context) {
 	pace := p.o.r.pace
 	tick := time.NewTicker(pace.renew)
@@ -122,4 +124,3 @@ func (p *pusher) supersede(accountID string, version int64) {
 		run.stop()
 	}
 }
-
