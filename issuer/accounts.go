@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -140,10 +141,10 @@ func (i *Issuer) resignAfter(ctx context.Context, w *work, accountID, exporter s
 }
 
 // compile builds the account's claims from its rows as edit, which may be nil,
-// changes them, and finds the key to sign them.
-func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)) (claims.Checked, store.Key, error) {
+// changes them, and finds the key that may sign them now.
+func compile(ctx context.Context, w *work, a Account, rows store.AccountRows, edit func(*claims.Account)) (claims.Checked, store.Key, error) {
 	a.Expires = a.ExpiryOf(claims.NextIssuedAt(w.Now(), a.IssuedAt))
-	parts, err := accountParts(ctx, w.Tx, a)
+	parts, err := partsOf(a, rows)
 	if err != nil {
 		return claims.Checked{}, store.Key{}, err
 	}
@@ -154,11 +155,10 @@ func compile(ctx context.Context, w *work, a Account, edit func(*claims.Account)
 	if problems.Blocking() {
 		return checked, store.Key{}, invalid(problems)
 	}
-	keys, err := w.ListKeys(ctx, a.OperatorID, "")
-	if err != nil {
-		return checked, store.Key{}, err
+	signer, err := accountSigner(ctx, w.Tx, a.OperatorID, rows.Operator)
+	if err == nil && rows.SigningOff && !w.use.protective {
+		err = signingOff()
 	}
-	signer, err := accountSigner(ctx, w.Tx, a.OperatorID, keys)
 	return checked, signer, err
 }
 
@@ -180,10 +180,11 @@ func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account
 	if !w.op.DryRun {
 		return claims.Checked{}, nil
 	}
-	checked, signer, err := compile(ctx, w, a, edit)
-	if err == nil {
-		err = w.maySign(ctx, a.OperatorID)
+	rows, err := w.GetAccountRows(ctx, a.ID)
+	if err != nil {
+		return claims.Checked{}, err
 	}
+	checked, signer, err := compile(ctx, w, a, rows, edit)
 	if err != nil {
 		return checked, err
 	}
@@ -192,28 +193,22 @@ func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account
 }
 
 func accountParts(ctx context.Context, t *store.Tx, a Account) (claims.Account, error) {
-	keys, err := t.ListKeys(ctx, a.OperatorID, a.ID)
+	rows, err := t.GetAccountRows(ctx, a.ID)
 	if err != nil {
 		return claims.Account{}, err
 	}
-	templates := map[string]Template{}
-	for _, k := range keys {
-		if _, known := templates[k.TemplateID]; known || k.TemplateID == "" || !isTrusted(k) {
-			continue
+	return partsOf(a, rows)
+}
+
+// partsOf is assemble of an account's rows. A key without its template would be a plain
+// one.
+func partsOf(a Account, rows store.AccountRows) (claims.Account, error) {
+	for _, k := range rows.Keys {
+		if _, found := rows.Templates[k.TemplateID]; k.TemplateID != "" && !found && isTrusted(k) {
+			return claims.Account{}, fmt.Errorf("the template of signing key %s: %w", k.ID, store.ErrNotFound)
 		}
-		if templates[k.TemplateID], err = t.TemplateByID(ctx, k.TemplateID); err != nil {
-			return claims.Account{}, err
-		}
 	}
-	var s sharing
-	if s.exports, err = t.ListExports(ctx, a.ID); err != nil {
-		return claims.Account{}, err
-	}
-	if s.imports, err = t.ListImports(ctx, a.ID); err != nil {
-		return claims.Account{}, err
-	}
-	revoked, err := t.EffectiveRevocations(ctx, a.ID)
-	return assemble(a, keys, templates, s, revoked), err
+	return assemble(a, rows.Keys, rows.Templates, sharing{rows.Exports, rows.Imports}, rows.Revocations), nil
 }
 
 // sharing is what an account exports and imports, in the order of its JWT.

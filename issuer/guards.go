@@ -75,6 +75,10 @@ func (w *work) maySign(ctx context.Context, operatorID string) error {
 	if err != nil || on {
 		return err
 	}
+	return signingOff()
+}
+
+func signingOff() error {
 	return &Error{
 		Kind: KindConflict, Code: "signing_off", Message: "Signing is switched off for this operator: only what takes rights away is signed.",
 		Hint: "Switch it on again, or ask whoever switched it off.",

@@ -140,7 +140,8 @@ type merging struct {
 	// whole tells that the operator's part is taken over too.
 	whole bool
 
-	keys []store.Key
+	// rows are what the account's JWT is made of; none for one that is about to be made.
+	rows store.AccountRows
 	// before is the account's JWT as it is now, nil where there is none; was is what the
 	// rows make of it.
 	before *jwt.AccountClaims
@@ -166,10 +167,10 @@ func (m *merging) admit(ctx context.Context) error {
 		}
 	}
 	var err error
-	if m.keys, err = m.ListKeys(ctx, a.OperatorID, a.ID); err != nil {
+	if m.rows, err = m.GetAccountRows(ctx, a.ID); err != nil {
 		return err
 	}
-	if m.by, err = m.signedBy(ctx); err != nil {
+	if m.by, err = m.signedBy(); err != nil {
 		return err
 	}
 	if m.source == MergeFound && m.by != SignedByOperator {
@@ -281,12 +282,12 @@ func untrustedIssuer() error {
 }
 
 // signedBy holds the issuer of the JWT against what is stored.
-func (m *merging) signedBy(ctx context.Context) (SignedBy, error) {
+func (m *merging) signedBy() (SignedBy, error) {
 	iss := m.posted.Issuer
 	if iss == m.account.ID {
 		return SignedByAccount, nil
 	}
-	for _, k := range m.keys {
+	for _, k := range m.rows.Keys {
 		switch {
 		case k.ID != iss || !isTrusted(k):
 		case k.TemplateID != "":
@@ -298,10 +299,7 @@ func (m *merging) signedBy(ctx context.Context) (SignedBy, error) {
 			return SignedByKey, nil
 		}
 	}
-	keys, err := m.ListKeys(ctx, m.account.OperatorID, "")
-	if err != nil {
-		return "", err
-	}
+	keys := m.rows.Operator
 	n := slices.IndexFunc(keys, func(k store.Key) bool { return k.ID == iss })
 	if n >= 0 && (isTrusted(keys[n]) || keys[n].Role == "identity" && keys[n].State == KeyCurrent && !m.operator.Settings.StrictSigningKeyUsage) {
 		return SignedByOperator, nil

@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/nats-io/jwt/v2"
@@ -68,6 +69,10 @@ func (m *merging) store(ctx context.Context) error {
 	} else if err := m.UpdateAccount(ctx, m.after); err != nil {
 		return err
 	}
+	was, is := m.was, m.parts
+	if sameAll(was.Keys, is.Keys) && sameAll(was.Settings.Exports, is.Settings.Exports) && sameAll(was.Settings.Imports, is.Settings.Imports) {
+		return nil
+	}
 	d := &adopting{work: m.work, issuer: m.issuer, mode: ImportObserve, dropping: true}
 	o := &sourceOperator{ImportedOperator: ImportedOperator{ID: m.operator.ID}}
 	a := &sourceAccount{ImportedAccount: ImportedAccount{ID: m.account.ID}}
@@ -75,6 +80,11 @@ func (m *merging) store(ctx context.Context) error {
 		return err
 	}
 	return d.sharing(ctx, m.account.ID, m.parts.Settings)
+}
+
+// sameAll tells whether two lists hold the same in the same order.
+func sameAll[T any](a, b []T) bool {
+	return slices.EqualFunc(a, b, func(x, y T) bool { return reflect.DeepEqual(x, y) })
 }
 
 // create makes the rows of a new account.
@@ -107,16 +117,20 @@ func (m *merging) exporter() string {
 // resignSince is resignAfter for a JWT that takes the place of one from elsewhere, which
 // was issued at that second: it is not older.
 func (i *Issuer) resignSince(ctx context.Context, w *work, accountID string, issuedAt int64, exporter string) (Account, error) {
-	a, err := w.LockAccount(ctx, accountID)
+	a, rows, err := w.LockAccount(ctx, accountID)
 	if err != nil {
 		return a, orMissing(err, "account")
 	}
 	a.IssuedAt = max(a.IssuedAt, issuedAt-1)
-	checked, signer, err := compile(ctx, w, a, nil)
+	checked, key, err := compile(ctx, w, a, rows, nil)
 	if err != nil {
 		return a, err
 	}
-	signed, err := i.sign(ctx, w, signer, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
+	signer, err := i.signerFor(ctx, w, key)
+	if err != nil {
+		return a, err
+	}
+	signed, err := signWith(ctx, signer, key, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
 	if err != nil {
 		return a, err
 	}

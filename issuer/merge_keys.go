@@ -22,7 +22,7 @@ func (m *merging) signingKeys(ctx context.Context, theirs []claims.SigningKey) e
 	}
 	var own, others []claims.SigningKey
 	known := map[string]bool{m.account.ID: true}
-	for _, k := range m.keys {
+	for _, k := range m.rows.Keys {
 		if k.Role != "signing" {
 			continue
 		}

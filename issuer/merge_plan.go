@@ -85,7 +85,7 @@ func (m *merging) checkUnknown() error {
 // unite makes m.after and m.parts what the account will be.
 func (m *merging) unite(ctx context.Context) error {
 	var err error
-	if m.was, err = accountParts(ctx, m.Tx, m.account); err != nil {
+	if m.was, err = partsOf(m.account, m.rows); err != nil {
 		return err
 	}
 	if m.account.JWT != "" {

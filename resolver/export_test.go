@@ -55,6 +55,12 @@ func (r *Resolver) StandStill() (caughtUp func()) {
 	return func() { r.pulse.release(number) }
 }
 
+// Beat shows that the process runs until ctx ends; nobody catches up.
+func (r *Resolver) Beat(ctx context.Context) {
+	r.pulse.start()
+	r.pulse.run(ctx, time.Hour)
+}
+
 // AwaitServers returns when n servers are on the roster, examined of which were
 // asked what they hold, and tells whether that came about before ctx ended.
 func (r *Resolver) AwaitServers(ctx context.Context, operatorID string, n, examined int) bool {
@@ -108,7 +114,7 @@ func (r *Resolver) Version(accountID string) int64 {
 // Kept returns what is remembered of events.
 func Kept(r *Resolver, operatorID string) []any {
 	w := r.operator(operatorID).watch
-	return []any{r.events.ring, w.picture, w.denials.order, w.denials.byID, w.explain.known}
+	return []any{r.events.ring, w.picture, w.denials.proven, w.denials.unproven, w.denials.byID, w.denials.hosts, w.explain.known}
 }
 
 // Sizes are how much is remembered after a flood.
@@ -125,7 +131,7 @@ func Flood(r *Resolver, operatorID string, n int) Sizes {
 	r.operators[operatorID] = o
 	w := o.watch
 	deny := func(user string) claims.Denial {
-		d := claims.Denial{OperatorID: operatorID, Client: claims.Client{UserKey: user}, Class: "not_revoked", Last: r.now()}
+		d := claims.Denial{OperatorID: operatorID, Client: claims.Client{UserKey: user}, Class: "not_revoked", Last: r.now(), Proven: true}
 		d.ID = denialID(d)
 		d.LastEvent = o.emit(claims.Event{Type: claims.EventDenial, DenialID: d.ID})
 		w.denials.add(d)
@@ -174,3 +180,19 @@ func Merged(here, row claims.DeliveryState, later bool) claims.DeliveryState {
 
 // Lease is how long a claimed push is left to a replica that was killed.
 func Lease() time.Duration { return standardPace().lease }
+
+// Refusals returns what takes in that a server refused the JWT of a client at a host. The
+// resolver must not have been started.
+func Refusals(r *Resolver, operatorID string) func(host, token string) {
+	o := newOperator(r, store.Operator{ID: operatorID})
+	r.operators[operatorID] = o
+	w := o.watch
+	cid := uint64(0)
+	return func(host, token string) {
+		cid++
+		var m clientMessage
+		m.Server.ID, m.Server.Name, m.Reason = "N", "n1", reasonFailure
+		m.Client.CID, m.Client.Host, m.Client.JWT, m.Client.Stop = cid, host, token, r.now()
+		w.refused(&m)
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"chancery/claims"
 	"chancery/resolver"
+	"chancery/store"
 	"chancery/store/storetest"
 )
 
@@ -205,6 +206,33 @@ func TestSilenceIsNoProof(t *testing.T) {
 		t.Error("nothing is owed to a server that does not tell what it has")
 	}
 	g.manner <- ""
+	w.wait(a, version)
+}
+
+// TestHeldIsNoProof has a server come back that missed a change, while somebody else holds
+// the push of it: the server is not taken for one that would fetch the account.
+func TestHeldIsNoProof(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	first := w.start(resolver.Hurry{Settle: 100 * time.Millisecond})
+	n1 := w.serve(1)[0]
+	a := w.account("a")
+	u := w.user(a, "u")
+	c := w.connect(n1, u)
+	w.settled()
+	first.Stop()
+	version := w.revoke(a, u)
+	w.write(func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.ClaimOwed(ctx, w.operator, "somebody else", time.Hour, 100)
+		return err
+	})
+	w.start(resolver.Hurry{})
+	w.await(1)
+	if s := w.sync(a); s.Reached() || states(s)["n1"] != claims.DeliveryPending {
+		t.Errorf("of a server that holds what was before: %+v", s)
+	}
+	w.write(func(ctx context.Context, tx *store.Tx) error { return tx.FreeOwed(ctx, "somebody else") })
+	await(t, "the end of the connection", c.closed)
 	w.wait(a, version)
 }
 

@@ -2,10 +2,13 @@ package resolver_test
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -202,6 +205,39 @@ func TestStandingStillAgain(t *testing.T) {
 	}
 }
 
+// TestStoppedAnywhere stops the process at each of the moments at which it looks at the
+// clock: none of the stops is taken for a sign of life.
+func TestStoppedAnywhere(t *testing.T) {
+	t.Parallel()
+	cfg := newWorld(t, storetest.SQLite(t)).config()
+	for stop := int64(2); stop <= 4; stop++ {
+		t.Run(fmt.Sprint("at look ", stop), func(t *testing.T) {
+			t.Parallel()
+			var looks atomic.Int64
+			cfg := cfg
+			cfg.Now = func() time.Time {
+				now := time.Now()
+				if looks.Add(1) >= stop {
+					now = now.Add(time.Minute)
+				}
+				return now
+			}
+			r, err := resolver.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			looks.Store(0)
+			ctx, cancel := context.WithCancel(t.Context())
+			var beating sync.WaitGroup
+			beating.Go(func() { r.Beat(ctx) })
+			defer beating.Wait()
+			defer cancel()
+			eventually(t, "the stop", func() bool { return looks.Load() >= stop })
+			eventually(t, "answers wait", r.Late)
+		})
+	}
+}
+
 // TestRestoredWhileFollowed restores the database under a resolver that runs: it is noticed,
 // and everything is looked at again. Changes that follow have numbers that were followed
 // before.
@@ -242,8 +278,15 @@ func TestStandingStill(t *testing.T) { //nolint:paralleltest // it counts alloca
 	var stood atomic.Int64
 	cfg := w.config()
 	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(stood.Load())) }
-	r := w.startWith(cfg, resolver.Hurry{Poll: time.Hour})
-	w.r.Store(nil)
+	r, err := resolver.New(cfg) // nobody wakes it
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Hurry(resolver.Hurry{Poll: time.Hour})
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Stop)
 	h := r.Handler()
 	for n := range 5 {
 		before := w.token(a)

@@ -101,17 +101,15 @@ func (a Account) ExpiryOf(issuedAt int64) int64 {
 	return issuedAt + int64(a.Lifetime/time.Second)
 }
 
-// LockAccount locks the row until the transaction ends, by counting a signing,
-// and returns it. It is the first statement of whatever re-signs the account.
-func (t *Tx) LockAccount(ctx context.Context, id string) (Account, error) {
-	return one(ctx, t, scanAccount, `UPDATE accounts SET jwt_version = jwt_version + 1 WHERE id = $1 RETURNING `+accountColumns, id)
-}
-
 // LockAccountForIssue locks the row until the transaction ends without counting a
 // signing: users are issued one after the other within an account, so that a
 // revocation of everybody knows the highest iat.
 func (t *Tx) LockAccountForIssue(ctx context.Context, id string) (Account, error) {
-	return one(ctx, t, scanAccount, `UPDATE accounts SET last_user_iat = last_user_iat WHERE id = $1 RETURNING `+accountColumns, id)
+	query := `SELECT ` + accountColumns + ` FROM accounts WHERE id = $1`
+	if t.store.dialect == postgres {
+		query += ` FOR NO KEY UPDATE`
+	} // SQLite has one writing transaction at a time
+	return one(ctx, t, scanAccount, query, id)
 }
 
 // SetLastUserIAT raises the highest iat of the account's users to iat.
@@ -130,13 +128,14 @@ func (a Account) FixedEnd() int64 {
 }
 
 // UpdateAccount stores settings, expiry and lifetime and counts the intent. With a
-// lifetime the expiry is that of the next JWT.
+// lifetime the expiry is that of the next JWT. That there is no such account may show only
+// in the next statement.
 func (t *Tx) UpdateAccount(ctx context.Context, a Account) error {
 	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
-	return t.must(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, lifetime_s = $4, version = version + 1, updated_us = $5 WHERE id = $1`,
+	return t.sendOne(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, lifetime_s = $4, version = version + 1, updated_us = $5 WHERE id = $1`,
 		a.ID, settings, a.Expires, int64(a.Lifetime/time.Second), micros(t.now))
 }
 

@@ -51,32 +51,36 @@ const auditInserted = `id, at_us, actor, actor_kind, action, target_kind, target
 
 // AppendAudit inserts e unnumbered; the sequencer numbers and chains it.
 func (t *Tx) AppendAudit(ctx context.Context, e AuditEntry) error {
-	return t.appendAudits(ctx, e, []string{e.Target}, func(string) string { return e.AccountID })
+	values, err := t.auditRow(e, e.Target, e.AccountID)
+	if err != nil {
+		return err
+	}
+	return t.send(ctx, `INSERT INTO audit (`+auditInserted+`) VALUES (`+placeholders(1, len(values))+`)`, values...)
 }
 
 // AppendAudits inserts entries that differ in their target alone, unnumbered. Each of
 // those on accounts belongs to its own.
 func (t *Tx) AppendAudits(ctx context.Context, e AuditEntry, targets []string) error {
-	return t.appendAudits(ctx, e, targets, func(target string) string {
-		if e.TargetKind == "account" {
-			return target
-		}
-		return e.AccountID
-	})
-}
-
-func (t *Tx) appendAudits(ctx context.Context, e AuditEntry, targets []string, account func(target string) string) error {
 	rows := make([][]any, len(targets))
 	for n, target := range targets {
-		id, err := t.NewID("aud_")
-		if err != nil {
-			return err
+		account := e.AccountID
+		if e.TargetKind == "account" {
+			account = target
 		}
-		rows[n] = []any{
-			id, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, target, e.Outcome, e.RequestID, e.Reason, e.Detail, e.OperatorID, account(target),
+		var err error
+		if rows[n], err = t.auditRow(e, target, account); err != nil {
+			return err
 		}
 	}
 	return t.insertAll(ctx, "audit", auditInserted, rows)
+}
+
+// auditRow is the entry with another target, in the order of auditInserted.
+func (t *Tx) auditRow(e AuditEntry, target, account string) ([]any, error) {
+	id, err := t.NewID("aud_")
+	return []any{
+		id, micros(t.now), e.Actor, e.ActorKind, e.Action, e.TargetKind, target, e.Outcome, e.RequestID, e.Reason, e.Detail, e.OperatorID, account,
+	}, err
 }
 
 // ListAudit returns up to limit numbered entries after seq, in order.

@@ -18,9 +18,8 @@ func (t *Tx) logChange(ctx context.Context, c Change) error {
 		return err
 	}
 	t.changes = true
-	_, err = t.exec(ctx, `INSERT INTO changes (id, kind, operator_id, account_id, subject, jwt_version, created_us) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+	return t.send(ctx, `INSERT INTO changes (id, kind, operator_id, account_id, subject, jwt_version, created_us) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		id, c.Kind, c.OperatorID, c.AccountID, c.Subject, c.JWTVersion, micros(t.now))
-	return err
 }
 
 func scanChange(r row) (Change, error) {

@@ -44,7 +44,7 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 		return fmt.Errorf("making the connection pool: %w", err)
 	}
 	s.db = stdlib.OpenDBFromPool(pool)
-	s.readers = s.db
+	s.begin = func(ctx context.Context, readOnly bool) (session, error) { return beginPostgres(ctx, pool, readOnly) }
 	s.closers = append(s.closers, func() error { pool.Close(); return nil }, s.db.Close)
 	s.meet(pool)
 	return nil
@@ -86,8 +86,16 @@ func (s *Store) openSQLite(path string) error {
 	}
 	// Opened after the writers and so closed before them: who closes last folds
 	// the write-ahead log into the file.
-	if s.readers, err = s.openPool(path, "&_pragma=query_only(1)"); err != nil {
+	// Connections of their own, since the driver lets a read-only transaction write.
+	readers, err := s.openPool(path, "&_pragma=query_only(1)")
+	if err != nil {
 		return err
+	}
+	s.begin = func(ctx context.Context, readOnly bool) (session, error) {
+		if readOnly {
+			return beginSQLite(ctx, readers, true)
+		}
+		return beginSQLite(ctx, s.db, false)
 	}
 	s.writer = make(chan struct{}, 1)
 	return nil

@@ -79,10 +79,13 @@ func (t *Tx) GetExport(ctx context.Context, accountID, id string) (Export, error
 	return one(ctx, t, scanExport, `SELECT `+exportColumns+` FROM exports WHERE id = $1 AND account_id = $2 AND deleted_us = 0`, id, accountID)
 }
 
+// listExports asks for all exports of an account, in the order of its JWT.
+const listExports = `SELECT ` + exportColumns + ` FROM exports WHERE account_id = $1 AND deleted_us = 0 ORDER BY id`
+
 // ListExports returns all exports of the account in the order of their identities,
 // which is that of its JWT.
 func (t *Tx) ListExports(ctx context.Context, accountID string) ([]Export, error) {
-	return many(ctx, t, scanExport, `SELECT `+exportColumns+` FROM exports WHERE account_id = $1 AND deleted_us = 0 ORDER BY id`, accountID)
+	return many(ctx, t, scanExport, listExports, accountID)
 }
 
 // DeletedExports returns the account's deleted exports of a kind that revoked

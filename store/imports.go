@@ -68,10 +68,13 @@ func (t *Tx) GetImport(ctx context.Context, accountID, id string) (Import, error
 	return one(ctx, t, scanImport, `SELECT `+importColumns+` FROM imports WHERE id = $1 AND account_id = $2`, id, accountID)
 }
 
+// listImports asks for all imports of an account, in the order of its JWT.
+const listImports = `SELECT ` + importColumns + ` FROM imports WHERE account_id = $1 ORDER BY id`
+
 // ListImports returns all imports of the account in the order of their identities,
 // which is that of its JWT.
 func (t *Tx) ListImports(ctx context.Context, accountID string) ([]Import, error) {
-	return many(ctx, t, scanImport, `SELECT `+importColumns+` FROM imports WHERE account_id = $1 ORDER BY id`, accountID)
+	return many(ctx, t, scanImport, listImports, accountID)
 }
 
 // ListImportsFrom returns up to limit imports from the exporter, a public key A…, by

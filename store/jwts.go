@@ -61,14 +61,13 @@ func (t *Tx) PutAccountJWT(ctx context.Context, j JWT) (Account, error) {
 // keepJWT puts j into the history, and takes the body of the oldest version out.
 func (t *Tx) keepJWT(ctx context.Context, j JWT) error {
 	sum := sha256.Sum256([]byte(j.Token))
-	_, err := t.exec(ctx, `INSERT INTO jwts (subject, jwt_version, kind, iat, jti, sha256, signer, actor, request_id, jwt, created_us)
+	err := t.send(ctx, `INSERT INTO jwts (subject, jwt_version, kind, iat, jti, sha256, signer, actor, request_id, jwt, created_us)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		j.Subject, j.Version, j.Kind, j.IssuedAt, j.JTI, sum[:], j.Signer, j.Actor, j.RequestID, j.Token, micros(t.now))
 	if err != nil || j.Version <= KeptBodies {
 		return err
 	}
-	_, err = t.exec(ctx, `UPDATE jwts SET jwt = '' WHERE subject = $1 AND jwt_version <= $2 AND jwt <> ''`, j.Subject, j.Version-KeptBodies)
-	return err
+	return t.send(ctx, `UPDATE jwts SET jwt = '' WHERE subject = $1 AND jwt_version <= $2 AND jwt <> ''`, j.Subject, j.Version-KeptBodies)
 }
 
 // renewed sets when an account's new JWT ends and is to be renewed, as Account.ExpiryOf
@@ -127,8 +126,10 @@ func (t *Tx) ListServed(ctx context.Context, afterID string, limit int) ([]Serve
 
 // EachServed calls f with the current JWT of every account, in no order.
 func (t *Tx) EachServed(ctx context.Context, f func(s Served)) error {
+	var s Served // of every row, since there may be a million
+	into := []any{&s.AccountID, &s.OperatorID, &s.Version, &s.IssuedAt, &s.Token}
 	_, err := many(ctx, t, func(r row) (struct{}, error) {
-		s, err := scanServed(r)
+		err := r.Scan(into...)
 		if err == nil {
 			f(s)
 		}

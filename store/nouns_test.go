@@ -109,7 +109,7 @@ func TestAccounts(t *testing.T) {
 			if got, err := tx.LockAccountForIssue(ctx, id); err != nil || !cmp.Equal(a, got) {
 				t.Errorf("a lock to issue counted something: %s, %v", cmp.Diff(a, got), err)
 			}
-			got, err := tx.LockAccount(ctx, id)
+			got, _, err := tx.LockAccount(ctx, id)
 			a.JWTVersion = 1
 			if diff := cmp.Diff(a, got); diff != "" {
 				t.Errorf("a lock to sign: %s", diff)
@@ -124,7 +124,7 @@ func TestAccounts(t *testing.T) {
 		}
 		for name, f := range map[string]func(context.Context, *store.Tx) error{
 			"update": func(ctx context.Context, tx *store.Tx) error { return tx.UpdateAccount(ctx, anAccount(o1, "A9", "q")) },
-			"lock":   func(ctx context.Context, tx *store.Tx) error { _, err := tx.LockAccount(ctx, "A9"); return err },
+			"lock":   func(ctx context.Context, tx *store.Tx) error { _, _, err := tx.LockAccount(ctx, "A9"); return err },
 			"issue":  func(ctx context.Context, tx *store.Tx) error { _, err := tx.LockAccountForIssue(ctx, "A9"); return err },
 			"get":    func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetAccount(ctx, "A9"); return err },
 			"served": func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetServed(ctx, id); return err },

@@ -52,14 +52,13 @@ func (t *Tx) oweDelivery(ctx context.Context, j JWT) error {
 	if j.After != "" {
 		until = micros(t.now.Add(exporterWait))
 	}
-	_, err := t.exec(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us, after_account, after_until_us)
+	return t.send(ctx, `INSERT INTO outbox (account_id, operator_id, want_jwt_version, not_before_us, created_us, after_account, after_until_us)
 		VALUES ($1, $2, $3, 0, $4, $5, $6)
 		ON CONFLICT (account_id) DO UPDATE SET want_jwt_version = excluded.want_jwt_version, not_before_us = 0, attempts = 0,
 			created_us = CASE WHEN excluded.created_us < outbox.created_us THEN excluded.created_us ELSE outbox.created_us END,
 			after_account = excluded.after_account,
 			after_until_us = CASE WHEN outbox.attempts = 0 AND outbox.after_until_us = 0 THEN 0 ELSE excluded.after_until_us END`,
 		j.Subject, j.OperatorID, j.Version, micros(t.now), j.After, until)
-	return err
 }
 
 // waiting is the condition for a row of the outbox that is held back, $1 being now in

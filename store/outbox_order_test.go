@@ -78,7 +78,7 @@ func TestExporterFirst(t *testing.T) {
 func (d *db) after(t testing.TB, account, exporter string) {
 	t.Helper()
 	d.write(t, func(ctx context.Context, tx *store.Tx) error {
-		a, err := tx.LockAccount(ctx, account)
+		a, _, err := tx.LockAccount(ctx, account)
 		if err != nil {
 			return err
 		}

@@ -14,23 +14,26 @@ type Posting struct {
 // KeepPosting remembers p, and forgets those of the account that were issued before a
 // second.
 func (t *Tx) KeepPosting(ctx context.Context, p Posting, forget int64) error {
-	_, err := t.exec(ctx, `INSERT INTO postings (account_id, sha256, iat, signer, created_us) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account_id, sha256) DO NOTHING`,
+	err := t.send(ctx, `INSERT INTO postings (account_id, sha256, iat, signer, created_us) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account_id, sha256) DO NOTHING`,
 		p.AccountID, p.SHA256, p.IssuedAt, p.Signer, micros(t.now))
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `DELETE FROM postings WHERE account_id = $1 AND iat < $2`, p.AccountID, forget)
-	return err
+	return t.send(ctx, `DELETE FROM postings WHERE account_id = $1 AND iat < $2`, p.AccountID, forget)
 }
 
 // WasPosted tells whether this very JWT was taken over before, and the highest iat of
 // those that were.
 func (t *Tx) WasPosted(ctx context.Context, accountID string, sum []byte) (known bool, last int64, err error) {
-	if last, err = one(ctx, t, scanOne[int64], `SELECT coalesce(max(iat), 0) FROM postings WHERE account_id = $1`, accountID); err != nil {
-		return false, 0, err
+	type found struct {
+		same bool
+		last int64
 	}
-	known, err = one(ctx, t, scanOne[bool], `SELECT EXISTS (SELECT 1 FROM postings WHERE account_id = $1 AND sha256 = $2)`, accountID, sum)
-	return known, last, err
+	f, err := one(ctx, t, func(r row) (f found, err error) {
+		err = r.Scan(&f.last, &f.same)
+		return f, err
+	}, `SELECT coalesce(max(iat), 0), EXISTS (SELECT 1 FROM postings WHERE account_id = $1 AND sha256 = $2) FROM postings WHERE account_id = $1`, accountID, sum)
+	return f.same, f.last, err
 }
 
 // PostedActivation is an activation token that an exporter made elsewhere and posted.

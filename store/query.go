@@ -17,46 +17,48 @@ type row interface{ Scan(dest ...any) error }
 
 // one returns the single row of a query, or ErrNotFound.
 func one[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, args ...any) (T, error) {
+	var v T
 	if !storable(args) {
-		var zero T
-		return zero, ErrNotFound
+		return v, ErrNotFound
 	}
-	if err := t.fault(query, false); err != nil {
-		var zero T
-		return zero, err
+	found := false
+	err := t.run(ctx, statement{query: query, args: args, single: true, each: func(r row) (err error) {
+		found = true
+		v, err = scan(r)
+		return err
+	}})
+	if err == nil && !found {
+		err = ErrNotFound
 	}
-	v, err := scan(t.q.QueryRowContext(ctx, query, args...))
-	if err == nil {
-		err = t.fault(query, true)
-	}
-	return v, t.store.classify(err)
+	return v, err
 }
 
 // many returns all rows of a query.
-func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query string, args ...any) (out []T, err error) {
 	if !storable(args) {
 		return nil, nil
 	}
-	if err := t.fault(query, false); err != nil {
-		return nil, err
+	return out, t.run(ctx, statement{query: query, args: args, each: collect(scan, &out)})
+}
+
+// alongside is many that goes to the database with the next statement that is waited for,
+// see Tx.settle: into is filled then.
+func alongside[T any](ctx context.Context, t *Tx, into *[]T, scan func(row) (T, error), query string, args ...any) error {
+	if !storable(args) {
+		return nil
 	}
-	rows, err := t.q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, t.store.classify(err)
-	}
-	defer rows.Close()
-	var out []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
+	return t.later(ctx, statement{query: query, args: args, each: collect(scan, into)})
+}
+
+// collect appends the rows of an answer to out.
+func collect[T any](scan func(row) (T, error), out *[]T) func(row) error {
+	return func(r row) error {
+		v, err := scan(r)
+		if err == nil {
+			*out = append(*out, v)
 		}
-		out = append(out, v)
+		return err
 	}
-	if err := rows.Err(); err != nil {
-		return out, t.store.classify(err)
-	}
-	return out, t.fault(query, true)
 }
 
 // storable tells whether all texts among args can be in a column. PostgreSQL
@@ -87,22 +89,92 @@ func all[T any](list []T, f func(T) bool) bool {
 	return !slices.ContainsFunc(list, func(v T) bool { return !f(v) })
 }
 
-func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+func (t *Tx) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
 	if !storable(args) {
-		return 0, errors.New("a text that is not UTF-8 or holds a NUL cannot be stored")
+		return 0, errNotStorable
 	}
-	if err := t.fault(query, false); err != nil {
-		return 0, err
+	return n, t.run(ctx, statement{query: query, args: args, done: func(concerned int64) error { n = concerned; return nil }})
+}
+
+var errNotStorable = errors.New("a text that is not UTF-8 or holds a NUL cannot be stored")
+
+// send is exec of a statement that nobody waits for: PostgreSQL gets it with the next one
+// that somebody waits for, or with the commit, and its error is that one's.
+func (t *Tx) send(ctx context.Context, query string, args ...any) error {
+	if !storable(args) {
+		return errNotStorable
 	}
-	res, err := t.q.ExecContext(ctx, query, args...)
-	if err != nil {
-		return 0, t.store.classify(err)
+	return t.later(ctx, statement{query: query, args: args})
+}
+
+// sendOne is send of a statement that has to change exactly one row.
+func (t *Tx) sendOne(ctx context.Context, query string, args ...any) error {
+	if !storable(args) {
+		return errNotStorable
 	}
-	n, err := res.RowsAffected()
-	if err == nil {
-		err = t.fault(query, true)
+	return t.later(ctx, statement{query: query, args: args, done: exactlyOne})
+}
+
+// later has the statement run before whatever is run next. SQLite, to which there is no
+// way that it would save, runs it at once.
+func (t *Tx) later(ctx context.Context, x statement) error {
+	if t.store.dialect != postgres {
+		return t.run(ctx, x)
 	}
-	return n, t.store.classify(err)
+	t.pending = append(t.pending, x)
+	return nil
+}
+
+func exactlyOne(n int64) error {
+	if n != 1 {
+		return ErrNotFound
+	}
+	return nil
+}
+
+// settle waits for everything that is pending.
+func (t *Tx) settle(ctx context.Context) error {
+	n := len(t.pending)
+	if n == 0 {
+		return nil
+	}
+	last := t.pending[n-1]
+	t.pending = t.pending[:n-1]
+	return t.run(ctx, last)
+}
+
+// run runs what is pending and then the statement.
+func (t *Tx) run(ctx context.Context, x statement) error {
+	pending := t.pending
+	t.pending = nil
+	if err := errors.Join(t.faultPending(pending), t.fault(x.query, false)); err != nil {
+		return err
+	}
+	if err := t.session.run(ctx, append(pending, x)); err != nil {
+		return t.store.classify(err)
+	}
+	return t.fault(x.query, true)
+}
+
+// commit commits, together with what is pending; what has an answer that could hinder it
+// comes before.
+func (t *Tx) commit(ctx context.Context) error {
+	if slices.ContainsFunc(t.pending, func(x statement) bool { return x.each != nil || x.done != nil }) {
+		if err := t.settle(ctx); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(t.faultPending(t.pending), t.fault(commitStatement, false)); err != nil {
+		return err
+	}
+	if err := t.session.commit(ctx, t.pending); err != nil {
+		// A transaction whose context ended is rolled back.
+		return errors.Join(context.Cause(ctx), t.store.classify(err))
+	}
+	if t.changes {
+		t.store.neighbours.tell()
+	}
+	return t.fault(commitStatement, true)
 }
 
 // commitStatement is the name under which a fault of the commit is asked for.
@@ -117,11 +189,22 @@ func (t *Tx) fault(statement string, done bool) error {
 	return t.store.faults(statement, done)
 }
 
+// faultPending asks for the faults of statements before they are sent: that they took
+// effect is heard of only together with what they are sent with.
+func (t *Tx) faultPending(list []statement) error {
+	for _, x := range list {
+		if err := errors.Join(t.fault(x.query, false), t.fault(x.query, true)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // must runs a statement that has to change exactly one row.
 func (t *Tx) must(ctx context.Context, query string, args ...any) error {
 	n, err := t.exec(ctx, query, args...)
-	if err == nil && n != 1 {
-		err = ErrNotFound
+	if err == nil {
+		err = exactlyOne(n)
 	}
 	return err
 }
@@ -151,6 +234,10 @@ const batchRows = 100
 // []byte.
 func (t *Tx) insertAll(ctx context.Context, table, columns string, rows [][]any) error {
 	insert := `INSERT INTO ` + table + ` (` + columns + `) `
+	if len(rows) == 1 {
+		_, err := t.exec(ctx, insert+`VALUES (`+placeholders(1, len(rows[0]))+`)`, rows[0]...)
+		return err
+	}
 	if t.store.dialect == postgres {
 		return t.insertArrays(ctx, insert, rows)
 	}

@@ -121,20 +121,30 @@ func (t *Tx) RevocationsWithout(ctx context.Context, accountID string, of Revoca
 }
 
 func (t *Tx) highest(ctx context.Context, which string, args ...any) (map[string]int64, error) {
-	type entry struct {
-		subject string
-		before  int64
-	}
-	list, err := many(ctx, t, func(r row) (entry, error) {
-		var e entry
-		err := r.Scan(&e.subject, &e.before)
-		return e, err
-	}, `SELECT r.subject, max(r.before_s) FROM revocations r WHERE r.account_id = $1 AND `+which+` GROUP BY r.subject`, args...)
+	list, err := many(ctx, t, scanHighest, highestTimes(which), args...)
 	out := make(map[string]int64, len(list))
 	for _, e := range list {
 		out[e.subject] = e.before
 	}
 	return out, err
+}
+
+// highestTime is the highest time up to which a subject is revoked.
+type highestTime struct {
+	subject string
+	before  int64
+}
+
+func scanHighest(r row) (highestTime, error) {
+	var h highestTime
+	err := r.Scan(&h.subject, &h.before)
+	return h, err
+}
+
+// highestTimes asks for the highest times of an account's revocations, of which only some
+// count.
+func highestTimes(which string) string {
+	return `SELECT r.subject, max(r.before_s) FROM revocations r WHERE r.account_id = $1 AND ` + which + ` GROUP BY r.subject`
 }
 
 // CountRevocations returns how many subjects of the account are revoked.

@@ -54,9 +54,8 @@ type Config struct {
 // Store is a database. It is safe for concurrent use.
 type Store struct {
 	db *sql.DB
-	// readers is db on PostgreSQL; on SQLite, whose driver lets a read-only
-	// transaction write, connections that cannot.
-	readers *sql.DB
+	// begin begins a transaction.
+	begin   func(ctx context.Context, readOnly bool) (session, error)
 	dialect dialect
 	now     func() time.Time
 	rand    io.Reader
@@ -133,10 +132,12 @@ func (s *Store) OnCommit(f func()) {
 
 // Tx is a transaction. It is used by one goroutine.
 type Tx struct {
-	q     *sql.Tx
-	store *Store
-	now   time.Time
-	ends  []func()
+	session session
+	store   *Store
+	now     time.Time
+	ends    []func()
+	// pending are statements that nobody has waited for yet.
+	pending []statement
 	// reads tells that it is a read-only transaction, changes that it stored what other
 	// processes follow.
 	reads, changes bool
@@ -168,21 +169,21 @@ func (s *Store) write(ctx context.Context, f func(ctx context.Context, t *Tx) er
 			return fmt.Errorf("waiting to write: %w", ctx.Err())
 		}
 	}
-	return s.in(ctx, s.db, nil, f)
+	return s.in(ctx, false, f)
 }
 
 // Read runs f in a read-only transaction.
 func (s *Store) Read(ctx context.Context, f func(ctx context.Context, t *Tx) error) error {
-	return s.in(ctx, s.readers, &sql.TxOptions{ReadOnly: true}, f)
+	return s.in(ctx, true, f)
 }
 
-func (s *Store) in(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(ctx context.Context, t *Tx) error) error {
-	q, err := db.BeginTx(ctx, opts)
+func (s *Store) in(ctx context.Context, readOnly bool, f func(ctx context.Context, t *Tx) error) error {
+	q, err := s.begin(ctx, readOnly)
 	if err != nil {
 		return fmt.Errorf("beginning transaction: %w", s.classify(err))
 	}
-	defer q.Rollback() //nolint:errcheck // after Commit it has nothing to do, before it the first error counts
-	t := &Tx{q: q, store: s, now: s.now().UTC().Truncate(time.Microsecond), reads: opts != nil && opts.ReadOnly}
+	defer q.rollback()
+	t := &Tx{session: q, store: s, now: s.now().UTC().Truncate(time.Microsecond), reads: readOnly}
 	defer func() {
 		for _, end := range t.ends {
 			end()
@@ -191,17 +192,7 @@ func (s *Store) in(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(
 	if err := f(ctx, t); err != nil {
 		return err
 	}
-	if err := t.fault(commitStatement, false); err != nil {
-		return fmt.Errorf("committing: %w", err)
-	}
-	if err := q.Commit(); err != nil {
-		// A transaction whose context ended was rolled back by the driver.
-		return fmt.Errorf("committing: %w", errors.Join(context.Cause(ctx), s.classify(err)))
-	}
-	if t.changes {
-		s.neighbours.tell()
-	}
-	if err := t.fault(commitStatement, true); err != nil {
+	if err := t.commit(ctx); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
 	return nil

@@ -55,7 +55,7 @@ func TestRollbackLeavesNothing(t *testing.T) {
 
 // sign stores a next JWT of the account, as the issuer does.
 func sign(ctx context.Context, tx *store.Tx, account string, iat int64) error {
-	a, err := tx.LockAccount(ctx, account)
+	a, _, err := tx.LockAccount(ctx, account)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func TestReadCannotWrite(t *testing.T) {
 				return tx.CreateAccount(ctx, anAccount(operator, "A2", "second"))
 			},
 			"update": func(ctx context.Context, tx *store.Tx) error { return tx.SetLastUserIAT(ctx, account, 5) },
-			"lock":   func(ctx context.Context, tx *store.Tx) error { _, err := tx.LockAccount(ctx, account); return err },
+			"lock":   func(ctx context.Context, tx *store.Tx) error { _, _, err := tx.LockAccount(ctx, account); return err },
 			"audit":  func(ctx context.Context, tx *store.Tx) error { return tx.AppendAudit(ctx, store.AuditEntry{}) },
 		} {
 			if err := d.Read(t.Context(), f); err == nil {
@@ -162,7 +162,7 @@ func TestConcurrentWriters(t *testing.T) {
 			wg.Go(func() {
 				for n := range commits {
 					err := d.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-						a, err := tx.LockAccount(ctx, account)
+						a, _, err := tx.LockAccount(ctx, account)
 						if err != nil {
 							return err
 						}

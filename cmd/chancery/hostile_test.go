@@ -73,12 +73,12 @@ func (p *plant) widened(creds string) (wide []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(p.running()[0].ClientURL(), nats.UserJWTAndSeed(token, seed.Reveal()), nats.NoReconnect(), nats.Timeout(10*time.Second))
+	nc, err := nats.Connect(p.running()[0].ClientURL(), nats.UserJWTAndSeed(token, seed.Reveal()), nats.NoReconnect(), nats.Timeout(30*time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("the credentials were issued, and the server says %w", err)
 	}
 	defer nc.Close()
-	msg, err := nc.Request("$SYS.REQ.USER.INFO", nil, 10*time.Second)
+	msg, err := nc.Request("$SYS.REQ.USER.INFO", nil, 30*time.Second)
 	if err != nil {
 		return nil, err
 	}

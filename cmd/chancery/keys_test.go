@@ -117,7 +117,7 @@ func dial(url string, creds claims.Secret, opts ...nats.Option) (*nats.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, nats.UserJWTAndSeed(token, seed.Reveal()), nats.NoReconnect(), nats.Timeout(10*time.Second))
+	opts = append(opts, nats.UserJWTAndSeed(token, seed.Reveal()), nats.NoReconnect(), nats.Timeout(30*time.Second))
 	return nats.Connect(url, opts...)
 }
 
@@ -126,7 +126,7 @@ func (a *audience) stays(what string, dropped int64) {
 	a.t.Helper()
 	var alive atomic.Int64
 	inParallel(a.t, len(a.conns), func(k int) error {
-		if a.conns[k].FlushTimeout(10*time.Second) == nil {
+		if a.conns[k].FlushTimeout(30*time.Second) == nil {
 			alive.Add(1)
 		}
 		return nil

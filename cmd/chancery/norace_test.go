@@ -2,6 +2,8 @@
 
 package main
 
+import "time"
+
 // grown is how large the generated store is.
 var grown = generated{accounts: 500, users: 5000}
 
@@ -16,6 +18,16 @@ const (
 	drillAccounts = 100
 	drillClients  = 10
 )
+
+// fetchLimit is when a nats-server gives up (const.go: DEFAULT_ACCOUNT_FETCH_TIMEOUT).
+const fetchLimit = 1900 * time.Millisecond
+
+// lag is how long after its acknowledgement an edit may be missing in what a replica serves that nothing is done to. The
+// replica that made it serves it at once, the other one after at most a poll of one second, and some on a busy machine.
+const lag = 2 * time.Second
+
+// convergence is how long after the last fault every server has what the database has.
+const convergence = 15 * time.Second
 
 // thinned is how many hostile names, and files of nsc, there are to each that is tried.
 const thinned = 1
