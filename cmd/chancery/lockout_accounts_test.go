@@ -140,7 +140,7 @@ func (l *lockout) signByIdentity(account string) {
 		must(l.t, err)
 		pair, err := nkeys.FromSeed(seed)
 		must(l.t, err)
-		a, err := tx.LockAccount(ctx, a.ID)
+		a, _, err := tx.LockAccount(ctx, a.ID)
 		must(l.t, err)
 		token, err := c.Encode(pair)
 		must(l.t, err)
