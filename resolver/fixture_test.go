@@ -200,7 +200,7 @@ func (w *world) revoke(a *account, users ...user) int64 {
 }
 
 func (w *world) put(ctx context.Context, tx *store.Tx, a *account) error {
-	row, err := tx.LockAccount(ctx, a.id)
+	row, _, err := tx.LockAccount(ctx, a.id)
 	if err != nil {
 		return err
 	}

@@ -160,7 +160,7 @@ func TestCopyAndFind(t *testing.T) {
 func (h *house) signedBefore(d time.Duration) {
 	h.t.Helper()
 	must(h.t, h.store.Write(h.t.Context(), func(ctx context.Context, tx *store.Tx) error {
-		a, err := tx.LockAccount(ctx, h.account)
+		a, _, err := tx.LockAccount(ctx, h.account)
 		if err != nil {
 			return err
 		}
