@@ -35,8 +35,10 @@ test: needs-go needs-cc needs-git ## every test, with the race detector, on SQLi
 	@scripts/test-postgres
 	@scripts/test-chromium
 	CGO_ENABLED=1 $(GO) test -race $(UNWATCHED) -count=1 -timeout 20m ./...
-	@echo 'the store of 500 accounts and 5,000 users, timed, 1,000 clients without a control plane, 1,000 accounts signed anew: without the race detector, and alone on the machine'
-	$(GO) test -count=1 -timeout 10m -v -run '^(TestImportGeneratedStore|TestServersRestartWithoutTheControlPlane|TestKillWhileSigningAnew)$$' ./cmd/chancery
+	@echo 'the store of 500 accounts and 5,000 users, timed, 1,000 clients without a control plane, 1,000 accounts signed anew, keys rotated under 1,000 clients, replicas at fault: without the race detector, and alone on the machine'
+	$(GO) test -count=1 -timeout 10m -v -run '^(TestImportGeneratedStore|TestServersRestartWithoutTheControlPlane|TestKillWhileSigningAnew|TestRotationDrill|TestReplicaFaults)$$' ./cmd/chancery
+	@echo 'all hostile names by every way in, all files of nsc'
+	$(GO) test -count=1 -timeout 10m -v -run '^(TestHostileNames|TestNoSeedIsPrinted)$$' ./cmd/chancery
 	@echo 'properties of claims against 10,000 cases each, and archives that expand to their limit'
 	$(GO) test -count=1 -timeout 10m -v -run '^(TestRevokedStaysRevoked|TestUneditedStaysTheSame|TestUnknownFieldsAreNeverDropped|TestCompactionRevivesNothing|TestIssueTimesIncrease|TestRevocationReachesEverythingIssued|TestQ7ExportImportExport|TestOpenHostile)$$' ./claims ./claims/nsc
 	@set -e; for dir in $(E2E); do echo "$$dir:"; (cd $$dir && $(GO) test -count=1 -timeout 10m ./...); done
@@ -49,7 +51,8 @@ check: needs-go $(GOFUMPT) $(GOLANGCI_LINT) ## format, vet, lint, generated file
 		{ echo 'openapi.yaml is not what the code says, run "make generate"' >&2; exit 1; }
 
 .PHONY: bench
-bench: needs-go ## benchmarks of signing, serving and delivery, into docs/benchmarks.md
+bench: needs-go ## benchmarks and which goals they reach, into docs/benchmarks.md; a quarter of an hour
+	@scripts/test-postgres
 	@GO='$(GO)' scripts/bench ./claims ./resolver ./issuer ./cmd/chancery
 
 # ROUNDS is how often each fault of replicas is drilled, on each kind of resolver.

@@ -15,6 +15,7 @@ type Denial struct {
 	ID           string       `json:"id" example:"den_3f1c90aa77b204de11aa"`
 	OperatorID   string       `json:"operator_id"`
 	AccountID    string       `json:"account_id,omitempty" doc:"The account that the JWT names, if it is one of the operator."`
+	Proven       bool         `json:"proven" doc:"One of the account's keys signed the JWT. Where it is false, account, user and name are claims of whoever sent it."`
 	Account      string       `json:"account,omitempty"`
 	UserKey      string       `json:"user_key,omitempty" doc:"The subject of the JWT, whoever signed it."`
 	User         string       `json:"user,omitempty"`
@@ -25,7 +26,7 @@ type Denial struct {
 	Type         string       `json:"type,omitempty"`
 	ServerID     string       `json:"server_id"`
 	ServerName   string       `json:"server_name"`
-	Class        string       `json:"class" doc:"The id of the check that failed; authentication_timeout, tls_handshake or server_connection_limit; unexplained while nobody knows." example:"not_revoked"`
+	Class        string       `json:"class" doc:"The id of the check that failed; authentication_timeout, tls_handshake or server_connection_limit; too_many_claims for what one address sent without proof beyond what is listed; unexplained while nobody knows." example:"not_revoked"`
 	ServerReason string       `json:"server_reason" doc:"The server's own word for it."`
 	Summary      string       `json:"summary" doc:"Why, in a sentence."`
 	Count        uint64       `json:"count"`
@@ -56,12 +57,12 @@ func partyOfDenial(d claims.Denial) issuer.PartyKey {
 
 func viewDenial(d claims.Denial, p issuer.Party) Denial {
 	v := Denial{
-		ID: d.ID, OperatorID: d.OperatorID, AccountID: d.AccountID, Account: p.Account, UserKey: d.UserKey, User: d.UserName, IssuerKey: d.IssuerKey, Template: p.Template,
+		ID: d.ID, OperatorID: d.OperatorID, AccountID: d.AccountID, Account: p.Account, Proven: d.Proven, UserKey: d.UserKey, User: d.UserName, IssuerKey: d.IssuerKey, Template: p.Template,
 		Host: d.Host, Client: d.Client.Client, Type: d.Type, ServerID: d.ServerID, ServerName: d.ServerName, Class: d.Class, ServerReason: d.ServerReason, Summary: notExplained,
 		Count: d.Count, LastHour: d.Recent, FirstAt: d.First, LastAt: d.Last, JWTIssuedAt: unixTime(d.IssuedAt), JWTExpiresAt: unixTime(d.Expires), JWTSHA256: d.TokenHash,
 		LastEventID: d.LastEvent.String(),
 	}
-	if p.User != "" {
+	if p.User != "" && d.Proven {
 		v.User = p.User
 	}
 	if d.Explanation != nil {
@@ -79,7 +80,7 @@ func (v Denial) explained(d claims.Denial, p issuer.Party) Denial {
 	v.Explanation, v.ExplainedAt = &e, &at
 	for n, text := range fixesOf(d) {
 		f := Fix{Text: text}
-		if n == 0 && p.UserID != "" && reissued[d.Class] {
+		if n == 0 && p.UserID != "" && d.Proven && reissued[d.Class] {
 			f.Method, f.Href = http.MethodPost, Base+"/accounts/"+d.AccountID+"/users/"+p.UserID+"/credentials"
 		}
 		v.Fixes = append(v.Fixes, f)

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what a server surely does.
-const patience = 10 * time.Second
+const patience = 20 * time.Second
 
 // arena is one or more real nats-servers that trust an operator which is not strict, and a way to push claims to them.
 type arena struct {
@@ -54,7 +54,7 @@ func (a *arena) start(t *testing.T) {
 	t.Helper()
 	oc := *a.claims
 	options := &server.Options{
-		ServerName: "n" + newPair(t, claims.KindServer).id[1:9], Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, SystemAccount: a.system.id,
+		ServerName: "n" + newPair(t, claims.KindServer).id[1:9], Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, AuthTimeout: patience.Seconds(), SystemAccount: a.system.id,
 		TrustedOperators: []*jwt.OperatorClaims{&oc}, AccountResolver: a.resolver, LeafNode: server.LeafNodeOpts{Host: "127.0.0.1", Port: -1},
 		Cluster: server.ClusterOpts{Name: "arena", Host: "127.0.0.1", Port: -1, NoAdvertise: true},
 	}
@@ -82,7 +82,7 @@ func (a *arena) connectAdmin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.admin, err = nats.Connect(a.servers[0].ClientURL(), nats.UserJWT(func() (string, error) { return token, nil }, key.Sign))
+	a.admin, err = nats.Connect(a.servers[0].ClientURL(), nats.UserJWT(func() (string, error) { return token, nil }, key.Sign), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func (a *arena) enter(t *testing.T, s *server.Server, subs int, opts ...nats.Opt
 	t.Helper()
 	dial := func() (*guest, error) {
 		g := &guest{closed: make(chan struct{}), wire: new(wire)}
-		nc, err := nats.Connect(s.ClientURL(), append(slices.Clone(opts), nats.NoReconnect(), nats.SetCustomDialer(g.wire),
+		nc, err := nats.Connect(s.ClientURL(), append(slices.Clone(opts), nats.NoReconnect(), nats.Timeout(patience), nats.SetCustomDialer(g.wire),
 			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), nats.ClosedHandler(func(*nats.Conn) { close(g.closed) }))...)
 		if err != nil {
 			return nil, err

@@ -63,7 +63,7 @@ func (s *stage) newResponder(t *testing.T, encrypted, answers bool) *responder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.FlushTimeout(5 * time.Second); err != nil {
+	if err := nc.FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
 	return r

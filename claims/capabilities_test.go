@@ -223,7 +223,7 @@ func (w *world) attempt(t *testing.T, u *jwt.UserClaims, signer pair, d deed, in
 	own := *u
 	own.Subject = key.id
 	token := encode(t, &own, signer)
-	nc, err := nats.Connect(w.server.ClientURL(), nats.UserJWT(func() (string, error) { return token, nil }, key.Sign), nats.NoReconnect(), nats.CustomInboxPrefix(inbox),
+	nc, err := nats.Connect(w.server.ClientURL(), nats.UserJWT(func() (string, error) { return token, nil }, key.Sign), nats.NoReconnect(), nats.Timeout(patience), nats.CustomInboxPrefix(inbox),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if !strings.Contains(err.Error(), "CONSUMER.DELETE") { // cleaning up, which it can do without
 				cancel()

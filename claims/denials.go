@@ -1,8 +1,11 @@
 package claims
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
+
+	"github.com/nats-io/jwt/v2"
 )
 
 // Classes of denials beside the ids of checks.
@@ -15,6 +18,9 @@ const (
 	DenialTimeout    = "authentication_timeout"
 	DenialTLS        = "tls_handshake"
 	DenialServerFull = "server_connection_limit"
+	// DenialCrowd is what one host sent of JWTs that no account here signed, beyond those
+	// that are listed one by one.
+	DenialCrowd = "too_many_claims"
 )
 
 // Denial is what was refused again and again for one reason: clients that are refused
@@ -26,8 +32,12 @@ type Denial struct {
 	OperatorID, AccountID string
 	// Client is that of the last attempt.
 	Client
+	// Proven tells that one of the account's keys signed the JWT, by the account's JWT of
+	// that moment. Where it did not, account, user and name are claims of whoever sent it,
+	// and nothing about the account.
+	Proven bool
 	// Class is the id of the check that failed, see Check, or one of DenialUnexplained,
-	// DenialTimeout, DenialTLS and DenialServerFull.
+	// DenialTimeout, DenialTLS, DenialServerFull and DenialCrowd.
 	Class string
 	// ServerReason is what the server gave as its reason, mostly Authentication Failure.
 	ServerReason string
@@ -61,14 +71,16 @@ type DenialQuery struct {
 	Limit int
 }
 
-// DenialPage is a page of groups, the last refused first.
+// DenialPage is a page of groups: the proven ones, then the others; of each the last
+// refused first.
 type DenialPage struct {
 	Denials []Denial
 	// Groups and Attempts are how many the query keeps on all pages, Recent the attempts
-	// of the last hour among them.
+	// of the last hour among them, Unproven those that are not proven.
 	Groups   int
 	Attempts uint64
 	Recent   int
+	Unproven uint64
 }
 
 // TokenFacts is what a user JWT says of itself, whoever signed it.
@@ -89,6 +101,41 @@ func ReadTokenFacts(token string) *TokenFacts {
 	return &TokenFacts{
 		ConnectedUser: *connectedUser(c), UserKey: c.Subject, IssuerKey: keyOrNothing(KindAccount, c.Issuer), Account: Above(c),
 	}
+}
+
+// Claimed tells that a JWT was sent which none of the account's keys signed.
+func (d Denial) Claimed() bool { return d.TokenHash != "" && !d.Proven }
+
+// SignedUser tells whether a user JWT is signed by its issuer, as ReadTokenFacts has it.
+// Whether that one may sign for the account is another question.
+func SignedUser(token string) bool {
+	c, err := jwt.DecodeUserClaims(token)
+	return err == nil && c != nil
+}
+
+// SignersOf reads the keys that sign users of an account out of its JWT, itself included,
+// without checking that: it is far cheaper than decoding all of it. Nil when it is none.
+func SignersOf(token string) map[string]struct{} {
+	var c struct {
+		Subject string `json:"sub"`
+		Account struct {
+			SigningKeys jwt.SigningKeys `json:"signing_keys"`
+		} `json:"nats"`
+	}
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil
+	}
+	payload, err := encoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &c) != nil {
+		return nil
+	}
+	out := make(map[string]struct{}, 1+len(c.Account.SigningKeys))
+	out[c.Subject] = struct{}{}
+	for key := range c.Account.SigningKeys {
+		out[key] = struct{}{}
+	}
+	return out
 }
 
 // ExplainRefusal explains a connection that a server did refuse. Where nothing is

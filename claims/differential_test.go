@@ -95,7 +95,7 @@ type client struct {
 func dialClient(t *testing.T, w *world, token string, key pair) (*client, error) {
 	t.Helper()
 	c := &client{errs: make(chan string, 1000)}
-	nc, err := nats.Connect(w.server.ClientURL(), nats.UserJWT(func() (string, error) { return token, nil }, key.Sign), nats.NoReconnect(),
+	nc, err := nats.Connect(w.server.ClientURL(), nats.UserJWT(func() (string, error) { return token, nil }, key.Sign), nats.NoReconnect(), nats.Timeout(patience),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.errs <- err.Error() }))
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (c *client) refusals(t *testing.T) []string {
 				return out
 			}
 			out = append(out, e)
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("the server does not answer")
 		}
 	}
@@ -150,7 +150,7 @@ func received(t *testing.T, sub *nats.Subscription) []string {
 		t.Fatal(err)
 	}
 	for range n {
-		m, err := sub.NextMsg(10 * time.Second)
+		m, err := sub.NextMsg(patience)
 		if err != nil {
 			t.Fatal(err)
 		}

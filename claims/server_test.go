@@ -46,7 +46,7 @@ func newWorld(t testing.TB, edits ...func(*server.Options)) *world {
 	}
 	go w.server.Start()
 	t.Cleanup(func() { w.server.Shutdown(); w.server.WaitForShutdown() })
-	if !w.server.ReadyForConnections(5 * time.Second) {
+	if !w.server.ReadyForConnections(patience) {
 		t.Fatal("the server is not ready")
 	}
 	return w
@@ -78,7 +78,7 @@ func (w *world) connect(t *testing.T, u claims.User, signer pair) (*nats.Conn, e
 func (w *world) dial(t *testing.T, token string, key pair) (*nats.Conn, error) {
 	t.Helper()
 	nc, err := nats.Connect(w.server.ClientURL(), nats.UserJWT(func() (string, error) { return token, nil }, key.Sign),
-		nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		nats.NoReconnect(), nats.Timeout(patience), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err == nil {
 		t.Cleanup(nc.Close)
 	}
@@ -105,7 +105,7 @@ func maySubscribe(t *testing.T, nc *nats.Conn, subject, queue string) bool {
 // refused works once for each connection: the client keeps the last error.
 func refused(t *testing.T, nc *nats.Conn) bool {
 	t.Helper()
-	_ = nc.FlushTimeout(5 * time.Second) // reports the refusal itself
+	_ = nc.FlushTimeout(patience) // reports the refusal itself
 	err := nc.LastError()
 	if err != nil && !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Fatalf("flushing: %v", err)

@@ -227,7 +227,7 @@ func crosses(t *testing.T, from, to *nats.Conn, subject string) bool {
 	if err := to.Publish("afterwards", []byte("stayed")); err != nil {
 		t.Fatal(err)
 	}
-	m, err := sub.NextMsg(5 * time.Second)
+	m, err := sub.NextMsg(patience)
 	if err != nil {
 		t.Fatal(err)
 	}

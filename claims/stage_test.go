@@ -50,9 +50,9 @@ func (j *journal) len() int {
 	return len(j.lines)
 }
 
-// wait returns the first line from the given one on that matches, or "" after five seconds.
+// wait returns the first line from the given one on that matches, or "" when there is none in time.
 func (j *journal) wait(from int, pattern string) string {
-	re, deadline := regexp.MustCompile(pattern), time.After(5*time.Second)
+	re, deadline := regexp.MustCompile(pattern), time.After(patience)
 	for {
 		j.mu.Lock()
 		lines, grown := j.lines[from:], j.grown
@@ -226,7 +226,7 @@ func (s *stage) enter(t *testing.T, c *trial, token string) error {
 	if _, err := nc.SubscribeSync("a"); err != nil {
 		return err
 	}
-	if err := nc.FlushTimeout(5 * time.Second); err != nil {
+	if err := nc.FlushTimeout(patience); err != nil {
 		return err
 	}
 	return nc.LastError()

@@ -178,11 +178,11 @@ func refuses(t *testing.T, nc *nats.Conn, err error, expected bool) bool {
 			select {
 			case <-closed:
 				return true
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				return false
 			}
 		}
-		return nc.FlushTimeout(5*time.Second) != nil
+		return nc.FlushTimeout(patience) != nil
 	}
 	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrMaxAccountConnectionsExceeded) {
 		return true

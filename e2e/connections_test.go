@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"errors"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,12 +31,21 @@ func TestConnections(t *testing.T) {
 	b.tap("[data-pause]")
 	b.examine("events")
 
+	creds, err := os.ReadFile(d.CredsFile)
+	must(t, err)
+	lines := strings.Split(string(creds), "\n")
+	ruined, seed := []byte(lines[1]), lines[9] // as jwt.FormatUserConfig writes them
+	last := len(ruined) - 10 // within the signature
+	ruined[last] ^= 1
+	if _, err := nats.Connect(d.NATSURL, nats.UserJWTAndSeed(string(ruined), seed), nats.NoReconnect()); !errors.Is(err, nats.ErrAuthorization) {
+		t.Fatalf("a client with a damaged JWT is answered %v", err)
+	}
 	if _, err := nats.Connect(d.NATSURL, nats.NoReconnect()); err == nil {
 		t.Fatal("a client without a JWT was let in")
 	}
 	b.says("Resume")
 	b.tap("[data-pause]")
-	b.awaits(`tbody a[href^="/denials/"]`)
+	b.awaits(`tbody tr:has(a[href^="/denials/"]) ~ tr a[href^="/denials/"]`) // both denials
 
 	b.open(home + "/connections?client=press")
 	b.says("press-1", "sensor-1", "DEMO", "denial")
@@ -53,7 +65,13 @@ func TestConnections(t *testing.T) {
 		t.Fatal("the client is still connected")
 	}
 
-	b.open(home + "/denials")
+	b.open(home + "/denials?class=jwt_decodes")
+	b.says("claims to be", "sensor-1", "claimed, not proven")
+	b.examine("denials-claimed")
+	b.press(`tbody a[href^="/denials/"]`)
+	b.says("Somebody who claims to be sensor-1", "Claimed, not proven.", "No key that DEMO had then signed this JWT.")
+	b.examine("denial-claimed")
+	b.open(home + "/denials?class=jwt_present")
 	b.says("No JWT")
 	b.examine("denials")
 	b.press(`tbody a[href^="/denials/"]`)

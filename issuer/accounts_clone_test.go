@@ -199,10 +199,10 @@ func TestSettingsOnServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(nc.Publish("orders.new", []byte("x")), nc.FlushTimeout(5*time.Second)); err != nil {
+		if err := errors.Join(nc.Publish("orders.new", []byte("x")), nc.FlushTimeout(patience)); err != nil {
 			t.Fatal(err)
 		}
-		if m, err := sub.NextMsg(5 * time.Second); err != nil || string(m.Data) != "x" {
+		if m, err := sub.NextMsg(patience); err != nil || string(m.Data) != "x" {
 			t.Errorf("the mapping: %v", err)
 		}
 		// Tier R1 takes what it has room for, and nothing without a bound.
@@ -226,17 +226,17 @@ func TestSettingsOnServer(t *testing.T) {
 		}
 		asks := nats.NewMsg("traced")
 		asks.Header["traceparent"] = []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-		if err := errors.Join(nc.PublishMsg(asks), nc.FlushTimeout(5*time.Second)); err != nil {
+		if err := errors.Join(nc.PublishMsg(asks), nc.FlushTimeout(patience)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := traces.NextMsg(5 * time.Second); err != nil {
+		if _, err := traces.NextMsg(patience); err != nil {
 			t.Errorf("the trace: %v", err)
 		}
 		bound, err := connect(t, s, all.Issued.Creds)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(bound.Publish("orders.new", nil), bound.FlushTimeout(5*time.Second)); err != nil {
+		if err := errors.Join(bound.Publish("orders.new", nil), bound.FlushTimeout(patience)); err != nil {
 			t.Fatal(err)
 		}
 		if !errors.Is(bound.LastError(), nats.ErrPermissionViolation) {

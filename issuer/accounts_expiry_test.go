@@ -244,7 +244,7 @@ func TestExpiryOnServer(t *testing.T) {
 			t.Error("admitted to an expired account")
 		}
 		for time.Now().Unix() <= first {
-			if err := nc.FlushTimeout(5 * time.Second); err != nil {
+			if err := nc.FlushTimeout(patience); err != nil {
 				t.Fatalf("the renewed account: %v", err)
 			}
 			select {
@@ -253,7 +253,7 @@ func TestExpiryOnServer(t *testing.T) {
 			case <-time.After(100 * time.Millisecond):
 			}
 		}
-		if err := nc.FlushTimeout(5 * time.Second); err != nil || errors.Is(nc.LastError(), nats.ErrAuthExpired) {
+		if err := nc.FlushTimeout(patience); err != nil || errors.Is(nc.LastError(), nats.ErrAuthExpired) {
 			t.Errorf("after its first end: %v, %v", err, nc.LastError())
 		}
 		// Its renewal brings the other one back.

@@ -20,7 +20,7 @@ func awaitClosed(t *testing.T, what string, closed <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-closed:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("%s: the connection is still open", what)
 	}
 }

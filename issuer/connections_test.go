@@ -74,5 +74,13 @@ func TestConnectionsInReach(t *testing.T) {
 				t.Errorf("named is %+v", p)
 			}
 		}
+
+		// The key of another account's template names nothing, though it is on record.
+		did(h.CreateTemplate(t.Context(), op(), "OTHER", deviceTemplate())).well(t)
+		theirs := h.keys(t, issuer.KeyOwner{Account: "OTHER", Template: "device"})[0].ID
+		key := issuer.PartyKey{AccountID: here.Account, IssuerKey: theirs}
+		if named, err = h.Parties(t.Context(), admin(here).Caller, []issuer.PartyKey{key}); err != nil || named[key].Template != "" {
+			t.Errorf("by another account's key it is %+v, %v", named, err)
+		}
 	})
 }

@@ -58,26 +58,31 @@ func (h *house) rival(t testing.TB) nkeys.KeyPair {
 	return pair
 }
 
-// rivals returns the claims of ORDERS as the rival changed them: fewer connections, and
-// a user revoked.
-func (h *house) rivals(t testing.TB, user string) string {
+// rivals returns the claims of ORDERS as the rival changed them, some seconds after ours
+// were signed: fewer connections, and a user revoked.
+func (h *house) rivals(t testing.TB, user string, after int64) string {
 	t.Helper()
 	a := h.account(t, "ORDERS")
 	c := decode[*jwt.AccountClaims](t, a.JWT)
 	c.Limits.Conn = 7
 	c.Revocations = jwt.RevocationList{user: h.unix()}
-	return signedAt(t, c, h.rival(t), a.IssuedAt+5)
+	return signedAt(t, c, h.rival(t), a.IssuedAt+after)
 }
 
 // TestSettleDrift holds what becomes of a newer JWT by somebody else against the
 // operator's policy.
 func TestSettleDrift(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, _ world) {
-		for _, policy := range []claims.DriftDecision{"", claims.DriftKeep, claims.DriftAdopt} {
+		for _, x := range []struct {
+			policy claims.DriftDecision
+			after  int64
+		}{{"", 5}, {claims.DriftKeep, 5}, {claims.DriftAdopt, 5}, {claims.DriftKeep, 0}, {claims.DriftAdopt, 0}} {
+			policy := x.policy
 			did(h.UpdateOperator(t.Context(), op(), "acme", func(e *issuer.OperatorEdit) { e.Policy.ForeignNewer = policy })).well(t)
 			_, user := pairOf(t, nkeys.PrefixByteUser)
+			did(h.UpdateAccount(t.Context(), op(), "ORDERS", func(e *issuer.AccountEdit) { e.Limits.Conn = 50 })).well(t)
 			before := h.account(t, "ORDERS")
-			rec := h.found(t, claims.DriftNewer, h.rivals(t, user))
+			rec := h.found(t, claims.DriftNewer, h.rivals(t, user, x.after))
 			for range 2 { // the second time nothing is left to do
 				if err := h.SettleDrift(t.Context(), rec.ID); err != nil {
 					t.Fatalf("%s: %v", policy, err)
@@ -96,7 +101,7 @@ func TestSettleDrift(t *testing.T) {
 				did(h.DecideDrift(t.Context(), op(), rec.ID, claims.DriftIgnore)).well(t)
 				continue
 			}
-			if after.JWTVersion != before.JWTVersion+1 || c.IssuedAt < rec.IssuedAt || policy == claims.DriftKeep && c.IssuedAt == rec.IssuedAt {
+			if after.JWTVersion != before.JWTVersion+1 || c.IssuedAt <= rec.IssuedAt {
 				t.Errorf("%s: version %d, issued %d, theirs %d", policy, after.JWTVersion, c.IssuedAt, rec.IssuedAt)
 			}
 			if adopted := c.Limits.Conn == 7; adopted != (policy == claims.DriftAdopt) {
@@ -110,9 +115,17 @@ func TestSettleDrift(t *testing.T) {
 			}
 			h.close(t, rec.ID)
 		}
-		// Of other kinds ours is signed anew, as it is.
+		// One that says the same takes another signature to be ours.
 		before := h.account(t, "ORDERS")
-		rec := h.found(t, claims.DriftDeleted, "")
+		rec := h.found(t, claims.DriftNewer, signedAt(t, decode[*jwt.AccountClaims](t, before.JWT), h.rival(t), before.IssuedAt))
+		did(h.DecideDrift(t.Context(), op(), rec.ID, claims.DriftAdopt)).well(t)
+		if after := h.account(t, "ORDERS"); after.JWTVersion != before.JWTVersion+1 {
+			t.Errorf("version %d after %d", after.JWTVersion, before.JWTVersion)
+		}
+		h.close(t, rec.ID)
+		// Of other kinds ours is signed anew, as it is.
+		before = h.account(t, "ORDERS")
+		rec = h.found(t, claims.DriftDeleted, "")
 		if err := h.SettleDrift(t.Context(), rec.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +147,7 @@ func (h *house) close(t testing.TB, id string) {
 func TestDecideDrift(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, _ world) {
 		_, user := pairOf(t, nkeys.PrefixByteUser)
-		rec := h.found(t, claims.DriftNewer, h.rivals(t, user))
+		rec := h.found(t, claims.DriftNewer, h.rivals(t, user, 5))
 		before := h.account(t, "ORDERS")
 		for _, d := range []claims.DriftDecision{claims.DriftKeep, claims.DriftAdopt, claims.DriftIgnore} {
 			dry := op()

@@ -97,7 +97,7 @@ func (s *stage) leave(t *testing.T, clients map[uint64]*client) {
 	for _, c := range clients {
 		c.Close()
 	}
-	for end := time.Now().Add(5 * time.Second); len(s.listed(t, s.world.account.ID)) > 0; {
+	for end := time.Now().Add(patience); len(s.listed(t, s.world.account.ID)) > 0; {
 		if time.Now().After(end) {
 			t.Fatal("the server still lists who left")
 		}
@@ -179,14 +179,14 @@ func TestPlanComesTrue(t *testing.T) {
 func (s *stage) happens(t *testing.T, step string, c *client, x claims.Impact) {
 	t.Helper()
 	if x.Fate == claims.FateStays {
-		if err := c.FlushTimeout(5 * time.Second); err != nil {
+		if err := c.FlushTimeout(patience); err != nil {
 			t.Errorf("%s: closed, predicted to stay: %v", step, err)
 		}
 		return
 	}
 	select {
 	case <-c.closed:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("%s: open, predicted %+v", step, x.Effect)
 	}
 	again, err := connect(t, s.server, c.creds)

@@ -92,7 +92,7 @@ func TestExternalCustody(t *testing.T) {
 				t.Errorf("%s is refused: %v", user, err)
 				continue
 			}
-			if err := nc.FlushTimeout(5 * time.Second); err != nil {
+			if err := nc.FlushTimeout(patience); err != nil {
 				t.Error(err)
 			}
 		}

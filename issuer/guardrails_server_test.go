@@ -69,7 +69,7 @@ func TestPrefixOnServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = errors.Join(nc.Publish(c.subject, nil), nc.FlushTimeout(5*time.Second))
+			err = errors.Join(nc.Publish(c.subject, nil), nc.FlushTimeout(patience))
 			if denied := errors.Is(nc.LastError(), nats.ErrPermissionViolation); err != nil || denied == c.allowed {
 				t.Errorf("%s publishes to %s: %v, %v", c.who.Name, c.subject, nc.LastError(), err)
 				continue
@@ -97,13 +97,13 @@ func asks(t *testing.T, nc *nats.Conn) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(nc.PublishRequest("orders.new", "billing.secret", nil), nc.FlushTimeout(5*time.Second)); err != nil {
+	if err := errors.Join(nc.PublishRequest("orders.new", "billing.secret", nil), nc.FlushTimeout(patience)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := asked.NextMsg(5 * time.Second); err != nil {
+	if _, err := asked.NextMsg(patience); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(nc.Publish("billing.secret", []byte("here")), nc.FlushTimeout(5*time.Second)); err != nil {
+	if err := errors.Join(nc.Publish("billing.secret", []byte("here")), nc.FlushTimeout(patience)); err != nil {
 		t.Fatal(err)
 	}
 	return nc.LastError() == nil

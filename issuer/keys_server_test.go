@@ -30,7 +30,7 @@ func hold(t *testing.T, s *server.Server, creds claims.Secret) guest {
 
 func (h guest) stays(t *testing.T, what string) {
 	t.Helper()
-	if err := h.FlushTimeout(5 * time.Second); err != nil {
+	if err := h.FlushTimeout(patience); err != nil {
 		t.Errorf("%s: a good client lost its connection: %v", what, err)
 	}
 }
@@ -39,7 +39,7 @@ func (h guest) goes(t *testing.T, what string) {
 	t.Helper()
 	select {
 	case <-h.closed:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("%s: the connection is still open", what)
 	}
 }

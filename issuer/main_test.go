@@ -27,6 +27,9 @@ import (
 
 func TestMain(m *testing.M) { storetest.Main(m) }
 
+// patience bounds what surely happens, on a busy machine too.
+const patience = 30 * time.Second
+
 // house is an issuer on a real database with a clock that stands still until it is moved.
 type house struct {
 	*issuer.Issuer

@@ -203,7 +203,8 @@ func (m *merging) admitOperator(ctx context.Context) (err error) {
 	if m.replay, err = m.isReplay(ctx); err != nil || m.replay {
 		return err
 	}
-	if m.posted.IssuedAt <= m.account.IssuedAt {
+	// What servers were found to hold may have been signed within the same second as ours.
+	if at := m.account.IssuedAt; m.posted.IssuedAt < at || m.posted.IssuedAt == at && m.source != MergeFound {
 		return older()
 	}
 	m.whole = true

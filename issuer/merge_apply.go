@@ -43,7 +43,11 @@ func (m *merging) apply(ctx context.Context) (Merged, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Account, err = m.issuer.resignSince(ctx, m.work, m.account.ID, m.posted.IssuedAt, m.exporter())
+	since := m.posted.IssuedAt
+	if m.source == MergeFound {
+		since++ // servers with full resolvers keep what they have of the same second
+	}
+	out.Account, err = m.issuer.resignSince(ctx, m.work, m.account.ID, since, m.exporter())
 	return out, orNoRoom(err)
 }
 

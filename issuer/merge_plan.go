@@ -43,7 +43,7 @@ func (m *merging) plan(ctx context.Context, live []claims.Connection) (planned[M
 	case len(summary) == 0:
 		m.out.Result = MergeUnchanged
 	}
-	if len(summary) == 0 && (m.replay || m.posted.IssuedAt <= m.account.IssuedAt) && !m.fresh {
+	if len(summary) == 0 && (m.replay || m.posted.IssuedAt <= m.account.IssuedAt) && !m.fresh && m.source != MergeFound {
 		return planned[Merged]{preview: m.out, target: m.account.ID, plan: plan, apply: func(ctx context.Context) (Merged, error) { return m.out, m.remember(ctx) }}, nil
 	}
 	if err := slowDown(m.work, m.account); err != nil {

@@ -61,7 +61,7 @@ func TestSkewOnServer(t *testing.T) {
 		for n := range all {
 			select {
 			case <-closed:
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("%d of %d connections were closed", n, len(all))
 			}
 		}

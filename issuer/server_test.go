@@ -32,7 +32,7 @@ func (h *house) runWith(t *testing.T, w world, edit func(*server.Options), furth
 		}
 	}
 	opts := &server.Options{
-		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, SystemAccount: w.operator.Settings.SystemAccount, AccountResolver: resolver,
+		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, AuthTimeout: patience.Seconds(), SystemAccount: w.operator.Settings.SystemAccount, AccountResolver: resolver,
 		TrustedOperators: []*jwt.OperatorClaims{decode[*jwt.OperatorClaims](t, w.operator.JWT)},
 	}
 	edit(opts)
@@ -42,7 +42,7 @@ func (h *house) runWith(t *testing.T, w world, edit func(*server.Options), furth
 	}
 	go s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(5 * time.Second) {
+	if !s.ReadyForConnections(patience) {
 		t.Fatal("the server is not ready")
 	}
 	return s
@@ -55,7 +55,7 @@ func connect(t *testing.T, s *server.Server, creds claims.Secret, opts ...nats.O
 	if err := os.WriteFile(file, []byte(creds.Reveal()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(s.ClientURL(), append([]nats.Option{nats.UserCredentials(file), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, opts...)...)
+	nc, err := nats.Connect(s.ClientURL(), append([]nats.Option{nats.UserCredentials(file), nats.NoReconnect(), nats.Timeout(patience), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, opts...)...)
 	if err == nil {
 		t.Cleanup(nc.Close)
 	}
@@ -65,7 +65,7 @@ func connect(t *testing.T, s *server.Server, creds claims.Secret, opts ...nats.O
 // push brings the account's current JWT to the server with the issuer's own credential, and nothing else it may.
 func (h *house) push(t *testing.T, nc *nats.Conn, account string) {
 	t.Helper()
-	answer, err := nc.Request("$SYS.REQ.ACCOUNT."+account+".CLAIMS.UPDATE", []byte(h.account(t, account).JWT), 5*time.Second)
+	answer, err := nc.Request("$SYS.REQ.ACCOUNT."+account+".CLAIMS.UPDATE", []byte(h.account(t, account).JWT), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestOnServer(t *testing.T) {
 			if err := nc.Publish(subject, nil); err != nil {
 				t.Fatal(err)
 			}
-			_ = nc.FlushTimeout(5 * time.Second)
+			_ = nc.FlushTimeout(patience)
 			if denied := errors.Is(nc.LastError(), nats.ErrPermissionViolation); denied == allowed {
 				t.Errorf("%s: %v", subject, nc.LastError())
 			}
@@ -114,7 +114,7 @@ func TestOnServer(t *testing.T) {
 		h.push(t, admin, w.account.ID)
 		select {
 		case <-closed:
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Error("the revoked connection is still open")
 		}
 		if _, err := connect(t, s, old.Creds); !errors.Is(err, nats.ErrAuthorization) {

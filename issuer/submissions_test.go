@@ -107,6 +107,49 @@ func TestEnrolment(t *testing.T) {
 	})
 }
 
+// Who is not let in: with a wrong token or an old one, signed by another key than its own, at another operator's path;
+// and the list of those who ask is the operator's.
+func TestEnrolmentRefused(t *testing.T) {
+	h := newHouse(t, "sqlite")
+	w := h.furnish(t)
+	set := func(mode string) claims.Secret {
+		return did(h.SetEnrolmentPolicy(t.Context(), op(), "acme", issuer.EnrolmentInput{Mode: mode})).well(t).Token
+	}
+	first := set(issuer.EnrolToken)
+	set(issuer.EnrolOpen)
+	other, otherKey := pairOf(t, nkeys.PrefixByteAccount)
+	c := jwt.NewAccountClaims(public(t, newPair(t, nkeys.PrefixByteAccount)))
+	c.Name = "LENT"
+	for _, by := range []nkeys.KeyPair{other, h.rival(t)} {
+		in := issuer.SubmitInput{Operator: "acme", Account: c.Subject, Token: signedAt(t, c, by, h.unix())}
+		if e := wants(t, second(h.SubmitAccount(t.Context(), in)), issuer.KindForbidden); e.Code != "unknown_account" {
+			t.Errorf("signed by another key: %+v", e)
+		}
+	}
+	next := set(issuer.EnrolToken)
+	c = jwt.NewAccountClaims(otherKey)
+	c.Name = "TOKEN"
+	for name, secret := range map[string]claims.Secret{"old": first, "wrong": claims.NewSecret(issuer.EnrolmentPrefix + "x")} {
+		in := issuer.SubmitInput{Operator: "acme", Account: c.Subject, Token: signedAt(t, c, other, h.unix()), Secret: secret}
+		if e := wants(t, second(h.SubmitAccount(t.Context(), in)), issuer.KindForbidden); e.Code != "enrolment_token" {
+			t.Errorf("%s token: %+v", name, e)
+		}
+	}
+	if next.Reveal() == "" || next.Reveal() == first.Reveal() {
+		t.Error("the second time there is no other token")
+	}
+
+	x := h.tenant(t, w)
+	did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Name: "rival", ServiceURLs: []string{"nats://127.0.0.1:4222"}})).well(t)
+	in := issuer.SubmitInput{Operator: "rival", Account: w.account.ID, Token: signedAt(t, x.copy(t), x.pair, h.unix())}
+	wants(t, second(h.SubmitAccount(t.Context(), in)), issuer.KindNotFound)
+
+	part := may(issuer.Grant{Role: string(issuer.RoleAccountAdmin), Scope: issuer.Scope{Operator: w.operator.ID, Account: w.account.ID}})
+	if list, err := h.ListEnrolments(t.Context(), part.Caller, "acme", "", issuer.Page{Limit: 10}); err == nil {
+		t.Errorf("an account's administrator lists who asks to be let in: %+v", list)
+	}
+}
+
 // Copies of any age, revocations and liftings in any order: what was revoked and not lifted here stays revoked, in the
 // JWT and on a real server.
 func TestNoRevocationIsLost(t *testing.T) {

@@ -69,7 +69,7 @@ func publishes(t *testing.T, s *server.Server, creds claims.Secret, subject stri
 	if err := nc.Publish(subject, nil); err != nil {
 		t.Fatal(err)
 	}
-	_ = nc.FlushTimeout(5 * time.Second)
+	_ = nc.FlushTimeout(patience)
 	if err := nc.LastError(); err != nil && !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Fatal(err)
 	}

@@ -10,9 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,17 +57,9 @@ const (
 //   - x_unknown: requests a second for accounts that are not there, of those for known ones
 //   - B/account: memory an account needs, JWT included; x_bare_B: of that in the map
 //
-// nats-account-server, the only other server of this kind, answers 17,400 a second at
-// 90 µs of processor time each with 10,000 accounts on a machine where a bare handler
-// answers 89,600 at 11 µs. It cannot be installed from a registry and is archived.
+// What nats-account-server, the only other server of this kind, answered elsewhere is in
+// scripts/benchtable.
 func BenchmarkLookups(b *testing.B) {
-	for _, name := range []string{"nats-account-server", "nsc"} {
-		if _, err := exec.LookPath(name); err != nil {
-			b.Logf("%s is not on the PATH: no row of it; its comment has the reference", name)
-		} else {
-			b.Logf("%s is on the PATH, but this benchmark does not know how to run it", name)
-		}
-	}
 	one := served(b, benchAccounts(b, 1))
 	for _, n := range []int{1, 10_000, 1_000_000} {
 		b.Run(fmt.Sprintf("%d", n), func(b *testing.B) { benchmarkLookups(b, n, one) })
@@ -114,17 +104,13 @@ func benchmarkLookups(b *testing.B, n int, one station) {
 		for i := range of {
 			ratios = append(ratios, of[i]/to[i])
 		}
-		slices.Sort(ratios)
-		b.ReportMetric(ratios[benchRounds/2], unit)
-		b.ReportMetric(ratios[0], unit+"_min")
-		b.ReportMetric(ratios[benchRounds-1], unit+"_max")
+		spread(b, unit, ratios)
 	}
 	report("x_bare", rates[0], rates[1])
 	report("x_bare_cpu", costs[0], costs[1])
 	report("x_one", rates[0], rates[2])
 	report("x_unknown", rates[3], rates[0])
-	slices.Sort(rates[0])
-	b.ReportMetric(rates[0][benchRounds/2], "req/s")
+	spread(b, "req/s", rates[0])
 	if n > 1 {
 		b.ReportMetric(float64(full-empty)/float64(n), "B/account")
 		b.ReportMetric(float64(full-empty)/float64(inMap), "x_bare_B")

@@ -25,8 +25,8 @@ type delivered struct {
 
 // deliver brings a JWT to every server of the roster and reads it back. What was
 // proven before is only read back, and pushed again where the reading shows
-// something else. Nothing is published after until.
-func (o *operator) deliver(ctx context.Context, l *link, s store.Served, until time.Time) (delivered, error) {
+// something else. Nothing is published after the time that until returns.
+func (o *operator) deliver(ctx context.Context, l *link, s store.Served, until func() time.Time) (delivered, error) {
 	d := &delivery{o: o, served: s, until: until, servers: map[string]*reading{}, news: map[string]claims.Delivery{}}
 	published, proven := o.r.ledger.proven(s.AccountID, s.Version)
 	if proven {
@@ -62,7 +62,7 @@ func (o *operator) deliver(ctx context.Context, l *link, s store.Served, until t
 type delivery struct {
 	o      *operator
 	served store.Served
-	until  time.Time
+	until  func() time.Time
 
 	servers map[string]*reading
 	disks   disks
@@ -125,7 +125,7 @@ func (d *delivery) publish(ctx context.Context, l *link) error {
 	if ctx.Err() != nil {
 		return nil // a newer one came, or we stop
 	}
-	if d.o.r.now().After(d.until) {
+	if d.o.r.now().After(d.until()) {
 		// This process stood still, and somebody else may push a newer one by now.
 		return fmt.Errorf("publishing account %s: the lease has run out", id)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -28,6 +30,7 @@ func (o *operator) diskDiffers(ctx context.Context, l *link, accountIDs []string
 	}
 	var mu sync.Mutex
 	var work sync.WaitGroup
+	var silent atomic.Bool // some disk did not answer even with patience
 	slots := make(chan struct{}, compareAtOnce)
 	for _, id := range accountIDs {
 		if ctx.Err() != nil {
@@ -36,7 +39,12 @@ func (o *operator) diskDiffers(ctx context.Context, l *link, accountIDs []string
 		slots <- struct{}{}
 		work.Go(func() {
 			defer func() { <-slots }()
-			d, lookErr := o.lookUp(ctx, l, id, full+unknown)
+			d, lookErr := o.lookUp(ctx, l, id, full+unknown, o.r.pace.quiet)
+			// One pause of a busy server among thousands of answers is not worth to begin again.
+			if lookErr == nil && d.answers() < full && !silent.Load() {
+				d, lookErr = o.lookUp(ctx, l, id, full+unknown, o.r.pace.answer)
+				silent.CompareAndSwap(false, d.answers() < full)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if d.missing > 0 {
@@ -84,9 +92,9 @@ func (d *disks) take(m *nats.Msg, token string) {
 	}
 }
 
-// lookUp asks for an account on the disks of up to limit servers and compares the
-// answers with what memory has when they came.
-func (o *operator) lookUp(ctx context.Context, l *link, accountID string, limit int) (disks, error) {
+// lookUp asks for an account on the disks of up to limit servers, until none answered
+// for as long as quiet, and compares the answers with what memory has when they came.
+func (o *operator) lookUp(ctx context.Context, l *link, accountID string, limit int, quiet time.Duration) (disks, error) {
 	x := l.inbox.exchange(nil, limit)
 	defer x.close()
 	if _, err := x.ask(lookupSubject(accountID), nil); err != nil {
@@ -95,7 +103,7 @@ func (o *operator) lookUp(ctx context.Context, l *link, accountID string, limit 
 	var answers []*nats.Msg
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
-	x.gather(ctx, o.r.pace.answer, o.r.pace.quiet, func(m *nats.Msg) string {
+	x.gather(ctx, o.r.pace.answer, quiet, func(m *nats.Msg) string {
 		if answers = append(answers, m); len(answers) == limit {
 			enough()
 		}

@@ -113,7 +113,7 @@ func (d *drifter) run(ctx context.Context) {
 		case l == nil:
 			d.follow(ctx)
 			held = time.Time{}
-		case now.Sub(held) > d.o.r.pace.lease/3:
+		case now.Sub(held) > d.o.r.pace.lead/3:
 			if d.lead(ctx) {
 				held = now
 			}
@@ -144,7 +144,7 @@ func (d *drifter) lead(ctx context.Context) bool {
 	})
 	if err == nil && ok {
 		err = r.store.Write(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-			ok, err = t.HoldSweep(ctx, d.o.id, s, r.pace.lease)
+			ok, err = t.HoldSweep(ctx, d.o.id, s, r.pace.lead)
 			return err
 		})
 	}

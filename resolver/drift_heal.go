@@ -100,7 +100,7 @@ func (d *drifter) surroundings(ctx context.Context, h hint) (s surroundings, err
 			return err
 		}
 		if h.at.Before(led) { // it was heard while another replica led
-			s.done, err = t.DriftsSince(ctx, h.account, h.token, h.at.Add(-d.o.r.pace.lease))
+			s.done, err = t.DriftsSince(ctx, h.account, h.token, h.at.Add(-d.o.r.pace.lead))
 		}
 		return err
 	})

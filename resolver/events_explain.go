@@ -17,6 +17,8 @@ const (
 	explainTTL = 5 * time.Second
 	// mostExplained bounds the explanations that are remembered for that.
 	mostExplained = 1_024
+	// mostSigners bounds the keys that are remembered to tell who signed a JWT: some 10 MB.
+	mostSigners = 65_536
 	// explainShare is the part of the time that may go into explaining; it is saved up
 	// for a quarter of a second at most. An account with 10,000 revocations takes some
 	// 20 ms to decode, so a flood of ever new attempts is counted and not explained.
@@ -32,6 +34,9 @@ type explainer struct {
 	// saved is the time that may be spent, as of last.
 	saved time.Duration
 	last  time.Time
+	// signers are the keys that sign users of accounts, signerKeys how many there are.
+	signers    map[string]signers
+	signerKeys int
 	// operator is decoded once for each version.
 	operator *jwt.OperatorClaims
 	version  int64
@@ -44,17 +49,62 @@ type attempt struct {
 	account, operatorVer int64
 }
 
+// signers are the keys that sign users of an account, by a version of its JWT.
+type signers struct {
+	version int64
+	keys    map[string]struct{}
+}
+
 type explained struct {
 	claims.Explanation
 	at time.Time
 }
 
 func newExplainer(o *operator) *explainer {
-	return &explainer{o: o, known: map[attempt]explained{}, saved: explainSave, last: o.r.now()}
+	return &explainer{o: o, known: map[attempt]explained{}, signers: map[string]signers{}, saved: explainSave, last: o.r.now()}
+}
+
+// proves tells whether one of the keys of the account that a JWT names signed it; an
+// account whose keys there is no time to read has signed nothing.
+func (x *explainer) proves(token string, facts *claims.TokenFacts) bool {
+	e := x.o.r.memory.get(facts.Account)
+	if e == nil {
+		return false
+	}
+	s, known := x.signers[facts.Account]
+	if !known || s.version != e.version {
+		begun := x.save()
+		if x.saved <= 0 {
+			return false
+		}
+		s = signers{e.version, claims.SignersOf(e.token)}
+		x.keep(facts.Account, s)
+		x.saved -= x.o.r.now().Sub(begun)
+	}
+	_, signs := s.keys[facts.IssuerKey]
+	return signs && claims.SignedUser(token)
+}
+
+// keep remembers the signers of an account.
+func (x *explainer) keep(account string, s signers) {
+	if x.signerKeys += len(s.keys); x.signerKeys > mostSigners {
+		clear(x.signers)
+		x.signerKeys = len(s.keys)
+	}
+	x.signers[account] = s
+}
+
+// save adds the share of the time that went by to what may be spent, and returns now.
+func (x *explainer) save() time.Time {
+	now := x.o.r.now()
+	x.saved = min(explainSave, x.saved+time.Duration(float64(now.Sub(x.last))*explainShare))
+	x.last = now
+	return now
 }
 
 // explain returns why a server refused a client; nil when there is no time to find out.
-func (x *explainer) explain(m *clientMessage, accountID string) *claims.Explanation {
+// What nobody proved leaves half of what is saved to the others.
+func (x *explainer) explain(m *clientMessage, accountID string, proven bool) *claims.Explanation {
 	now := x.o.r.now()
 	e, directory := x.o.r.memory.get(accountID), x.o.r.memory.operators.Load()
 	key := attempt{token: sha256.Sum256([]byte(m.Client.JWT)), host: m.Client.Host, kind: m.connectionType(), reason: m.Reason}
@@ -68,9 +118,8 @@ func (x *explainer) explain(m *clientMessage, accountID string) *claims.Explanat
 	if known, ok := x.known[key]; ok && now.Sub(known.at) < explainTTL {
 		return &known.Explanation
 	}
-	x.saved = min(explainSave, x.saved+time.Duration(float64(now.Sub(x.last))*explainShare))
-	x.last = now
-	if x.saved <= 0 {
+	x.save()
+	if x.saved <= 0 || !proven && x.saved <= explainSave/2 {
 		return nil
 	}
 	out := claims.ExplainRefusal(x.attempt(m, now), x.view(m, served, e))
@@ -143,6 +192,7 @@ func (w *watcher) denial(m *clientMessage) claims.Denial {
 		d.UserKey, d.IssuedAt, d.Expires, d.Bearer = facts.UserKey, facts.IssuedAt, facts.Expires, facts.Bearer
 		if w.o.r.memory.operatorOf(facts.Account) == w.o.id {
 			d.AccountID = facts.Account
+			d.Proven = w.explain.proves(m.Client.JWT, facts)
 		}
 	}
 	if m.Client.JWT != "" {
@@ -159,12 +209,11 @@ func (w *watcher) denial(m *clientMessage) claims.Denial {
 			Verdict: claims.VerdictRefused, Summary: known.text, Account: d.AccountID, User: d.UserKey,
 			Failed: &claims.Check{ID: known.class, Title: m.Reason, Result: claims.ResultFail, Evidence: known.text, Fixes: []string{known.fix}},
 		}
-	} else if e := w.explain.explain(m, account); e != nil {
+	} else if e := w.explain.explain(m, account, d.Proven); e != nil {
 		d.Explanation, d.ExplainedAt = e, d.Last
 		if e.Failed != nil {
 			d.Class = e.Failed.ID
 		}
 	}
-	d.ID = denialID(d)
 	return d
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -116,28 +117,67 @@ func (r *Resolver) Usage(accountID string) []claims.AccountUsage {
 // Kick closes a connection of an operator's server. The error is ErrNotConnected when
 // the server does not answer, and claims.ErrNoConnection when it has no such connection.
 func (r *Resolver) Kick(ctx context.Context, operatorID, serverID string, cid uint64) error {
-	o, l := r.operator(operatorID), (*link)(nil)
-	if o != nil {
-		l = o.link.Load()
-	}
-	if l == nil {
+	o := r.operator(operatorID)
+	if o == nil {
 		return fmt.Errorf("closing a connection: %w", ErrNotConnected)
 	}
-	body, err := json.Marshal(kickQuery{cid})
+	err := ErrNotConnected
+	for first := true; ; first = false {
+		l := o.reach(ctx)
+		if l == nil {
+			break
+		}
+		answered := false
+		if answered, err = o.kick(ctx, l, serverID, cid); errors.Is(err, claims.ErrNoConnection) && !first {
+			return nil // it went with the answer that was lost
+		}
+		if answered || !first || o.link.Load() == l {
+			break
+		}
+		// The connection to the servers was replaced, and the question or its answer lost.
+	}
 	if err != nil {
 		return fmt.Errorf("closing a connection: %w", err)
 	}
-	out, err := ask[struct{}](ctx, o, l, question{subject: kickSubject(serverID), body: body, expect: []string{serverID}, limit: r.pace.answer})
+	return nil
+}
+
+// kick asks a server to close a connection, and tells whether it answered.
+func (o *operator) kick(ctx context.Context, l *link, serverID string, cid uint64) (answered bool, err error) {
+	body, err := json.Marshal(kickQuery{cid})
+	if err != nil {
+		return false, err
+	}
+	out, err := ask[struct{}](ctx, o, l, question{subject: kickSubject(serverID), body: body, expect: []string{serverID}, limit: o.r.pace.answer})
+	if err != nil {
+		return false, errors.Join(ErrNotConnected, err)
+	}
 	a, answered := out[serverID]
 	switch {
-	case err != nil:
-		return fmt.Errorf("closing a connection: %w", err)
 	case !answered:
-		return fmt.Errorf("closing a connection: %w", ErrNotConnected)
+		return false, ErrNotConnected
 	case noSuchConnection(a.Error):
-		return fmt.Errorf("closing a connection: %w", claims.ErrNoConnection)
+		return true, claims.ErrNoConnection
 	case a.Error != nil:
-		return fmt.Errorf("closing a connection: the server says: %s", errorText(a.Error.Description))
+		return true, fmt.Errorf("the server says: %s", errorText(a.Error.Description))
 	}
-	return nil
+	return true, nil
+}
+
+// reach returns the way to the servers, and waits a moment while they are being found:
+// their events tell of connections before it is known which servers there are.
+func (o *operator) reach(ctx context.Context) *link {
+	ctx, cancel := context.WithTimeout(ctx, o.r.pace.gather)
+	defer cancel()
+	for {
+		_, _, changed := o.roster.snapshot()
+		if l := o.link.Load(); l != nil {
+			return l
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

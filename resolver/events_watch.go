@@ -170,12 +170,17 @@ func (w *watcher) disconnected(m *clientMessage) {
 }
 
 func (w *watcher) refused(m *clientMessage) {
-	d := w.denial(m)
-	text := "It was refused."
-	if d.Explanation != nil {
-		text = d.Explanation.Summary
+	d, told := w.denials.place(w.denial(m))
+	if told {
+		text := "It was refused."
+		if d.Explanation != nil {
+			text = d.Explanation.Summary
+		}
+		if d.Claimed() && d.AccountID != "" {
+			text = "Claimed, not proven: no key of the account signed this JWT. " + text
+		}
+		d.LastEvent = w.o.emit(claims.Event{Type: claims.EventDenial, AccountID: d.AccountID, Client: d.Client, Reason: d.Class, Text: text, DenialID: d.ID})
 	}
-	d.LastEvent = w.o.emit(claims.Event{Type: claims.EventDenial, AccountID: d.AccountID, Client: d.Client, Reason: d.Class, Text: text, DenialID: d.ID})
 	w.denials.add(d)
 }
 

@@ -43,6 +43,21 @@ func (r *Resolver) Rewrite() error { return r.snapshot.rewrite(r.memory.whole) }
 // Unsave closes the journal's file under the snapshot, as a disk that went away.
 func (r *Resolver) Unsave() error { return r.snapshot.journal.f.Close() }
 
+// HoldDisk has the snapshot's disk take nothing until release; waiting tells that somebody
+// waits for it.
+func (r *Resolver) HoldDisk() (waiting func() bool, release func()) {
+	j := r.snapshot.journal
+	j.flushing.Lock()
+	return func() bool {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return len(j.gathered) > 0
+	}, j.flushing.Unlock
+}
+
+// Followed returns the number of the last change that is in memory.
+func (r *Resolver) Followed() int64 { return r.snapshot.followed.Load() }
+
 // SavedChange returns the number of the last change that the snapshot in a folder has.
 func SavedChange(dir string) int64 {
 	c, err := readCold(dir)

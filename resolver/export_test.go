@@ -11,7 +11,7 @@ import (
 
 // Hurry shortens what tests would otherwise wait for; 0 leaves a pace as it is.
 type Hurry struct {
-	Settle, Ping, Silence, Poll, Await, Feed time.Duration
+	Settle, Ping, Silence, Poll, Await, Feed, Lease time.Duration
 	// Page is how many connections are asked for at once.
 	Page int
 }
@@ -26,6 +26,9 @@ func (r *Resolver) Hurry(h Hurry) {
 	}
 	if h.Silence > 0 {
 		r.pace.silence = h.Silence
+	}
+	if h.Lease > 0 {
+		r.pace.lease, r.pace.renew = h.Lease, h.Lease/4
 	}
 	if h.Poll > 0 {
 		r.pace.poll = h.Poll
@@ -43,6 +46,20 @@ func (r *Resolver) Hurry(h Hurry) {
 
 // Late tells whether answers wait.
 func (r *Resolver) Late() bool { return r.pulse.late() }
+
+// StandStill has answers wait until what it returns is called, as after a stop, or a later
+// one begins.
+func (r *Resolver) StandStill() (caughtUp func()) {
+	r.pulse.await(time.Hour)
+	number := r.pulse.begin(time.Hour)
+	return func() { r.pulse.release(number) }
+}
+
+// Beat shows that the process runs until ctx ends; nobody catches up.
+func (r *Resolver) Beat(ctx context.Context) {
+	r.pulse.start()
+	r.pulse.run(ctx, time.Hour)
+}
 
 // AwaitServers returns when n servers are on the roster, examined of which were
 // asked what they hold, and tells whether that came about before ctx ended.
@@ -77,6 +94,9 @@ func (r *Resolver) AwaitServers(ctx context.Context, operatorID string, n, exami
 // Put takes an account into memory.
 func (r *Resolver) Put(s store.Served) { r.memory.put(s) }
 
+// Newest returns what a push of s sends.
+func (r *Resolver) Newest(s store.Served) store.Served { return r.memory.newest(s) }
+
 // SetOperators replaces the operators in memory and declares it loaded.
 func (r *Resolver) SetOperators(list ...store.Operator) {
 	r.memory.setOperators(list)
@@ -94,7 +114,7 @@ func (r *Resolver) Version(accountID string) int64 {
 // Kept returns what is remembered of events.
 func Kept(r *Resolver, operatorID string) []any {
 	w := r.operator(operatorID).watch
-	return []any{r.events.ring, w.picture, w.denials.order, w.denials.byID, w.explain.known}
+	return []any{r.events.ring, w.picture, w.denials.proven, w.denials.unproven, w.denials.byID, w.denials.hosts, w.explain.known}
 }
 
 // Sizes are how much is remembered after a flood.
@@ -111,7 +131,7 @@ func Flood(r *Resolver, operatorID string, n int) Sizes {
 	r.operators[operatorID] = o
 	w := o.watch
 	deny := func(user string) claims.Denial {
-		d := claims.Denial{OperatorID: operatorID, Client: claims.Client{UserKey: user}, Class: "not_revoked", Last: r.now()}
+		d := claims.Denial{OperatorID: operatorID, Client: claims.Client{UserKey: user}, Class: "not_revoked", Last: r.now(), Proven: true}
 		d.ID = denialID(d)
 		d.LastEvent = o.emit(claims.Event{Type: claims.EventDenial, DenialID: d.ID})
 		w.denials.add(d)
@@ -156,4 +176,23 @@ func Merged(here, row claims.DeliveryState, later bool) claims.DeliveryState {
 		at = now.Add(time.Second)
 	}
 	return l.merge("A", []store.Delivery{{ServerID: "N", Version: 3, State: string(row), Updated: at}})["N"].State
+}
+
+// Lease is how long a claimed push is left to a replica that was killed.
+func Lease() time.Duration { return standardPace().lease }
+
+// Refusals returns what takes in that a server refused the JWT of a client at a host. The
+// resolver must not have been started.
+func Refusals(r *Resolver, operatorID string) func(host, token string) {
+	o := newOperator(r, store.Operator{ID: operatorID})
+	r.operators[operatorID] = o
+	w := o.watch
+	cid := uint64(0)
+	return func(host, token string) {
+		cid++
+		var m clientMessage
+		m.Server.ID, m.Server.Name, m.Reason = "N", "n1", reasonFailure
+		m.Client.CID, m.Client.Host, m.Client.JWT, m.Client.Stop = cid, host, token, r.now()
+		w.refused(&m)
+	}
 }

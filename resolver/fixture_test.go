@@ -365,14 +365,7 @@ func (w *world) settled() {
 	})
 	late := time.After(patience)
 	for {
-		var n int64
-		err := w.store.Read(w.t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
-			n, _, err = tx.CountOwed(ctx, "")
-			return err
-		})
-		if err != nil {
-			w.t.Fatal(err)
-		}
+		n := w.owed()
 		if n == 0 {
 			return
 		}
@@ -382,6 +375,19 @@ func (w *world) settled() {
 			w.t.Fatalf("%d accounts are still owed", n)
 		}
 	}
+}
+
+// owed returns how many accounts are owed to servers.
+func (w *world) owed() (n int64) {
+	w.t.Helper()
+	err := w.store.Read(w.t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
+		n, _, err = tx.CountOwed(ctx, "")
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
 }
 
 func await(t testing.TB, what string, c <-chan struct{}) {

@@ -103,6 +103,10 @@ const (
 	mostBusy = 4
 )
 
+// counted is the longest answer of which net/http finds the length itself, for less than
+// another header costs (server.go: bufferBeforeChunkingSize).
+const counted = 2048
+
 // requestCounters are resolved once; a request only adds one.
 type requestCounters struct {
 	found, unmodified, unknown, probe, refused prometheus.Counter
@@ -231,7 +235,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, d *document) {
 	}
 	h.count.found.Inc()
 	header[headerType] = jwtType
-	header[headerLength] = d.length[:]
+	if r.Method == http.MethodHead || len(d.token) > counted {
+		header[headerLength] = d.length[:]
+	}
 	if r.Method == http.MethodHead {
 		return
 	}

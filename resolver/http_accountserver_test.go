@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,6 +33,8 @@ type accountServerCase struct {
 	empty bool
 	// want holds pairs of headers; "" as a value is absent, "*" any.
 	want []string
+	// bare asks a process that pushes nothing and has no tokens.
+	bare bool
 }
 
 const packToken = "a-token-for-packs-of-the-tests"
@@ -55,15 +58,21 @@ func TestAccountServerReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rich := w.rich(r)
 	var notified []string
 	front := httptest.NewServer(r.HandlerWith(resolver.Paths{
 		Tokens: func() *resolver.Credentials { return tokens },
 		Notify: func(_ context.Context, operator, id string) error {
 			notified = append(notified, operator, id)
+			if id == expired.id {
+				return errors.New("nobody answers")
+			}
 			return nil
 		},
 	}))
 	defer front.Close()
+	bare := httptest.NewServer(r.HandlerWith(resolver.Paths{Tokens: func() *resolver.Credentials { return tokens }}))
+	defer bare.Close()
 
 	base, bearer := "/jwt/v1", []string{"Authorization", "Bearer " + packToken}
 	account := base + "/accounts/" + a.id
@@ -80,6 +89,7 @@ func TestAccountServerReads(t *testing.T) {
 		{name: "not modified, weak", path: account, header: []string{"If-None-Match", "W/" + etag}, status: 304, empty: true},
 		{name: "not modified, list", path: account, header: []string{"If-None-Match", `"x", ` + etag}, status: 304, empty: true},
 		{name: "better: * matches", path: account, header: []string{"If-None-Match", "*"}, status: 304, empty: true},
+		{name: "better: what is not modified has its tag and its rule for caches", path: account, header: []string{"If-None-Match", etag}, status: 304, empty: true, want: []string{"ETag", etag, "Cache-Control", "no-cache"}},
 		{name: "modified", path: account, header: []string{"If-None-Match", `"x"`}, status: 200, body: token},
 		{name: "text", path: account + "?text=true", status: 200, body: token, want: append(plain, "ETag", "")},
 		{name: "text in capitals", path: account + "?text=TRUE", status: 200, body: token, want: plain},
@@ -89,12 +99,20 @@ func TestAccountServerReads(t *testing.T) {
 		{name: "decode", path: account + "?decode=true", status: 200, contains: `"sub": "` + a.id + `"`, want: plain},
 		{name: "decode with dates", path: account + "?decode=true", status: 200, contains: " (" + now.UTC().Format("2006-"), want: plain},
 		{name: "decode with the header", path: account + "?decode=true", status: 200, contains: `"alg": "ed25519-nkey"`, want: plain},
+		{name: "decode with 4 spaces and the keys sorted", path: account + "?decode=true", status: 200, contains: "{\n    \"alg\": \"ed25519-nkey\",\n    \"typ\": \"JWT\"\n}\n", want: append(plain, "ETag", "")},
+		{name: "decode with the signature", path: account + "?decode=true", status: 200, contains: "\n" + token[strings.LastIndexByte(token, '.')+1:] + "\n"},
+		{name: "decode without escapes for HTML", path: base + "/accounts/" + rich + "?decode=true", status: 200, contains: `"description": "a<b>&c"`},
+		{name: "decode with activation tokens inlined", path: base + "/accounts/" + rich + "?decode=true", status: 200, contains: `"type": "activation"`},
+		{name: "what is no JWT, which nothing here stores: not looked at", path: base + "/accounts/" + broken, status: 200, body: "no.jwt"},
 		{name: "better: decode of what is no JWT", path: base + "/accounts/" + broken + "?decode=true", status: 500, body: "error decoding claim\n", want: plain},
 		{name: "text of what is no JWT", path: base + "/accounts/" + broken + "?text=true", status: 200, body: "no.jwt", want: plain},
 		{name: "check of a valid one", path: account + "?check=true", status: 200, body: token, want: []string{"Content-Type", "application/jwt"}},
 		{name: "check of an expired one", path: base + "/accounts/" + expired.id + "?check=TRUE", status: 404, empty: true},
 		{name: "an expired one without check", path: base + "/accounts/" + expired.id, status: 200, body: w.token(expired), want: []string{"Cache-Control", "no-cache"}},
 		{name: "notify", path: account + "?notify=true", header: bearer, status: 200, body: token, want: []string{"Content-Type", "application/jwt"}},
+		{name: "notify of what is not modified: nothing is sent", path: account + "?notify=true", header: append([]string{"If-None-Match", etag}, bearer...), status: 304, empty: true},
+		{name: "notify that fails", path: base + "/accounts/" + expired.id + "?notify=true", header: bearer, status: 500, body: "error sending notification of change\n", want: plain},
+		{name: "better: notify where nothing is pushed says so", path: account + "?notify=true", header: bearer, status: 403, contains: "pushes nothing", bare: true},
 		{name: "better: notify without a token", path: account + "?notify=true", status: 401, contains: "needs a token", want: append(plain, "WWW-Authenticate", "*")},
 		{name: "better: notify with a wrong token", path: account + "?notify=true", header: []string{"Authorization", "Bearer x"}, status: 403, contains: "needs a token"},
 		{name: "jti", path: account + "?jti=x", status: 501, contains: "lookup by jti is no longer supported", want: plain},
@@ -106,6 +124,7 @@ func TestAccountServerReads(t *testing.T) {
 		{name: "operator as text", path: base + "/operator?text=true", status: 200, body: operator, want: plain},
 		{name: "operator decoded", path: base + "/operator?decode=true", status: 200, contains: `"type": "operator"`, want: plain},
 		{name: "pack", path: base + "/pack", header: bearer, status: 200, contains: a.id + "|" + token, want: append(plain, "Link", "")},
+		{name: "pack: a line for each that has not expired, and no newline at the end", path: base + "/pack", header: bearer, status: 200, body: packLines(r, a.id, broken, rich, w.system.id)},
 		{name: "pack with Basic", path: base + "/pack", header: []string{"Authorization", basic("any", packToken)}, status: 200, contains: a.id + "|" + token},
 		{name: "pack of none", path: base + "/pack?max=0", header: bearer, status: 200, empty: true, want: plain},
 		{name: "pack of one", path: base + "/pack?max=1", header: bearer, status: 200, want: []string{"Link", "*"}},
@@ -137,20 +156,56 @@ func TestAccountServerReads(t *testing.T) {
 		{name: "wrong method", method: "DELETE", path: account, status: 405, want: []string{"Allow", "GET, HEAD, OPTIONS"}},
 		{name: "wrong method of operator", method: "POST", path: base + "/operator", status: 405, want: []string{"Allow", "GET, HEAD, OPTIONS"}},
 		{name: "POST of accounts", method: "POST", path: base + "/accounts/", status: 405},
+		{name: "wrong method of a pack", method: "POST", path: base + "/pack", header: bearer, status: 405, want: []string{"Allow", "GET, HEAD, OPTIONS"}},
+		{name: "POST where nobody takes it", method: "POST", path: account, status: 405, bare: true},
 		{name: "another version", path: "/jwt/v2/operator", status: 404, body: "404 page not found\n", want: plain},
 		{name: "another path", path: "/jwt/v1/nothing", status: 404, body: "404 page not found\n", want: plain},
 		{name: "no path", path: "/", status: 404, body: "404 page not found\n", want: plain},
 	}
 	passed := 0
 	for _, c := range list {
-		if c.holds(t, front.URL) {
+		at := front.URL
+		if c.bare {
+			at = bare.URL
+		}
+		if c.holds(t, at) {
 			passed++
 		}
 	}
 	t.Logf("account-server: %d of %d cases", passed, len(list))
-	if !slices.Equal(notified, []string{w.operator, a.id}) {
+	if !slices.Equal(notified, []string{w.operator, a.id, w.operator, expired.id}) {
 		t.Errorf("notified %v", notified)
 	}
+}
+
+// rich puts an account into memory whose JWT has what is hard to show, and returns its key.
+func (w *world) rich(r *resolver.Resolver) string {
+	w.t.Helper()
+	pair, id := newPair(w.t, claims.KindAccount)
+	act := jwt.NewActivationClaims(id)
+	act.ImportSubject, act.ImportType = "orders.>", jwt.Stream
+	token, err := act.Encode(pair)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := jwt.NewAccountClaims(id)
+	c.Name, c.Description = "rich", "a<b>&c"
+	c.Imports.Add(&jwt.Import{Subject: "orders.>", Account: id, Type: jwt.Stream, Token: token})
+	if token, err = c.Encode(w.pair); err != nil {
+		w.t.Fatal(err)
+	}
+	r.Put(store.Served{AccountID: id, OperatorID: w.operator, Version: 1, Token: token})
+	return id
+}
+
+// packLines is what is served of accounts, as a pack has it.
+func packLines(r *resolver.Resolver, ids ...string) string {
+	slices.Sort(ids)
+	lines := make([]string, len(ids))
+	for n, id := range ids {
+		lines[n] = id + "|" + get(r.Handler(), http.MethodGet, "/jwt/v1/accounts/"+id).Body.String()
+	}
+	return strings.Join(lines, "\n")
 }
 
 func (c accountServerCase) holds(t *testing.T, base string) bool {
@@ -160,7 +215,7 @@ func (c accountServerCase) holds(t *testing.T, base string) bool {
 		method = http.MethodGet
 	}
 	status, header, body := ask(t, method, base+c.path, c.header...)
-	ok := status == c.status && (c.body == "" || body == c.body) && strings.Contains(body, c.contains) && (!c.empty || body == "")
+	ok := status == c.status && (c.body == "" || body == c.body) && strings.Contains(body, c.contains) && (!c.empty || body == "") && strings.HasPrefix(header.Get("Vary"), "Origin")
 	for i := 0; i+1 < len(c.want); i += 2 {
 		got, want := header.Get(c.want[i]), c.want[i+1]
 		if prefix, open := strings.CutSuffix(want, "*"); open {

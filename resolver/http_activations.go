@@ -150,7 +150,7 @@ func (h *handler) activation(w http.ResponseWriter, r *http.Request, at place) {
 		text(w, r, http.StatusServiceUnavailable, "The database does not answer.\n")
 	case r.URL.RawQuery != "" && h.readable(w, r, r.URL.Query(), token):
 	default:
-		d := newDocument(token, 0)
+		_, d := h.memory.document("", token, 0)
 		h.serve(w, r, &d)
 	}
 }

@@ -79,7 +79,8 @@ func (h *handler) accountAs(w http.ResponseWriter, r *http.Request, at place) {
 			return
 		}
 	}
-	if flag(q, "notify") && !h.notify(w, r, at.id, e) {
+	// As with nats-account-server, what is not modified is not sent to servers either.
+	if flag(q, "notify") && !matches(r.Header[headerIfNoneMatch], e.etag[0]) && !h.notify(w, r, at.id, e) {
 		return
 	}
 	h.serve(w, r, &e.document)

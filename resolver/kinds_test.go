@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,6 +24,8 @@ type cluster struct {
 	// dirs are the stores of full and cache resolvers, by server.
 	dirs    map[string]string
 	servers map[string]*server.Server
+	// interval is how often full resolvers compare their stores; 0 is a minute.
+	interval time.Duration
 	// checked counts what was looked at and ok what was right.
 	checked, ok int
 }
@@ -38,6 +41,7 @@ func (p *cluster) up(name string) *server.Server {
 	p.t.Helper()
 	s := p.serverWith(name, func(o *server.Options) {
 		o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}
+		o.LameDuckGracePeriod, o.LameDuckDuration = 500*time.Millisecond, time.Second
 		for _, s := range p.servers {
 			o.Routes = append(o.Routes, server.RoutesFromStr("nats://"+s.ClusterAddr().String())...)
 		}
@@ -59,7 +63,7 @@ func (p *cluster) disk(dir string) server.AccountResolver {
 	var r server.AccountResolver
 	var err error
 	if p.kind == "full" {
-		r, err = server.NewDirAccResolver(dir, 0, time.Minute, server.NoDelete)
+		r, err = server.NewDirAccResolver(dir, 0, cmp.Or(p.interval, time.Minute), server.NoDelete)
 	} else {
 		r, err = server.NewCacheDirAccResolver(dir, 0, time.Hour)
 	}

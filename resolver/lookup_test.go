@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,13 +13,16 @@ import (
 )
 
 // TestLookups answers servers that look an account up, from memory, also when the store
-// is gone, and nobody else; never about an account of another operator, and never that
+// is gone, and nobody else; after a stop only once memory caught up; never about an account of another operator, and never that
 // there is none.
 func TestLookups(t *testing.T) {
 	t.Parallel()
 	s := storetest.SQLite(t)
 	w, other := newWorld(t, s), newWorld(t, s)
-	w.start(resolver.Hurry{Settle: 100 * time.Millisecond})
+	var stood atomic.Int64
+	cfg := w.config()
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(stood.Load())) }
+	w.startWith(cfg, resolver.Hurry{Settle: 100 * time.Millisecond})
 	n1 := w.serve(1)[0]
 	mine, theirs := w.account("mine"), other.account("theirs")
 	_, unknown := newPair(t, claims.KindAccount)
@@ -48,6 +52,10 @@ func TestLookups(t *testing.T) {
 		}
 	}
 	look("with a store")
+	w.r.Store(nil) // nobody tells of the next commit
+	w.revoke(mine, w.user(mine, "gone"))
+	stood.Store(int64(2 * time.Second))
+	look("after a stop")
 	token := w.token(mine)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -41,6 +41,7 @@ type operator struct {
 	cancel   context.CancelFunc
 	pushing  *pusher
 	drifting *drifter
+	packing  *packer
 	// loads are the accounts that servers have just loaded.
 	loads *loads
 	// lookups are about accounts that memory does not have yet.
@@ -66,7 +67,7 @@ func newOperator(r *Resolver, o store.Operator) *operator {
 	}
 	op.current.Store(&o)
 	op.pushing = newPusher(op)
-	op.drifting = newDrifter(op)
+	op.drifting, op.packing = newDrifter(op), newPacker(op)
 	op.loads, op.lookups = newLoads(op), make(chan *nats.Msg, maxWaiting)
 	op.watch = newWatcher(op)
 	op.roster.onServer, op.roster.onReach = op.watch.server, op.watch.reach
@@ -80,6 +81,7 @@ func (o *operator) run(ctx context.Context) {
 	if !o.r.quiet {
 		wg.Go(func() { o.pushing.run(ctx) })
 		wg.Go(func() { o.drifting.run(ctx) })
+		wg.Go(func() { o.packing.run(ctx) })
 		wg.Go(func() { o.loads.run(ctx) })
 		wg.Go(func() { o.watch.run(ctx) })
 	}

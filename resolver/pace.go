@@ -24,9 +24,12 @@ type pace struct {
 	// list is how long one waits for what is on a server's disk: it reads and verifies
 	// every file, about 10,000 in a second.
 	list time.Duration
-	// lease is how long a claimed row of the outbox is ours. A push takes no longer
-	// than two times answer.
-	lease time.Duration
+	// lease is how long a claimed row of the outbox is ours unless it is renewed, which
+	// happens every renew while the push lasts. It is how long a revocation waits behind a
+	// replica that was killed, and how far the clocks of replicas may be apart.
+	lease, renew time.Duration
+	// lead is how long one replica looks for drift unless it renews that.
+	lead time.Duration
 	// settle is how long after its publication a JWT is read back once more. A fetch
 	// of the JWT before it can end 1.9 s after it began (const.go:
 	// DEFAULT_ACCOUNT_FETCH_TIMEOUT), and another replica may have served it from a
@@ -56,7 +59,7 @@ type pace struct {
 func standardPace() pace {
 	return pace{
 		poll: time.Second, ping: 10 * time.Second, maxSilent: 3, silence: 35 * time.Second,
-		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, list: 20 * time.Second, lease: 10 * time.Second,
+		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, list: 20 * time.Second, lease: 4 * time.Second, renew: time.Second, lead: 10 * time.Second,
 		settle: 3500 * time.Millisecond, await: 1500 * time.Millisecond, catchUp: time.Second, feed: 5 * time.Second, retry: 100 * time.Millisecond, maxRetry: 5 * time.Second,
 		reconnect: 250 * time.Millisecond, keepalive: 10 * time.Second, remember: 2 * time.Minute,
 		recent: 8 * time.Second, whole: 5 * time.Minute, sweepTick: 250 * time.Millisecond, hints: 30 * time.Second,

@@ -11,6 +11,7 @@ import (
 
 	"chancery/claims"
 	"chancery/resolver"
+	"chancery/store"
 	"chancery/store/storetest"
 )
 
@@ -22,7 +23,7 @@ type ghost struct {
 	// disk returns what it answers to a lookup of the account that it holds in memory.
 	disk chan func(memory string) []string
 	// manner is how it answers otherwise: "busy" does not tell what it holds, "broken" not
-	// what it has of an account.
+	// what it has of an account, and "mute" not even that.
 	manner chan string
 }
 
@@ -82,6 +83,7 @@ func (g *ghost) answer(ctx context.Context, asked <-chan *nats.Msg, self map[str
 		case strings.HasSuffix(m.Subject, ".LIST"):
 			say("data", []string{})
 		case strings.HasSuffix(m.Subject, ".ACCOUNTZ") && manner == "busy":
+		case strings.HasSuffix(m.Subject, ".INFO") && manner == "mute":
 		case strings.HasSuffix(m.Subject, ".INFO") && manner == "broken":
 			say("error", map[string]any{"code": 500, "description": "out of memory"})
 		case strings.HasSuffix(m.Subject, ".ACCOUNTZ"):
@@ -200,7 +202,37 @@ func TestSilenceIsNoProof(t *testing.T) {
 	if s, err := r.Wait(ctx, a.id, version); err != nil || s.Reached() || states(s)["ghost"].Satisfied() {
 		t.Errorf("of a server that does not tell what it has: %+v, %v", s, err)
 	}
+	if w.owed() == 0 {
+		t.Error("nothing is owed to a server that does not tell what it has")
+	}
 	g.manner <- ""
+	w.wait(a, version)
+}
+
+// TestHeldIsNoProof has a server come back that missed a change, while somebody else holds
+// the push of it: the server is not taken for one that would fetch the account.
+func TestHeldIsNoProof(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	first := w.start(resolver.Hurry{Settle: 100 * time.Millisecond})
+	n1 := w.serve(1)[0]
+	a := w.account("a")
+	u := w.user(a, "u")
+	c := w.connect(n1, u)
+	w.settled()
+	first.Stop()
+	version := w.revoke(a, u)
+	w.write(func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.ClaimOwed(ctx, w.operator, "somebody else", time.Hour, 100)
+		return err
+	})
+	w.start(resolver.Hurry{})
+	w.await(1)
+	if s := w.sync(a); s.Reached() || states(s)["n1"] != claims.DeliveryPending {
+		t.Errorf("of a server that holds what was before: %+v", s)
+	}
+	w.write(func(ctx context.Context, tx *store.Tx) error { return tx.FreeOwed(ctx, "somebody else") })
+	await(t, "the end of the connection", c.closed)
 	w.wait(a, version)
 }
 

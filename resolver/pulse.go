@@ -131,14 +131,18 @@ func (p *pulse) goOn() {
 	p.turn.tell()
 }
 
-// run beats until ctx ends; from then on nobody waits.
-func (p *pulse) run(ctx context.Context, limit time.Duration) {
+// start shows that the process runs from now on; run has to follow, whenever that is.
+func (p *pulse) start() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.beating = true
 	if p.beat.Load() != nil {
 		p.goOn()
 	}
-	p.mu.Unlock()
+}
+
+// run beats until ctx ends; from then on nobody waits.
+func (p *pulse) run(ctx context.Context, limit time.Duration) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for {
@@ -150,10 +154,10 @@ func (p *pulse) run(ctx context.Context, limit time.Duration) {
 			p.mu.Unlock()
 			return
 		case <-tick.C:
+			now := p.now() // a stop between the look and the beat is for the next look
 			p.check(limit)
 			p.mu.Lock()
 			if p.beat.Load() != nil {
-				now := p.now()
 				p.beat.Store(&now)
 			}
 			p.mu.Unlock()

@@ -31,6 +31,7 @@ type pusher struct {
 	// current holds the pushes under way, by account.
 	current  *xsync.Map[string, *running]
 	claiming trouble
+	renewing trouble
 	pushing  trouble
 	noting   trouble
 }
@@ -59,6 +60,7 @@ func newPusher(o *operator) *pusher {
 	return &pusher{
 		o: o, slots: make(chan struct{}, maxPushes), finished: make(chan outcome, maxPushes), current: xsync.NewMap[string, *running](),
 		claiming: trouble{log: o.log, task: "claiming the pushes that are owed"},
+		renewing: trouble{log: o.log, task: "renewing the claims of pushes that take long"},
 		pushing:  trouble{log: o.log, task: "pushing accounts to the servers"},
 		noting:   trouble{log: o.log, task: "recording deliveries"},
 	}
@@ -68,6 +70,7 @@ func newPusher(o *operator) *pusher {
 func (p *pusher) run(ctx context.Context) {
 	var recorder, pushes sync.WaitGroup
 	recorder.Go(func() { p.record(ctx) })
+	recorder.Go(func() { p.renew(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -162,9 +165,73 @@ func (p *pusher) claim(ctx context.Context, limit int) (claimed []store.Owed, ne
 
 // running is a push under way.
 type running struct {
+	owed store.Owed
+
 	mu      sync.Mutex
 	version int64
 	stop    context.CancelFunc
+	// until is when the claim runs out.
+	until time.Time
+}
+
+// lasts tells until when the row is ours.
+func (r *running) lasts() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.until
+}
+
+// renew keeps the claims of pushes that take long, such as of those that wait for a
+// server which does not answer. A claim that ran out, since this process stood still or
+// the store was away, is not renewed: another replica may have it.
+func (p *pusher) renew(ctx context.Context) {
+	pace := p.o.r.pace
+	tick := time.NewTicker(pace.renew)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := p.o.r.now()
+		var long []*running
+		p.current.Range(func(_ string, run *running) bool {
+			if run.lasts().Sub(now) < pace.lease-pace.renew/2 {
+				long = append(long, run)
+			}
+			return true
+		})
+		if len(long) > 0 {
+			p.renewing.note(ctx, p.extend(ctx, long, now.Add(pace.lease)))
+		}
+	}
+}
+
+func (p *pusher) extend(ctx context.Context, list []*running, until time.Time) error {
+	// One order for all writers of these rows: no deadlock.
+	slices.SortFunc(list, func(a, b *running) int { return cmp.Compare(a.owed.AccountID, b.owed.AccountID) })
+	kept := make([]bool, len(list))
+	err := p.o.r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
+		for i, run := range list {
+			err := t.RenewOwed(ctx, run.owed, p.o.r.pace.lease)
+			if kept[i] = err == nil; err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("renewing claims: %w", err)
+	}
+	for i, run := range list {
+		if kept[i] {
+			run.mu.Lock()
+			run.until = until
+			run.mu.Unlock()
+		}
+	}
+	return nil
 }
 
 func (r *running) begin(version int64, stop context.CancelFunc) {
@@ -237,19 +304,15 @@ func (p *pusher) deliver(ctx context.Context, l *link, w claim) (delivered, erro
 		w.served = &s
 	}
 	s := *w.served
-	run := &running{version: math.MaxInt64}
+	run := &running{owed: w.Owed, version: math.MaxInt64, until: w.until}
 	p.current.Store(w.AccountID, run)
 	defer p.current.Delete(w.AccountID)
 	var news []store.Delivery
 	for {
 		round, stop := context.WithCancel(ctx)
-		version := s.Version
-		if p.o.r.now().After(w.until.Add(-2 * p.o.r.pace.answer)) {
-			version = math.MaxInt64 // the lease allows no further round
-		}
-		run.begin(version, stop)
+		run.begin(s.Version, stop)
 		s = p.o.r.memory.newest(s) // after begin: what comes from now on ends the round
-		d, err := p.o.deliver(round, l, s, w.until)
+		d, err := p.o.deliver(round, l, s, run.lasts)
 		superseded := round.Err() != nil && ctx.Err() == nil
 		stop()
 		news = append(news, d.news...)

@@ -219,6 +219,33 @@ func TestServerThatKeptRunning(t *testing.T) {
 	})
 }
 
+// TestServerThatHoldsSomethingElse is not shown to have a change that it was not sent yet,
+// since another replica holds its push: what it has loaded is not what it would fetch.
+func TestServerThatHoldsSomethingElse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	first := w.start(resolver.Hurry{Settle: 100 * time.Millisecond})
+	servers := w.serve(1)
+	a := w.account("a")
+	u := w.user(a, "u")
+	c := w.connect(servers[0], u)
+	w.settled()
+	first.Stop()
+	version := w.revoke(a, u)
+	w.write(func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.ClaimOwed(ctx, w.operator, "another", time.Hour, 100)
+		return err
+	})
+	w.start(resolver.Hurry{})
+	w.await(1)
+	if s := w.sync(a); s.Version != version || s.Reached() || states(s)["n1"] != claims.DeliveryPending {
+		t.Errorf("of a server that holds an older version: %+v", s)
+	}
+	w.write(func(ctx context.Context, tx *store.Tx) error { return tx.FreeOwed(ctx, "another") })
+	await(t, "the end of the connection", c.closed)
+	w.wait(a, version)
+}
+
 // TestRestartedServerOwesNothing does without a push for a server that holds
 // nothing.
 func TestRestartedServerOwesNothing(t *testing.T) {

@@ -223,6 +223,7 @@ func (r *Resolver) Start(ctx context.Context) error {
 	r.loaded.Store(true)
 	r.ready.Store(true)
 	r.pulse.release(covered)
+	r.pulse.start()
 	r.running.Go(func() { r.pulse.run(running, r.pace.catchUp) })
 	r.running.Go(func() { r.follow(running, operators) })
 	r.running.Go(func() { r.survey(running) })

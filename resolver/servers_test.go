@@ -55,7 +55,7 @@ func (w *world) serverWith(name string, more func(*server.Options)) *server.Serv
 		w.t.Fatal(err)
 	}
 	opts := &server.Options{
-		ServerName: name, Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
+		ServerName: name, Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, AuthTimeout: patience.Seconds(),
 		TrustedOperators: []*jwt.OperatorClaims{w.claims}, SystemAccount: w.system.id, AccountResolver: accounts,
 	}
 	if more != nil {
@@ -107,7 +107,7 @@ func (w *world) connect(s *server.Server, u user, more ...nats.Option) *client {
 func (w *world) dial(s *server.Server, u user, more ...nats.Option) (*client, error) {
 	c := &client{closed: make(chan struct{})}
 	opts := append([]nats.Option{
-		u.option(), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+		u.option(), nats.NoReconnect(), nats.Timeout(patience), nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}, more...)
 	var err error

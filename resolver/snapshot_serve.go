@@ -143,16 +143,9 @@ func (m *memory) warm(c *cold, accountID string) *entry {
 		m.snapshot.refused.Store(s.AccountID, struct{}{})
 		return nil
 	}
-	m.publish(unshared(s))
+	m.publish(s)
 	e, _ := m.accounts.Load(accountID)
 	return e
-}
-
-// unshared has a key that does not keep a whole chunk in memory when its JWT was
-// replaced.
-func unshared(s store.Served) store.Served {
-	s.AccountID = strings.Clone(s.AccountID)
-	return s
 }
 
 // has tells whether memory or the snapshot has s or what is newer. What the store says
@@ -168,7 +161,7 @@ func (m *memory) has(s store.Served) bool {
 	saved, ok := c.get(s.AccountID)
 	switch {
 	case ok && saved == s:
-		m.publish(unshared(saved))
+		m.publish(saved)
 		return true
 	case ok && saved.Version >= s.Version:
 		return m.warm(c, s.AccountID) != nil

@@ -1,15 +1,19 @@
 package resolver_test
 
 import (
+	"encoding/base64"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"chancery/claims"
@@ -97,6 +101,26 @@ func TestSnapshotServesAlone(t *testing.T) {
 			t.Error("a snapshot of an operator that is not trusted is served")
 		}
 	})
+}
+
+// TestServedOnceOnTheDisk holds the disk up: a version that it has not taken is not served,
+// since it would be lost with the power.
+func TestServedOnceOnTheDisk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	a := w.account("a")
+	dir := t.TempDir()
+	r := w.startWith(w.saving(dir), resolver.Hurry{})
+	w.saved(dir)
+	eventually(t, "the base file is finished", func() bool { return !r.Snapshot().Saved.IsZero() })
+	waiting, release := r.HoldDisk()
+	version := w.revoke(a, w.user(a, "gone"))
+	eventually(t, "somebody waits for the disk", waiting)
+	if got := r.Version(a.id); got >= version {
+		t.Errorf("version %d is served before it is on the disk", got)
+	}
+	release()
+	eventually(t, "it is served", func() bool { return r.Version(a.id) == version })
 }
 
 // TestSnapshotIsOldOrNew truncates and flips a small snapshot at every fourth byte, from
@@ -277,6 +301,84 @@ func TestSnapshotOnADiskThatFails(t *testing.T) {
 		served, _, _, err := resolver.ReadSnapshot(dir)
 		return err == nil && served[a.id].Version == version && r.Snapshot().Failing == ""
 	})
+}
+
+// TestSnapshotBelievesSignatures puts into a snapshot what whoever may write to the folder
+// can: no JWT is served that a key of the operator did not sign, for this account and
+// second.
+func TestSnapshotBelievesSignatures(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	a, b := w.account("a"), w.account("b")
+	stranger, strangerKey := newPair(t, claims.KindOperator)
+	signer, signerKey := newPair(t, claims.KindOperator)
+	operator := func(by nkeys.KeyPair, strict bool, keys ...string) store.Operator {
+		c := jwt.NewOperatorClaims(w.operator)
+		c.StrictSigningKeyUsage = strict
+		c.SigningKeys.Add(keys...)
+		token, err := c.Encode(by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store.Operator{ID: w.operator, Name: "op", JWT: token, JWTVersion: 1, IssuedAt: c.IssuedAt}
+	}
+	account := func(by nkeys.KeyPair) store.Served {
+		c := jwt.NewAccountClaims(a.id)
+		token, err := c.Encode(by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store.Served{AccountID: a.id, OperatorID: w.operator, Version: 1, IssuedAt: c.IssuedAt, Token: token}
+	}
+	// renamed has a header that nats-io/jwt does not write, and reads.
+	renamed := func(s store.Served, by nkeys.KeyPair) store.Served {
+		input := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"ed25519-nkey","typ":"JWT"}`)) + "." + strings.Split(s.Token, ".")[1]
+		signature, err := by.Sign([]byte(input))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Token = input + "." + base64.RawURLEncoding.EncodeToString(signature)
+		return s
+	}
+	usual := operator(w.pair, false, signerKey)
+	own := account(w.pair)
+	otherAccount, otherSecond, changed := own, own, own
+	otherAccount.AccountID = b.id
+	otherSecond.IssuedAt++
+	changed.Token = own.Token[:strings.LastIndexByte(own.Token, '.')] + account(signer).Token[strings.LastIndexByte(own.Token, '.'):]
+	good := 0
+	cases := []struct {
+		name     string
+		operator store.Operator
+		account  store.Served
+		want     bool
+	}{
+		{"by the identity", usual, own, true},
+		{"by a signing key", usual, account(signer), true},
+		{"with another header", usual, renamed(own, w.pair), true},
+		{"by a stranger", usual, account(stranger), false},
+		{"by a stranger, with another header", usual, renamed(account(stranger), stranger), false},
+		{"with a signature of something else", usual, changed, false},
+		{"of another account", usual, otherAccount, false},
+		{"of another second", usual, otherSecond, false},
+		{"by the identity of a strict operator", operator(w.pair, true, signerKey), own, false},
+		{"by a signing key of a strict operator", operator(w.pair, true, signerKey), account(signer), true},
+		{"of an operator that a stranger signed", operator(stranger, false, strangerKey), account(stranger), false},
+	}
+	for _, c := range cases {
+		dir := t.TempDir()
+		if err := resolver.WriteSnapshot(dir, c.operator, slices.Values([]store.Served{c.account})); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := w.alone(dir, w.operator)
+		got := get(r.Handler(), http.MethodGet, "/o/"+w.operator+"/jwt/v1/accounts/"+c.account.AccountID)
+		if served := got.Code == http.StatusOK && got.Body.String() == c.account.Token; served != c.want {
+			t.Errorf("%s: it is answered with %d", c.name, got.Code)
+			continue
+		}
+		good++
+	}
+	t.Logf("signatures: %d of %d", good, len(cases))
 }
 
 func gauge(t *testing.T, from prometheus.Gatherer, name string) float64 {

@@ -203,8 +203,8 @@ func (d *drifter) lookAtUnknown(ctx context.Context, l *link, unknown map[string
 
 // hearPack takes a full resolver's question for what its store lacks: it holds the hash of
 // the store (dirstore.go: Hash), and the address of the answer names the server. An equal
-// hash saves reading the disk, another one has it read at once, unless changes are on
-// their way there.
+// hash saves reading the disk, another one has it read at once and the server answered,
+// unless changes are on their way there.
 func (d *drifter) hearPack(m *nats.Msg) {
 	if len(m.Data) != sha256.Size || !strings.HasPrefix(m.Reply, strings.TrimSuffix(answersSubject, ">")) {
 		return
@@ -217,13 +217,16 @@ func (d *drifter) hearPack(m *nats.Msg) {
 	if len(d.packs) > maxHints {
 		clear(d.packs)
 	}
+	differs := true
 	agreed, known := d.packs[server]
 	switch {
 	case same:
 		d.packs[server] = d.o.r.now()
+		differs = false
 	case known && !agreed.IsZero():
 		// A change may be on its way; the next round decides.
 		d.packs[server] = time.Time{}
+		differs = false
 	case known:
 		delete(d.packs, server)
 		if !d.leads.IsZero() {
@@ -231,6 +234,9 @@ func (d *drifter) hearPack(m *nats.Msg) {
 		}
 	default:
 		d.packs[server] = time.Time{}
+	}
+	if differs && !d.leads.IsZero() { // one replica is enough
+		d.o.packing.ask(server, m.Reply)
 	}
 }
 

@@ -154,7 +154,7 @@ func (t *Tx) ListOwed(ctx context.Context, operatorID string) ([]OwedSince, erro
 func (t *Tx) ProveOwed(ctx context.Context, o Owed) error {
 	_, err := t.exec(ctx, `UPDATE outbox SET created_us = CASE WHEN want_jwt_version = $3 THEN CAST($4 AS BIGINT)
 			ELSE coalesce((SELECT min(j.created_us) FROM jwts j WHERE j.subject = outbox.account_id AND j.jwt_version > $3), created_us) END
-		WHERE account_id = $1 AND lease_epoch = $2`, o.AccountID, o.Epoch, o.Version, micros(t.now))
+		WHERE account_id = $1 AND lease_epoch = $2 AND lease_owner = $5`, o.AccountID, o.Epoch, o.Version, micros(t.now), o.Owner)
 	return err
 }
 

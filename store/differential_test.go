@@ -33,7 +33,8 @@ func draw(r *rapid.T) operation {
 	n := rapid.Int64Range(0, 30).Draw(r, "n")
 	page := store.Page{Limit: 50, Search: rapid.SampledFrom([]string{"", "a", "%", "_", `\`, "B"}).Draw(r, "search")}
 	none := func(err error) (any, error) { return nil, err }
-	owed := store.Owed{AccountID: a, Epoch: n % 4, Version: n % 5}
+	// What was claimed some seconds ago, or some claims ago.
+	owed := store.Owed{AccountID: a, Owner: "me", Epoch: epoch.Add(time.Duration(n/5)*time.Second).UnixMicro() + n%2, Version: n % 5}
 	all := map[string]operation{
 		"create operator": func(ctx context.Context, tx *store.Tx) (any, error) {
 			return none(tx.CreateOperator(ctx, store.Operator{ID: o, Name: name, State: "active", Custody: "sealed", Settings: jwt.Operator{SystemAccount: a}}))

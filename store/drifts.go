@@ -206,10 +206,9 @@ func (t *Tx) IsOwed(ctx context.Context, accountID string) (bool, error) {
 
 // ClaimOwedOf leases the row of one account to owner, unless somebody holds it.
 func (t *Tx) ClaimOwedOf(ctx context.Context, accountID, owner string, lease time.Duration) (Owed, error) {
-	return one(ctx, t, scanOwed, `UPDATE outbox SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until_us = $3, not_before_us = $3
-		WHERE account_id = $1 AND lease_until_us < $4
-		RETURNING account_id, operator_id, want_jwt_version, attempts, lease_epoch, created_us`,
-		accountID, owner, micros(t.now.Add(lease)), micros(t.now))
+	return one(ctx, t, scanOwed, `UPDATE outbox SET lease_owner = $3, lease_epoch = `+nextEpoch+`, lease_until_us = $4, not_before_us = $4
+		WHERE account_id = $2 AND lease_until_us < $1
+		RETURNING `+owedColumns, micros(t.now), accountID, owner, micros(t.now.Add(lease)))
 }
 
 // Sweep is who looks for drift at an operator's servers, and how far that is.

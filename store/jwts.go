@@ -126,8 +126,10 @@ func (t *Tx) ListServed(ctx context.Context, afterID string, limit int) ([]Serve
 
 // EachServed calls f with the current JWT of every account, in no order.
 func (t *Tx) EachServed(ctx context.Context, f func(s Served)) error {
+	var s Served // of every row, since there may be a million
+	into := []any{&s.AccountID, &s.OperatorID, &s.Version, &s.IssuedAt, &s.Token}
 	_, err := many(ctx, t, func(r row) (struct{}, error) {
-		s, err := scanServed(r)
+		err := r.Scan(into...)
 		if err == nil {
 			f(s)
 		}

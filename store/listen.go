@@ -27,6 +27,8 @@ const (
 	listenCheck  = 30 * time.Second
 	listenAnswer = 5 * time.Second
 	notifyTime   = 5 * time.Second
+	// farewellTime bounds the last notification, which somebody waits for.
+	farewellTime = time.Second
 )
 
 // neighbours tells other processes of commits and hears of theirs. It is nil on
@@ -56,16 +58,25 @@ func (s *Store) meet(pool *pgxpool.Pool) {
 		for {
 			select {
 			case <-ctx.Done():
+				select {
+				case <-n.news: // what was committed last, such as that this process gave its work back
+					n.send(context.WithoutCancel(ctx), pool, farewellTime)
+				default:
+				}
 				return
 			case <-n.news:
-				// A lost notification costs a poll, and the next commit makes up for it.
-				tell, done := context.WithTimeout(ctx, notifyTime)
-				_, _ = pool.Exec(tell, `SELECT pg_notify($1, $2)`, channel, n.name)
-				done()
+				n.send(ctx, pool, notifyTime)
 			}
 		}
 	})
 	s.closers = append(s.closers, func() error { cancel(); told.Wait(); return nil })
+}
+
+// send notifies. A lost notification costs a poll, and the next commit makes up for it.
+func (n *neighbours) send(ctx context.Context, pool *pgxpool.Pool, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_, _ = pool.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, n.name)
 }
 
 // tell has the other processes told that something was committed. It never blocks.

@@ -14,16 +14,25 @@ type Owed struct {
 	// Version is the JWT version that was owed when claimed.
 	Version  int64
 	Attempts int64
-	// Epoch identifies this claim; a later claim of the row has a higher one.
+	// Owner and Epoch identify this claim. A later claim of the account has another
+	// epoch, also when the row was settled and came to be owed anew meanwhile: what a
+	// replica that stood still does for an earlier one counts no more.
+	Owner string
 	Epoch int64
 	// Since is when the oldest change came that is not proven on every server.
 	Since time.Time
 }
 
+const owedColumns = `account_id, operator_id, want_jwt_version, attempts, lease_owner, lease_epoch, created_us`
+
+// nextEpoch is the epoch of a claim, $1 being now in microseconds: a row begins at none,
+// so that the time keeps claims of a row apart from those of the row before it.
+const nextEpoch = `CASE WHEN lease_epoch < $1 THEN $1 ELSE lease_epoch + 1 END`
+
 func scanOwed(r row) (Owed, error) {
 	var o Owed
 	var since int64
-	err := r.Scan(&o.AccountID, &o.OperatorID, &o.Version, &o.Attempts, &o.Epoch, &since)
+	err := r.Scan(&o.AccountID, &o.OperatorID, &o.Version, &o.Attempts, &o.Owner, &o.Epoch, &since)
 	o.Since = fromMicros(since)
 	return o, err
 }
@@ -84,10 +93,23 @@ func (t *Tx) NextOwed(ctx context.Context, operatorID string) (due time.Time, ok
 	return time.UnixMicro(us).UTC(), err == nil, err
 }
 
-// FreeOwed gives up the leases that owner holds: those of a run that was killed,
-// when the same replica starts again.
+// FreeOwed gives up the leases that owner holds, and has other processes told: those of
+// a run that was killed, when the same replica starts again, and those of one that stops.
 func (t *Tx) FreeOwed(ctx context.Context, owner string) error {
-	_, err := t.exec(ctx, `UPDATE outbox SET lease_owner = '', lease_until_us = 0, not_before_us = 0 WHERE lease_owner = $1`, owner)
+	n, err := t.exec(ctx, `UPDATE outbox SET lease_owner = '', lease_until_us = 0, not_before_us = 0 WHERE lease_owner = $1`, owner)
+	t.changes = t.changes || n > 0
+	return err
+}
+
+// RenewOwed makes a claim last for lease from now. It returns ErrNotFound when the claim
+// has run out, or was overtaken.
+func (t *Tx) RenewOwed(ctx context.Context, o Owed, lease time.Duration) error {
+	n, err := t.exec(ctx, `UPDATE outbox SET lease_until_us = $4, not_before_us = CASE WHEN not_before_us = lease_until_us THEN $4 ELSE not_before_us END
+		WHERE account_id = $1 AND lease_epoch = $2 AND lease_owner = $3 AND lease_until_us >= $5`,
+		o.AccountID, o.Epoch, o.Owner, micros(t.now.Add(lease)), micros(t.now))
+	if err == nil && n == 0 {
+		return ErrNotFound
+	}
 	return err
 }
 
@@ -95,10 +117,10 @@ func (t *Tx) FreeOwed(ctx context.Context, owner string) error {
 // out may be claimed by anybody. A claimed row is not due before its lease ends;
 // one that is due earlier came to be owed again meanwhile.
 func (t *Tx) ClaimOwed(ctx context.Context, operatorID, owner string, lease time.Duration, limit int) ([]Owed, error) {
-	return many(ctx, t, scanOwed, `UPDATE outbox SET lease_owner = $3, lease_epoch = lease_epoch + 1, lease_until_us = $4, not_before_us = $4
+	return many(ctx, t, scanOwed, `UPDATE outbox SET lease_owner = $3, lease_epoch = `+nextEpoch+`, lease_until_us = $4, not_before_us = $4
 		WHERE lease_until_us < $1 AND account_id IN (SELECT account_id FROM outbox o
 			WHERE operator_id = $2 AND not_before_us <= $1 AND lease_until_us < $1 AND NOT `+waiting+` ORDER BY not_before_us, created_us LIMIT $5)
-		RETURNING account_id, operator_id, want_jwt_version, attempts, lease_epoch, created_us`,
+		RETURNING `+owedColumns,
 		micros(t.now), operatorID, owner, micros(t.now.Add(lease)), limit)
 }
 
@@ -106,12 +128,12 @@ func (t *Tx) ClaimOwed(ctx context.Context, operatorID, owner string, lease time
 // it frees the row for the next claim. A claim that was overtaken by another one
 // changes nothing.
 func (t *Tx) SettleOwed(ctx context.Context, o Owed) error {
-	n, err := t.exec(ctx, `DELETE FROM outbox WHERE account_id = $1 AND lease_epoch = $2 AND want_jwt_version = $3 AND not_before_us = lease_until_us`,
-		o.AccountID, o.Epoch, o.Version)
+	n, err := t.exec(ctx, `DELETE FROM outbox WHERE account_id = $1 AND lease_epoch = $2 AND lease_owner = $4 AND want_jwt_version = $3 AND not_before_us = lease_until_us`,
+		o.AccountID, o.Epoch, o.Version, o.Owner)
 	if err != nil || n == 1 {
 		return err
 	}
-	_, err = t.exec(ctx, `UPDATE outbox SET lease_until_us = 0, lease_owner = '' WHERE account_id = $1 AND lease_epoch = $2`, o.AccountID, o.Epoch)
+	_, err = t.exec(ctx, `UPDATE outbox SET lease_until_us = 0, lease_owner = '' WHERE account_id = $1 AND lease_epoch = $2 AND lease_owner = $3`, o.AccountID, o.Epoch, o.Owner)
 	return err
 }
 
@@ -121,7 +143,7 @@ func (t *Tx) PostponeOwed(ctx context.Context, o Owed, delay time.Duration) erro
 	_, err := t.exec(ctx, `UPDATE outbox SET lease_until_us = 0, lease_owner = '',
 		attempts = CASE WHEN want_jwt_version = $3 AND not_before_us = lease_until_us THEN attempts + 1 ELSE attempts END,
 		not_before_us = CASE WHEN want_jwt_version = $3 AND not_before_us = lease_until_us THEN CAST($4 AS BIGINT) ELSE not_before_us END
-		WHERE account_id = $1 AND lease_epoch = $2`, o.AccountID, o.Epoch, o.Version, micros(t.now.Add(delay)))
+		WHERE account_id = $1 AND lease_epoch = $2 AND lease_owner = $5`, o.AccountID, o.Epoch, o.Version, micros(t.now.Add(delay)), o.Owner)
 	return err
 }
 

@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -174,6 +176,77 @@ func TestOutbox(t *testing.T) {
 			d.claimNone(t, operator)
 			d.settle(t, heir)
 			if d.owed(t, operator) != 0 {
+				t.Error("still owed")
+			}
+		},
+		"settled and owed anew while a holder stood still": func(t *testing.T, d *db, operator, account string) {
+			other := d.Store
+			if strings.HasPrefix(d.url, "postgres") { // a SQLite file is one process's
+				other = open(t, d.url, d.clock)
+			}
+			d.signed(t, account, 100)
+			paused := d.claimOne(t, operator, 1)
+			d.advance(lease + time.Microsecond)
+			write := func(f func(ctx context.Context, tx *store.Tx) error) {
+				t.Helper()
+				if err := other.Write(t.Context(), f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, owner := range []string{"heir", "me"} {
+				write(func(ctx context.Context, tx *store.Tx) error {
+					heir, err := tx.ClaimOwedOf(ctx, account, owner, lease)
+					if err != nil {
+						return err
+					}
+					return tx.SettleOwed(ctx, heir)
+				})
+				d.again(t, account)
+				d.advance(time.Microsecond)
+			}
+			current := d.claimOne(t, operator, 1)
+			thief := current
+			thief.Owner = "other"
+			for what, stale := range map[string]store.Owed{"an earlier claim of the same process": paused, "the epoch of another process": thief} {
+				d.write(t, func(ctx context.Context, tx *store.Tx) error { return tx.ProveOwed(ctx, stale) })
+				d.settle(t, stale)
+				d.postpone(t, stale, 0)
+				d.claimNone(t, operator)
+				if d.owed(t, operator) != 1 {
+					t.Fatalf("%s settles what is owed", what)
+				}
+			}
+			if d.settle(t, current); d.owed(t, operator) != 0 {
+				t.Error("still owed")
+			}
+		},
+		"renewed": func(t *testing.T, d *db, operator, account string) {
+			renew := func(o store.Owed, want error) {
+				t.Helper()
+				err := d.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error { return tx.RenewOwed(ctx, o, lease) })
+				if !errors.Is(err, want) {
+					t.Errorf("renewing: %v, want %v", err, want)
+				}
+			}
+			d.signed(t, account, 100)
+			o := d.claimOne(t, operator, 1)
+			for range 3 {
+				d.advance(lease)
+				renew(o, nil)
+				d.claimNone(t, operator)
+			}
+			d.again(t, account)
+			renew(o, nil) // what came to be owed meanwhile is not forgotten
+			if d.settle(t, o); d.owed(t, operator) != 1 {
+				t.Error("settled what came later")
+			}
+			o = d.claimOne(t, operator, 1)
+			renew(o, nil)
+			d.advance(lease + time.Microsecond)
+			renew(o, store.ErrNotFound)
+			other := d.claimOne(t, operator, 1)
+			renew(o, store.ErrNotFound)
+			if d.settle(t, other); d.owed(t, operator) != 0 {
 				t.Error("still owed")
 			}
 		},

@@ -144,7 +144,7 @@ func TestSequencerStartStop(t *testing.T) {
 			r := d.verified(t)
 			return r.Whole() && r.Entries == 1
 		}
-		deadline := time.After(10 * time.Second)
+		deadline := time.After(30 * time.Second)
 		for !numbered() {
 			select {
 			case <-deadline:

@@ -147,7 +147,7 @@ func (c *Console) liveRows(ctx context.Context, v *visit, rows []claims.LiveConn
 	}
 	last := map[string]claims.Denial{}
 	for _, d := range refused { // the last one is first
-		if _, have := last[d.AccountID+d.UserKey]; !have && d.UserKey != "" {
+		if _, have := last[d.AccountID+d.UserKey]; !have && d.Proven {
 			last[d.AccountID+d.UserKey] = d
 		}
 	}

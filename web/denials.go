@@ -22,6 +22,7 @@ type denialsView struct {
 	Groups         int
 	Attempts       int
 	Recent         int
+	Unproven       int
 	Pager          pager
 	Empty          *emptyView
 }
@@ -31,8 +32,10 @@ type denialRow struct {
 	Account, AccountURL                  string
 	Who, UserKey, Host, Client, Software string
 	Server                               string
-	Count, Recent                        int
-	First, Last                          time.Time
+	// Claimed tells that nobody who may sign for the account signed the JWT.
+	Claimed       bool
+	Count, Recent int
+	First, Last   time.Time
 }
 
 // denialTitles are what failed, in a few words.
@@ -45,7 +48,7 @@ var denialTitles = map[string]string{
 	"bearer_allowed": "Bearers are not allowed", "connection_types_known": "No known connection type", "connection_type_allowed": "This connection type is not allowed",
 	"nonce_signed": "The seed does not fit the JWT", "not_revoked": "Revoked", "source_network": "Not from this address", "connect_hours": "Not at this hour",
 	"connection_limit": "The account is full", "subscription_limit": "No subscriptions allowed", "auth_callout": "The auth callout refused or was silent",
-	claims.DenialTimeout: "Did not sign in in time", claims.DenialTLS: "No TLS handshake", claims.DenialServerFull: "The server is full", claims.DenialUnexplained: "Not explained yet",
+	claims.DenialTimeout: "Did not sign in in time", claims.DenialTLS: "No TLS handshake", claims.DenialServerFull: "The server is full", claims.DenialCrowd: "Many JWTs without proof", claims.DenialUnexplained: "Not explained yet",
 }
 
 func denialTitle(d claims.Denial) string { return cmp.Or(denialTitles[d.Class], d.Class) }
@@ -54,8 +57,11 @@ const notExplained = "Why is not known: too many were refused at once, or all th
 
 func newDenialRow(d claims.Denial, p issuer.Party) denialRow {
 	row := denialRow{
-		URL: denialsPath + "/" + d.ID, Title: denialTitle(d), Summary: notExplained, Account: p.Account, Who: cmp.Or(p.User, d.UserName), UserKey: d.UserKey, Host: d.Host,
+		URL: denialsPath + "/" + d.ID, Title: denialTitle(d), Summary: notExplained, Account: p.Account, Who: d.UserName, Claimed: d.Claimed(), UserKey: d.UserKey, Host: d.Host,
 		Client: d.Client.Client, Server: d.ServerName, Count: int(min(d.Count, math.MaxInt32)), Recent: d.Recent, First: d.First, Last: d.Last,
+	}
+	if d.Proven {
+		row.Who = cmp.Or(p.User, d.UserName)
 	}
 	if d.Lang != "" {
 		row.Software = d.Lang + " " + d.Client.Version
@@ -90,7 +96,7 @@ func (c *Console) denials(r *http.Request, v *visit) (answer, error) {
 	page := c.live.Denials(claims.DenialQuery{
 		Sight: sight.Sight, OperatorID: sight.OperatorID, AccountID: sight.AccountID, Class: view.Class, After: after, Limit: mostDenialRows + 1,
 	})
-	view.Groups, view.Attempts, view.Recent = page.Groups, int(min(page.Attempts, math.MaxInt32)), page.Recent
+	view.Groups, view.Attempts, view.Recent, view.Unproven = page.Groups, int(min(page.Attempts, math.MaxInt32)), page.Recent, int(min(page.Unproven, math.MaxInt32))
 	list, more := cut(page.Denials, mostDenialRows)
 	keys := make([]issuer.PartyKey, len(list))
 	for n, d := range list {
@@ -183,7 +189,7 @@ func denialLinks(v *visit, d claims.Denial, p issuer.Party) []link {
 	user := p.UserID != ""
 	switch d.Class {
 	case "not_revoked", "jwt_valid", "issuer_known", "jwt_decodes", "nonce_signed", "bearer_allowed", "scope_empty":
-		if user {
+		if user && d.Proven {
 			add(issuer.IssueCredentials, "Issue new credentials", userURL(d.AccountID, p.UserID, "issue"))
 		}
 	case "connection_limit", "subscription_limit":

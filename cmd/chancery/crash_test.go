@@ -53,7 +53,7 @@ func TestKillBetweenCommitAndPush(t *testing.T) {
 			api("PUT", "/accounts/ORDERS/revocations/u", `{"reason":"left"}`, nil)
 			must(t, first.Process.Signal(syscall.SIGKILL))
 			_ = first.Wait()
-			if err := live.FlushTimeout(5 * time.Second); err != nil {
+			if err := live.FlushTimeout(30 * time.Second); err != nil {
 				t.Fatalf("the connection ended before the push: %v", err)
 			}
 

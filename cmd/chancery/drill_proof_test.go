@@ -16,9 +16,6 @@ import (
 	"chancery/store"
 )
 
-// convergence is how long after the last fault every server has what the database has.
-const convergence = 15 * time.Second
-
 // watch connects a user of the system account who may do nothing but look: what servers have is asked of them, not of
 // Chancery.
 func (y *yard) watch() {
@@ -45,7 +42,7 @@ func (y *yard) gather(subject string) ([][]byte, error) {
 	}
 	var out [][]byte
 	for range y.servers {
-		m, err := sub.NextMsg(2 * time.Second)
+		m, err := sub.NextMsg(5 * time.Second)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %d of %d servers answer: %w", subject, len(out), len(y.servers), err)
 		}
@@ -215,7 +212,7 @@ func (y *yard) judgeAccount(w accountWork, v *verdict) {
 			select {
 			case <-w.leaving[e.leaver].closed:
 				v.closed = append(v.closed, w.leaving[e.leaver].ended.Sub(e.acknowledged))
-			case <-time.After(time.Second):
+			case <-time.After(10 * time.Second):
 				y.t.Errorf("the connection of leaver %d of %s is still open", e.leaver, w.name)
 			}
 		}

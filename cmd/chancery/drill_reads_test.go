@@ -16,12 +16,8 @@ import (
 	"time"
 )
 
-const (
-	// fetchLimit is when a nats-server gives up (const.go: DEFAULT_ACCOUNT_FETCH_TIMEOUT).
-	fetchLimit = 1900 * time.Millisecond
-	// hedge is how long a reader waits for one replica before it asks the other one as well.
-	hedge = 500 * time.Millisecond
-)
+// hedge is how long a reader waits for one replica before it asks the other one as well.
+const hedge = 500 * time.Millisecond
 
 // read is what became of one reading.
 type read struct {
@@ -114,10 +110,6 @@ func (y *yard) mustRead(path string) string {
 	})
 	return string(bytes.TrimSpace(a.body))
 }
-
-// lag is how long after its acknowledgement an edit may be missing in what a replica serves that nothing is done to. The
-// replica that made it serves it at once, the other one after at most a poll of one second, and some on a busy machine.
-const lag = 2 * time.Second
 
 // reader reads accounts at a steady rate for as long as the drill goes on.
 type reader struct {

@@ -190,13 +190,13 @@ func TestServersRestartWithoutTheControlPlane(t *testing.T) {
 			for n := w; n < clients; n += 25 {
 				// The one account with a revocation lets nobody in; the others stand in for it.
 				file := creds[1+n%(accounts-1)]
-				nc, err := nats.Connect(after[n%len(after)].ClientURL(), nats.UserCredentials(file), nats.NoReconnect(), nats.Timeout(10*time.Second))
+				nc, err := nats.Connect(after[n%len(after)].ClientURL(), nats.UserCredentials(file), nats.NoReconnect(), nats.Timeout(30*time.Second))
 				if err != nil {
 					failed.Store(n, err)
 					continue
 				}
 				defer nc.Close()
-				if err := nc.FlushTimeout(10 * time.Second); err == nil {
+				if err := nc.FlushTimeout(30 * time.Second); err == nil {
 					connected.Add(1)
 				}
 			}
@@ -268,7 +268,7 @@ func TestNeverOlderThanServed(t *testing.T) {
 			}
 			ended <- nil
 		}()
-		late := time.After(15 * time.Second)
+		late := time.After(time.Minute)
 		for from := newest; newest < from+edits; {
 			if status, body := e.get("/jwt/v1/accounts/" + a.ID); status == http.StatusOK {
 				newest = max(newest, issuedAt(body))

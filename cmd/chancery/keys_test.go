@@ -23,11 +23,6 @@ import (
 	"chancery/store/storetest"
 )
 
-const (
-	drillAccounts = 100
-	drillClients  = 10 // on each account
-)
-
 var drillOp = issuer.Op{Caller: issuer.System("test"), RequestID: "drill"}
 
 // tenant is an account of a drill with the credential of its one user.
@@ -122,7 +117,7 @@ func dial(url string, creds claims.Secret, opts ...nats.Option) (*nats.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, nats.UserJWTAndSeed(token, seed.Reveal()), nats.NoReconnect(), nats.Timeout(10*time.Second))
+	opts = append(opts, nats.UserJWTAndSeed(token, seed.Reveal()), nats.NoReconnect(), nats.Timeout(30*time.Second))
 	return nats.Connect(url, opts...)
 }
 
@@ -131,7 +126,7 @@ func (a *audience) stays(what string, dropped int64) {
 	a.t.Helper()
 	var alive atomic.Int64
 	inParallel(a.t, len(a.conns), func(k int) error {
-		if a.conns[k].FlushTimeout(10*time.Second) == nil {
+		if a.conns[k].FlushTimeout(30*time.Second) == nil {
 			alive.Add(1)
 		}
 		return nil
@@ -174,7 +169,7 @@ func (p *plant) refresh() {
 	p.operator = o
 }
 
-// TestRotationDrill rotates the operator's signing key end to end under 1,000 clients,
+// TestRotationDrill rotates the operator's signing key end to end under 1,000 clients when unwatched,
 // then the keys of all accounts: nobody is dropped, and what the old keys signed is
 // refused in the end.
 func TestRotationDrill(t *testing.T) {
@@ -320,7 +315,7 @@ func (p *plant) oldOperatorKeyIsRefused(first string, before issuer.Account, cre
 
 // TestKillWhileSigningAnew kills the process when some of the accounts, 1,000 of them
 // unwatched, are signed by the new key and starts it again: each ends with exactly one new version, and none of
-// 1,000 clients is dropped.
+// their clients, 1,000 unwatched, is dropped.
 func TestKillWhileSigningAnew(t *testing.T) {
 	t.Parallel()
 	const accounts = crowd

@@ -40,34 +40,32 @@ var lockouts = map[issuer.Guard]func(l *lockout){
 	issuer.GuardCalloutUnanswered:    lockCalloutUnanswered,
 }
 
-// T28: nobody is locked out without insisting, and after each there is a way back.
+// T28: nobody is locked out without insisting, and after each there is a way back. The guards are met on both databases
+// in issuer; here it is the servers that count.
 func TestLockout(t *testing.T) {
 	t.Parallel()
 	guards := declaredGuards(t)
-	for _, d := range storetest.Dialects() {
-		t.Run(d, func(t *testing.T) {
+	var back atomic.Int64
+	t.Cleanup(func() { t.Logf("lockout: %d of %d", back.Load(), len(guards)) })
+	for n, g := range guards {
+		t.Run(string(g), func(t *testing.T) {
+			walk := lockouts[g]
+			if walk == nil {
+				t.Fatal("nobody has walked the way back from this guard")
+			}
 			t.Parallel()
-			var back atomic.Int64
-			t.Cleanup(func() { t.Logf("lockout: %d of %d", back.Load(), len(guards)) })
-			for _, g := range guards {
-				t.Run(string(g), func(t *testing.T) {
-					walk := lockouts[g]
-					if walk == nil {
-						t.Fatal("nobody has walked the way back from this guard")
-					}
-					t.Parallel()
-					l := &lockout{plant: newPlant(t, d), guard: g}
-					l.startServers(1)
-					l.creds = l.client("ORDERS", "u")
-					walk(l)
-					l.works()
-					if !l.insisted {
-						t.Error("the guard was not met")
-					}
-					if !t.Failed() {
-						back.Add(1)
-					}
-				})
+			dialects := storetest.Dialects()
+			l := &lockout{plant: newPlant(t, dialects[n%len(dialects)]), guard: g}
+			l.authTimeout = 2 // callouts are waited for in vain
+			l.startServers(1)
+			l.creds = l.client("ORDERS", "u")
+			walk(l)
+			l.works()
+			if !l.insisted {
+				t.Error("the guard was not met")
+			}
+			if !t.Failed() {
+				back.Add(1)
 			}
 		})
 	}

@@ -22,7 +22,7 @@ func TestNoSeedIsPrinted(t *testing.T) {
 	t.Parallel()
 	home := nscHome(t)
 	data := filepath.Join(home, ".local/share/nats/nsc")
-	var secrets []string
+	var secrets, files []string
 	var outputs strings.Builder
 	runs := 0
 	ask := func(args ...string) {
@@ -43,10 +43,13 @@ func TestNoSeedIsPrinted(t *testing.T) {
 		case strings.HasSuffix(path, ".nk"), filepath.Base(filepath.Dir(path)) == "users":
 			secrets = append(secrets, strings.TrimSpace(string(text)))
 		}
-		ask("inspect", path)
-		ask("explain", path)
+		files = append(files, path)
 		return nil
 	}))
+	for _, path := range thin(files) {
+		ask("inspect", path)
+		ask("explain", path)
+	}
 	ask("who", "pub", "x")
 	ask("who", "sub", "x", "--operator", "vault")
 	ask("explain", secrets[0])
@@ -56,7 +59,7 @@ func TestNoSeedIsPrinted(t *testing.T) {
 	for _, s := range secrets {
 		hits += strings.Count(outputs.String(), s)
 	}
-	if hits > 0 || outputs.Len() < 100_000 {
+	if hits > 0 || outputs.Len() < 100_000/thinned {
 		t.Errorf("%d hits in %d bytes", hits, outputs.Len())
 	}
 	t.Logf("secrets: %d hits of %d seeds and user JWTs in %d outputs (%d bytes)", hits, len(secrets), runs, outputs.Len())

@@ -141,7 +141,7 @@ func (p *landlord) connect(account string, s *server.Server) (*nats.Conn, error)
 	must(p.t, err)
 	file := filepath.Join(p.t.TempDir(), "u.creds")
 	must(p.t, os.WriteFile(file, []byte(out.Value.Issued.Creds.Reveal()), 0o600))
-	nc, err := nats.Connect(s.ClientURL(), nats.UserCredentials(file), nats.NoReconnect())
+	nc, err := nats.Connect(s.ClientURL(), nats.UserCredentials(file), nats.NoReconnect(), nats.Timeout(20*time.Second))
 	if err == nil {
 		p.t.Cleanup(nc.Close)
 	}
@@ -223,7 +223,7 @@ func TestOfflineOperatorEndToEnd(t *testing.T) {
 		nc, err := p.client("vault", "ORDERS", s)
 		must(t, err)
 		must(t, nc.Publish("orders.new", nil))
-		must(t, nc.FlushTimeout(5*time.Second))
+		must(t, nc.FlushTimeout(30*time.Second))
 
 		// A later change: the new service URL waits, and strictness with it.
 		p.call("PATCH", "/operators/vault", `{"strict_signing_keys":false}`, &signed)

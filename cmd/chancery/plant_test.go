@@ -38,6 +38,9 @@ type plant struct {
 	// stopDatabase makes every query fail from then on.
 	stopDatabase func()
 
+	// authTimeout is how many seconds a server waits for a client to say who it is, and for the answer to a callout.
+	authTimeout float64
+
 	mu      sync.Mutex
 	servers []*server.Server
 }
@@ -70,7 +73,7 @@ func newPlantWith(t *testing.T, dialect string, adjust func(*appConfig)) *plant 
 // newPlantOf has what furnish puts there before the start.
 func newPlantOf(t *testing.T, dialect string, adjust func(*appConfig), furnish func(p *plant, op issuer.Op)) *plant {
 	t.Helper()
-	p := &plant{t: t, log: &lockedBuffer{}}
+	p := &plant{t: t, log: &lockedBuffer{}, authTimeout: 20}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", lastLines(p.log.String(), 60))
@@ -146,7 +149,7 @@ func (p *plant) startNamed(name string) *server.Server {
 		name: name, operatorJWT: p.operator.JWT, resolverURL: p.app.cfg.publicURL + "/jwt/v1/accounts/",
 		log: slog.New(slog.DiscardHandler),
 		adjust: func(o *server.Options) {
-			o.JetStream = false
+			o.JetStream, o.AuthTimeout = false, p.authTimeout
 			o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}
 			for _, r := range running {
 				o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", r.ClusterAddr().Port)})
@@ -179,10 +182,10 @@ func (p *plant) awaitRoster(n int) {
 	eventually(p.t, fmt.Sprintf("a roster of %d servers", n), func() bool { return len(p.app.resolver.Servers(p.operator.ID)) == n })
 }
 
-// eventually waits for what no signal tells, at most 15 s.
+// eventually waits for what no signal tells, at most a minute, which a machine that is busy with other tests may take.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	poll(t, 5*time.Millisecond, 15*time.Second, what, holds)
+	poll(t, 5*time.Millisecond, time.Minute, what, holds)
 }
 
 func poll(t *testing.T, pause, limit time.Duration, what string, holds func() bool) {
@@ -280,7 +283,7 @@ type session struct {
 func connect(s *server.Server, creds string) (*session, error) {
 	c := &session{closed: make(chan struct{}), errs: make(chan error, 64)}
 	opts := []nats.Option{
-		nats.UserCredentials(creds), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { c.ended = time.Now(); close(c.closed) }),
+		nats.UserCredentials(creds), nats.NoReconnect(), nats.Timeout(20 * time.Second), nats.ClosedHandler(func(*nats.Conn) { c.ended = time.Now(); close(c.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			select {
 			case c.errs <- err:
@@ -321,7 +324,7 @@ func (c *session) mustClose(t *testing.T) {
 	t.Helper()
 	select {
 	case <-c.closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the connection is still open")
 	}
 }

@@ -2,9 +2,11 @@
 
 package main
 
+import "time"
+
 // grown is how large the generated store is: watched by the race detector everything
 // takes several times as long, so the full size is for a run without.
-var grown = generated{accounts: 60, users: 600}
+var grown = generated{accounts: 20, users: 200}
 
 // homeless is how many clients connect while the control plane is gone.
 const homeless = 250
@@ -12,3 +14,20 @@ const homeless = 250
 // crowd is how many accounts are signed anew when the process is killed: more than two batches, for a kill after the
 // first is to be one in the middle on a busy machine too.
 const crowd = 600
+
+// drillAccounts and drillClients are whom the keys are rotated under: accounts, and clients on each.
+const (
+	drillAccounts = 40
+	drillClients  = 5
+)
+
+// fetchLimit, lag and convergence are longer than the limits that the run without holds replicas to. Here they are watched
+// as well, beside all other tests: that they answer, and what, is held against them, not how busy the machine is.
+const (
+	fetchLimit  = 15 * time.Second
+	lag         = 5 * time.Second
+	convergence = time.Minute
+)
+
+// thinned is how many hostile names, and files of nsc, there are to each that is tried: the run without tries them all.
+const thinned = 4

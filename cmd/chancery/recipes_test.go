@@ -89,7 +89,7 @@ func (p *plant) cook(t *testing.T, name, text string) *recipe {
 // may wants f to do what is granted, mayNot that nobody answers what is not.
 func (x *recipe) may(what string, f func(ctx context.Context) error) {
 	x.t.Helper()
-	ctx, cancel := context.WithTimeout(x.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(x.t.Context(), 30*time.Second)
 	defer cancel()
 	x.granted++
 	if err := f(ctx); err != nil {
@@ -138,7 +138,7 @@ func (x *recipe) untouchable(stream string) {
 
 // consume takes n messages and acknowledges each with proof.
 func consume(ctx context.Context, c jetstream.Consumer, n int) error {
-	batch, err := c.Fetch(n, jetstream.FetchMaxWait(3*time.Second))
+	batch, err := c.Fetch(n, jetstream.FetchMaxWait(20*time.Second))
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (x *recipe) readStream(stream string) {
 			return err
 		}
 		for n := range 3 {
-			m, err := c.Next(jetstream.FetchMaxWait(3 * time.Second))
+			m, err := c.Next(jetstream.FetchMaxWait(20 * time.Second))
 			if err != nil {
 				return fmt.Errorf("message %d: %w", n, err)
 			}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -44,7 +45,7 @@ func TestServersStartWithTheirConfiguration(t *testing.T) {
 		must(t, err)
 		must(t, to.Flush())
 		must(t, from.Publish("devices.eu.d1.x", []byte("hello")))
-		if _, err := sub.NextMsg(nats.DefaultTimeout); err != nil {
+		if _, err := sub.NextMsg(30 * time.Second); err != nil {
 			t.Errorf("%s: the client hears nothing: %v", kind, err)
 		}
 		p.stopServer(s)

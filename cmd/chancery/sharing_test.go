@@ -120,7 +120,7 @@ func (x *pair) expect(crosses bool, state, code string) {
 	x.t.Helper()
 	x.checks++
 	var got api.Import
-	poll(x.t, 20*time.Millisecond, 20*time.Second, fmt.Sprintf("crosses: %v, graph: %s %s", crosses, state, code), func() bool {
+	poll(x.t, 20*time.Millisecond, time.Minute, fmt.Sprintf("crosses: %v, graph: %s %s", crosses, state, code), func() bool {
 		if x.crosses() != crosses {
 			return false
 		}
@@ -136,6 +136,28 @@ func (x *pair) expect(crosses bool, state, code string) {
 	}
 	if !crosses && x.crosses() {
 		x.t.Error("a message crossed after all")
+	}
+}
+
+// crossesWhileItLasts wants messages to cross, and the graph to say so, before the token of a pair expires. Where the
+// machine is too busy to show it in the few seconds of the token, one that lasts longer takes its place.
+func (x *pair) crossesWhileItLasts(p api.SharedPair) {
+	x.t.Helper()
+	x.checks++
+	for seconds := 12; ; seconds *= 3 {
+		good := false
+		poll(x.t, 20*time.Millisecond, 2*time.Minute, "crosses, or is expired", func() bool {
+			crosses, got := x.crosses(), x.edge()
+			good = crosses && got.State == "in_effect" && got.Problem == nil
+			return good || got.Problem != nil && got.Problem.Code == "token_expired"
+		})
+		if good {
+			return
+		}
+		if seconds > 120 {
+			x.t.Fatal("expired before anything crossed, again and again")
+		}
+		x.do("POST", x.imported(p.Import.ID)+"/renewal", fmt.Sprintf(`{"ttl_seconds":%d}`, seconds), nil)
 	}
 }
 
@@ -201,14 +223,13 @@ var sharingCases = []struct {
 	}},
 	{"private stream, expired", "stream", "soon.1", "soon.1", func(x *pair) {
 		p := x.share(`,"subject":"soon.*","ttl_seconds":4`)
-		x.expect(true, "in_effect", "")
+		x.crossesWhileItLasts(p)
 		x.expect(false, "broken", "token_expired")
 		x.do("POST", x.imported(p.Import.ID)+"/renewal", `{}`, nil)
 		x.expect(true, "in_effect", "")
 	}},
 	{"private service, expired", "service", "quick.1", "quick.1", func(x *pair) {
-		x.share(`,"subject":"quick.*","ttl_seconds":4`)
-		x.expect(true, "in_effect", "")
+		x.crossesWhileItLasts(x.share(`,"subject":"quick.*","ttl_seconds":4`))
 		x.expect(false, "broken", "token_expired")
 	}},
 	{"token position, stream", "stream", "", "feed.x", func(x *pair) {
