@@ -82,6 +82,20 @@ func (x *nscReplay) editAccount() {
 		must(x.t, err)
 		return a.stores(token) == 200 && a.claims().IssuedAt > before && a.claims().IssuedAt >= posted.IssuedAt
 	})
+	x.show("an edit by a clock that is ahead: what comes back is not older, so nsc stores it", func() bool {
+		token := a.edited(a.pair, func(c *jwt.AccountClaims) { c.InfoURL = "https://example.org" })
+		ahead := a.claims().IssuedAt + 5
+		ok := a.stores(repacked(x.t, token, a.pair, func(p map[string]any) { p["iat"] = ahead })) == 200
+		return ok && a.claims().IssuedAt >= ahead && a.claims().InfoURL == "https://example.org"
+	})
+	x.show("edit authcallout, and without it again", func() bool {
+		user, err := nkeys.CreateUser()
+		must(x.t, err)
+		id, err := user.PublicKey()
+		must(x.t, err)
+		on := a.edit(func(c *jwt.AccountClaims) { c.Authorization.AuthUsers.Add(id) }) == 200 && a.claims().Authorization.AuthUsers.Contains(id)
+		return on && a.edit(func(c *jwt.AccountClaims) { c.Authorization = jwt.ExternalAuthorization{} }) == 200 && !a.claims().HasExternalAuthorization()
+	})
 	x.show("add mapping, edit account with default permissions", func() bool {
 		return a.edit(func(c *jwt.AccountClaims) {
 			c.Mappings = jwt.Mapping{"old": {{Subject: "new", Weight: 100}}}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -169,8 +171,10 @@ func (x *nscReplay) pushAndPullAll() {
 }
 
 // atOnce is the batch of nsc pull -A: every account and, last, the operator. Nobody reads a body before everybody's
-// answer has come, so that all requests are under way together.
+// answer has come, so that all requests are under way together; after a minute those that have none fail.
 func (x *nscReplay) atOnce(stores []*managedStore) ([]*exchange, error) {
+	ctx, cancel := context.WithTimeout(x.t.Context(), time.Minute)
+	defer cancel()
 	urls := make([]string, 0, len(stores)+1)
 	for _, s := range stores {
 		urls = append(urls, s.account())
@@ -182,7 +186,7 @@ func (x *nscReplay) atOnce(stores []*managedStore) ([]*exchange, error) {
 	for n, to := range urls {
 		done.Go(func() {
 			var err error
-			if got[n], err = x.wire.send(x.t.Context(), http.MethodGet, to, "", func() { answered.Done(); answered.Wait() }); err != nil {
+			if got[n], err = x.wire.send(ctx, http.MethodGet, to, "", func() { answered.Done(); answered.Wait() }); err != nil {
 				failed <- err
 			}
 		})
