@@ -34,6 +34,10 @@ const (
 	// connection and a goroutine that stay.
 	mostStreams = 8
 	allStreams  = 256
+	// mostOfTenant bounds those of one tenant, who makes tokens at will, and tenantStreams
+	// those of all tenants: the others are for whoever runs the operators.
+	mostOfTenant  = 32
+	tenantStreams = 224
 	// streamBatch is how many events are written at once.
 	streamBatch = 256
 )
@@ -147,7 +151,7 @@ func (a *API) answerEvents(hc huma.Context, by call, in *listEventsInput) error 
 	_, w := humachi.Unwrap(hc)
 	token := hc.Header("Authorization")
 	return a.StreamEvents(ctx, w, claims.EventStream{
-		Reader: by.caller.ID, Query: q,
+		Reader: by.caller.ID, Tenant: by.caller.Tenant(), Query: q,
 		Sight: func(ctx context.Context) (claims.Sight, error) {
 			caller, err := a.caller(ctx, token, hc.RemoteAddr(), by.requestID)
 			if err != nil {
@@ -161,33 +165,41 @@ func (a *API) answerEvents(hc huma.Context, by call, in *listEventsInput) error 
 
 // streams are those that are open. It is safe for concurrent use.
 type streams struct {
-	mu      sync.Mutex
-	readers map[string]int
-	all     int
-	end     chan struct{}
-	ended   bool
+	mu sync.Mutex
+	// readers counts by reader, tenants by tenant, with "" for who is none.
+	readers, tenants map[string]int
+	all              int
+	end              chan struct{}
+	ended            bool
 }
 
-func newStreams() *streams { return &streams{readers: map[string]int{}, end: make(chan struct{})} }
+func newStreams() *streams {
+	return &streams{readers: map[string]int{}, tenants: map[string]int{}, end: make(chan struct{})}
+}
 
 // enter counts a stream; leave has to follow.
-func (s *streams) enter(reader string) error {
+func (s *streams) enter(reader, tenant string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.readers[reader] >= mostStreams || s.all >= allStreams || s.ended {
+	full := tenant != "" && (s.tenants[tenant] >= mostOfTenant || s.all-s.tenants[""] >= tenantStreams)
+	if full || s.readers[reader] >= mostStreams || s.all >= allStreams || s.ended {
 		return &issuer.Error{
-			Kind: issuer.KindTooFast, Code: "too_many_streams", Message: "Too many streams of events are open.", Hint: "Close one: each reader may have eight.",
+			Kind: issuer.KindTooFast, Code: "too_many_streams", Message: "Too many streams of events are open.", Hint: "Close one: each reader may have eight, each tenant 32.",
 		}
 	}
 	s.readers[reader]++
+	s.tenants[tenant]++
 	s.all++
 	return nil
 }
 
-func (s *streams) leave(reader string) {
+func (s *streams) leave(reader, tenant string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
+	if s.tenants[tenant]--; s.tenants[tenant] == 0 {
+		delete(s.tenants, tenant)
+	}
 	if s.readers[reader]--; s.readers[reader] == 0 {
 		delete(s.readers, reader)
 	}
@@ -215,10 +227,10 @@ func (a *API) StreamEvents(ctx context.Context, w http.ResponseWriter, s claims.
 	if q.Sight, err = s.Sight(ctx); err != nil {
 		return err
 	}
-	if err := a.streams.enter(s.Reader); err != nil {
+	if err := a.streams.enter(s.Reader, s.Tenant); err != nil {
 		return err
 	}
-	defer a.streams.leave(s.Reader)
+	defer a.streams.leave(s.Reader, s.Tenant)
 	out := &sse{a: a, w: w, control: http.NewResponseController(w)}
 	_ = out.control.SetReadDeadline(time.Time{}) // else the server's own ends the request
 	if q.Newest {
@@ -302,7 +314,7 @@ func (a *API) describeEvents() {
 	op, registry := a.huma.OpenAPI().Paths[Base+"/events"].Get, a.huma.OpenAPI().Components.Schemas
 	op.Description = "The last 16,384 events are kept, of one process and its run. Whoever asks for what is gone gets an event of type gap first. As a stream, " +
 		"each event has its id, its type and as data one JSON object; a comment with an id comes every 15 s. A reader who stands still for 10 s is cut off; " +
-		"each token may have eight streams. Permission violations of clients are no system events and do not come."
+		"each token may have eight streams, all of a tenant 32. Permission violations of clients are no system events and do not come."
 	op.Responses["200"] = &huma.Response{
 		Description: "A page, or a stream",
 		Content: map[string]*huma.MediaType{

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -68,6 +69,20 @@ func TestStreamRights(t *testing.T) {
 	}
 	if l := h.listen(ctx, tenant); l.status != http.StatusTooManyRequests {
 		t.Errorf("the ninth stream answered %d", l.status)
+	}
+	// More tokens are no more streams for its tenant.
+	refused := 0
+	for n := range 4 {
+		more, err := h.issuer.CreateToken(ctx, op, issuer.TokenInput{Name: fmt.Sprint("more ", n), TTL: time.Hour, Grants: made.Value.Token.Grants})
+		must(t, err)
+		for range 8 {
+			if h.listen(ctx, more.Value.Text.Reveal()).status == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+	}
+	if refused != 8 {
+		t.Errorf("of 40 streams of a tenant %d are refused, want 8", refused)
 	}
 	if l := h.listen(ctx, h.owner); l.status != http.StatusOK {
 		t.Errorf("another reader is answered %d", l.status)

@@ -24,15 +24,19 @@ type submissions struct {
 	// readable tells, once it is so, that the version of an account is what GET answers.
 	readable func(ctx context.Context, accountID string, version int64) bool
 	refusals refusals
-	// slots bounds how many are worked on at once.
-	slots chan struct{}
+	// reading bounds how many bodies are read at once, slots how many are worked on.
+	reading, slots chan struct{}
 }
 
 const (
 	// maxSubmission is the longest body: the longest JWT there is, and some white space.
 	maxSubmission = claims.MaxAccountJWT + 1<<10
-	// mostSubmissions are worked on at once.
+	// mostSubmissions are worked on at once. mostReading bodies are read at once, mostOfOne
+	// of them from one address: a client that sends its body slowly, or never, keeps nobody
+	// else's from being worked on.
 	mostSubmissions = 64
+	mostReading     = 256
+	mostOfOne       = 32
 	submissionTime  = 20 * time.Second
 )
 
@@ -44,7 +48,7 @@ const EnrolmentValue = "enrolment"
 // EnrolmentValue. readable waits until GET answers with a version of an account, or ctx
 // ends.
 func (a *API) Submissions(readable func(ctx context.Context, accountID string, version int64) bool) http.Handler {
-	return &submissions{issuer: a.issuer, log: a.log, readable: readable, refusals: refusals{now: a.now}, slots: make(chan struct{}, mostSubmissions)}
+	return &submissions{issuer: a.issuer, log: a.log, readable: readable, refusals: refusals{now: a.now}, reading: make(chan struct{}, mostReading), slots: make(chan struct{}, mostSubmissions)}
 }
 
 // ServeHTTP implements http.Handler.
@@ -52,8 +56,14 @@ func (s *submissions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), submissionTime)
 	defer cancel()
 	from := addressOf(r)
-	if !s.refusals.admits(from) {
+	source := networkOf(from)
+	if !s.refusals.admits(source) {
+		unread(w)
 		say(w, http.StatusTooManyRequests, "Too many JWTs from this address were refused. Wait a minute.")
+		return
+	}
+	body, ok := s.read(ctx, w, r, source)
+	if !ok {
 		return
 	}
 	select {
@@ -63,24 +73,43 @@ func (s *submissions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		say(w, http.StatusServiceUnavailable, "Too many JWTs are posted at once. Try again.")
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSubmission))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		s.refusals.count(from)
-		say(w, http.StatusRequestEntityTooLarge, "The JWT is longer than 1 MiB, which no nats-server reads.")
-		return
-	}
-	if err != nil {
-		say(w, http.StatusBadRequest, "The request was not read to its end.")
-		return
-	}
 	in := issuer.SubmitInput{
 		Operator: r.PathValue("operator"), Account: r.PathValue("account"), Token: string(body), Secret: secretOf(r), Remote: from.String(), RequestID: newRequestID(),
 	}
 	status, text := s.submit(ctx, in)
 	if status == http.StatusAccepted || status >= http.StatusBadRequest && status < http.StatusInternalServerError {
-		s.refusals.count(from)
+		s.refusals.count(source)
 	}
 	say(w, status, text)
+}
+
+// read returns the body; false when the request was answered.
+func (s *submissions) read(ctx context.Context, w http.ResponseWriter, r *http.Request, source netip.Addr) ([]byte, bool) {
+	if !s.refusals.begin(source) {
+		unread(w)
+		say(w, http.StatusTooManyRequests, "Too many JWTs are sent from this address at once. Try again.")
+		return nil, false
+	}
+	defer s.refusals.end(source)
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-ctx.Done():
+		say(w, http.StatusServiceUnavailable, "Too many JWTs are posted at once. Try again.")
+		return nil, false
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSubmission))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		s.refusals.count(source)
+		say(w, http.StatusRequestEntityTooLarge, "The JWT is longer than 1 MiB, which no nats-server reads.")
+		return nil, false
+	}
+	if err != nil {
+		s.refusals.count(source)
+		say(w, http.StatusBadRequest, "The request was not read to its end.")
+		return nil, false
+	}
+	return body, true
 }
 
 func (s *submissions) submit(ctx context.Context, in issuer.SubmitInput) (int, string) {
@@ -185,6 +214,10 @@ func quoted(name string) string {
 	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
+// unread has the answer sent without waiting for the rest of the body, as net/http else
+// does.
+func unread(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
+
 // say answers in plain text.
 func say(w http.ResponseWriter, status int, text string) {
 	h := w.Header()
@@ -216,6 +249,18 @@ func addressOf(r *http.Request) netip.Addr {
 	return at.Addr().Unmap()
 }
 
+// networkOf is the address, and of IPv6 the network of which one machine has all
+// addresses.
+func networkOf(a netip.Addr) netip.Addr {
+	const network = 64
+	if a.Is6() {
+		if p, err := a.WithZone("").Prefix(network); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}
+
 const (
 	// mostRefusals of one address in refusalSpan make it wait for the rest of that.
 	mostRefusals = 60
@@ -232,6 +277,31 @@ type refusals struct {
 	mu    sync.Mutex
 	begun time.Time
 	by    map[netip.Addr]int
+	// under counts the bodies that are being read.
+	under map[netip.Addr]int
+}
+
+// begin counts a body that is read, unless there are too many of the address; end has to
+// follow.
+func (f *refusals) begin(from netip.Addr) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.under[from] >= mostOfOne {
+		return false
+	}
+	if f.under == nil {
+		f.under = map[netip.Addr]int{}
+	}
+	f.under[from]++
+	return true
+}
+
+func (f *refusals) end(from netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.under[from]--; f.under[from] <= 0 {
+		delete(f.under, from)
+	}
 }
 
 func (f *refusals) admits(from netip.Addr) bool {

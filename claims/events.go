@@ -240,8 +240,9 @@ type LiveEvents interface {
 
 // EventStream asks for events as they happen.
 type EventStream struct {
-	// Reader is who reads, for whom streams are counted.
-	Reader string
+	// Reader is who reads, for whom streams are counted. Tenant is the place that the reader
+	// is bound to, whose readers are counted together; empty for who is bound to none.
+	Reader, Tenant string
 	// Sight is asked at the start and every few seconds: an error ends the stream.
 	Sight func(ctx context.Context) (Sight, error)
 	// Query says what and from where on; its Sight and Limit are not looked at. With

@@ -37,6 +37,21 @@ type Caller struct {
 	RequestID string
 }
 
+// Tenant is the first place, in their order, that the caller has a grant on, as a key for
+// counting what tenants use; empty for who has a grant on everything.
+func (c Caller) Tenant() string {
+	out := ""
+	for _, g := range c.Grants {
+		if g.Operator == "" {
+			return ""
+		}
+		if at := g.Operator + "/" + g.Account; out == "" || at < out {
+			out = at
+		}
+	}
+	return out
+}
+
 // System returns the caller that is Chancery itself.
 func System(name string) Caller {
 	return Caller{ID: "system/" + name, Name: name, Kind: CallerSystem, Grants: Everything(RoleOwner)}

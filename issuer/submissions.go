@@ -1,10 +1,12 @@
 package issuer
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
+	"fmt"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -73,6 +75,9 @@ func (i *Issuer) SubmitAccount(ctx context.Context, in SubmitInput) (Submitted, 
 	if a.ID == "" {
 		return i.enrol(ctx, op, o, token, in)
 	}
+	if known, err := i.saysNothing(ctx, a, token); known || err != nil {
+		return Submitted{Merged: Merged{Account: a, Result: MergeReplay, SignedBy: SignedByOperator, Signer: c.Issuer}, Name: calledIn(a)}, err
+	}
 	op.Reason = "signed by " + c.Issuer
 	out, err := i.mergeToken(ctx, op, a.ID, token, MergePosted)
 	if err != nil {
@@ -100,6 +105,37 @@ func (i *Issuer) submittedTo(ctx context.Context, in SubmitInput) (o Operator, a
 		err = missing("account")
 	}
 	return o, a, err
+}
+
+// saysNothing tells whether a JWT was signed here and revokes nothing but what the account
+// revokes. Everybody can read such a JWT and post it for ever, so that nothing is locked
+// or put on record for it.
+func (i *Issuer) saysNothing(ctx context.Context, a Account, token claims.Token) (bool, error) {
+	c := token.Claims.(*jwt.AccountClaims) //nolint:forcetypeassert // readMerge made sure
+	if a.State != accountActive || a.JWT == "" {
+		return false, nil
+	}
+	if a.JWT == token.Text {
+		return true, nil
+	}
+	var sum []byte
+	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
+		sum, err = t.HashOfJWT(ctx, a.ID, c.IssuedAt)
+		return ignoreMissing(err)
+	})
+	if err != nil || !bytes.Equal(sum, hashOfJWT(token.Text)) {
+		return false, err
+	}
+	now, err := jwt.DecodeAccountClaims(a.JWT)
+	if err != nil {
+		return false, fmt.Errorf("decoding the current account JWT: %w", err)
+	}
+	for subject, before := range c.Revocations {
+		if now.Revocations[subject] < before {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // operatorAt returns the operator that a path names, or the default one.

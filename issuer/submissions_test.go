@@ -142,7 +142,11 @@ func TestEnrolmentRefused(t *testing.T) {
 	x := h.tenant(t, w)
 	did(h.CreateOperator(t.Context(), op(), issuer.OperatorInput{Name: "rival", ServiceURLs: []string{"nats://127.0.0.1:4222"}})).well(t)
 	in := issuer.SubmitInput{Operator: "rival", Account: w.account.ID, Token: signedAt(t, x.copy(t), x.pair, h.unix())}
-	wants(t, second(h.SubmitAccount(t.Context(), in)), issuer.KindNotFound)
+	err := second(h.SubmitAccount(t.Context(), in))
+	wants(t, err, issuer.KindNotFound)
+	if told := (*issuer.SubmitError)(nil); errors.As(err, &told) && told.Name != "" {
+		t.Error("at another operator's path the account's name is told")
+	}
 
 	part := may(issuer.Grant{Role: string(issuer.RoleAccountAdmin), Scope: issuer.Scope{Operator: w.operator.ID, Account: w.account.ID}})
 	if list, err := h.ListEnrolments(t.Context(), part.Caller, "acme", "", issuer.Page{Limit: 10}); err == nil {

@@ -40,9 +40,13 @@ func (o *operator) diskDiffers(ctx context.Context, l *link, accountIDs []string
 		work.Go(func() {
 			defer func() { <-slots }()
 			d, lookErr := o.lookUp(ctx, l, id, full+unknown, o.r.pace.quiet)
-			// One pause of a busy server among thousands of answers is not worth to begin again.
+			// One pause of a busy server among thousands of answers is not worth beginning again.
 			if lookErr == nil && d.answers() < full && !silent.Load() {
-				d, lookErr = o.lookUp(ctx, l, id, full+unknown, o.r.pace.answer)
+				again, againErr := o.lookUp(ctx, l, id, full+unknown, o.r.pace.answer)
+				if again.answers() > d.answers() {
+					d = again
+				}
+				lookErr = againErr
 				silent.CompareAndSwap(false, d.answers() < full)
 			}
 			mu.Lock()

@@ -372,7 +372,8 @@ func (p *pusher) again(ctx context.Context, l *link, accountID string) error {
 		p.o.wake.ring()
 		return nil
 	}
-	out := p.push(ctx, l, claim{Owed: owed, until: until})
+	defer p.release(owed)
+	out := p.push(ctx, l, claim{Owed: owed, run: p.hold(owed, until)})
 	if err := p.store(ctx, []outcome{out}); err != nil {
 		return fmt.Errorf("recording the push of account %s: %w", accountID, err)
 	}

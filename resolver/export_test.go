@@ -51,9 +51,12 @@ func (r *Resolver) Late() bool { return r.pulse.late() }
 // one begins.
 func (r *Resolver) StandStill() (caughtUp func()) {
 	r.pulse.await(time.Hour)
-	number := r.pulse.begin(time.Hour)
-	return func() { r.pulse.release(number) }
+	l := r.pulse.begin(time.Hour)
+	return func() { r.pulse.release(l) }
 }
+
+// Await has answers wait for at most limit.
+func (r *Resolver) Await(limit time.Duration) { r.pulse.await(limit) }
 
 // Beat shows that the process runs until ctx ends; nobody catches up.
 func (r *Resolver) Beat(ctx context.Context) {
@@ -180,6 +183,31 @@ func Merged(here, row claims.DeliveryState, later bool) claims.DeliveryState {
 
 // Lease is how long a claimed push is left to a replica that was killed.
 func Lease() time.Duration { return standardPace().lease }
+
+// Known returns what is known of a server after reports, and after a row of the store was
+// read that was written later; one without a version is none.
+func Known(row store.Delivery, reports ...claims.Delivery) claims.Delivery {
+	now := time.Unix(1_000_000, 0)
+	l := newLedger(func() time.Time { return now })
+	for _, d := range reports {
+		d.ServerID = "N"
+		l.report("A", d)
+	}
+	if row.Version != 0 {
+		row.ServerID, row.Updated = "N", now.Add(time.Second)
+		l.merge("A", []store.Delivery{row})
+	}
+	known, _ := l.look("A")
+	return known["N"]
+}
+
+// Proven tells whether a version counts as seen everywhere when another one was.
+func Proven(seen, version int64) bool {
+	l := newLedger(time.Now)
+	l.prove("A", seen, time.Now())
+	_, ok := l.proven("A", version)
+	return ok
+}
 
 // Refusals returns what takes in that a server refused the JWT of a client at a host. The
 // resolver must not have been started.

@@ -91,16 +91,21 @@ type handler struct {
 	activations *activations
 	// late is how long to wait after the process stood still.
 	late time.Duration
-	// busy bounds the answers under way that are costly: decoded ones and packs.
-	busy chan struct{}
+	// packing, finding and decoding bound the answers that are made at a cost: packs,
+	// activations, which are in the store, and decoded ones, until they are sent, since each
+	// is a copy of its own. None of them waits for another: a store that hangs, or who reads
+	// slowly, holds up no pack.
+	packing, finding, decoding chan struct{}
 }
 
 const (
 	// missWait bounds how long an unknown account waits for commits to reach memory.
 	// It takes a millisecond; this much only while the database hangs.
 	missWait = 250 * time.Millisecond
-	// mostBusy is how many costly answers are made at once.
+	// mostBusy is how many costly answers of each kind are made at once.
 	mostBusy = 4
+	// decodedWait bounds how long a decoded answer is sent.
+	decodedWait = 10 * time.Second
 )
 
 // counted is the longest answer of which net/http finds the length itself, for less than
@@ -123,7 +128,7 @@ func (r *Resolver) Handler() http.Handler { return r.HandlerWith(Paths{}) }
 func (r *Resolver) HandlerWith(p Paths) http.Handler {
 	h := &handler{
 		memory: r.memory, ready: &r.ready, gate: &r.gate, pulse: r.pulse, late: r.pace.catchUp, count: r.metrics.requests, now: r.now, paths: p,
-		activations: r.activations, busy: make(chan struct{}, mostBusy),
+		activations: r.activations, packing: make(chan struct{}, mostBusy), finding: make(chan struct{}, mostBusy), decoding: make(chan struct{}, mostBusy),
 	}
 	return &timed{next: h, now: r.now, took: r.metrics.lookups}
 }

@@ -137,7 +137,11 @@ func (h *handler) activation(w http.ResponseWriter, r *http.Request, at place) {
 		text(w, r, http.StatusNotFound, "No Matching JWT\n")
 		return
 	}
+	if !begin(w, r, h.finding) {
+		return
+	}
 	token, err := h.activations.find(r.Context(), at.served.handle.Value(), hash)
+	end(h.finding)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		h.count.unknown.Inc()

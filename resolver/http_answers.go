@@ -121,10 +121,11 @@ func (h *handler) readable(w http.ResponseWriter, r *http.Request, q url.Values,
 		h.count.found.Inc()
 		text(w, r, http.StatusOK, token)
 	case flag(q, "decode"):
-		if !h.begin(w, r) {
+		if !begin(w, r, h.decoding) {
 			return true
 		}
-		defer h.end()
+		defer end(h.decoding)
+		_ = http.NewResponseController(w).SetWriteDeadline(h.now().Add(decodedWait)) // else the server's own holds
 		out, err := decoded(token)
 		if err != nil {
 			text(w, r, http.StatusInternalServerError, "error decoding claim\n")
@@ -138,11 +139,11 @@ func (h *handler) readable(w http.ResponseWriter, r *http.Request, q url.Values,
 	return true
 }
 
-// begin waits until a costly answer may be made, which end must follow; false when the
-// client went away.
-func (h *handler) begin(w http.ResponseWriter, r *http.Request) bool {
+// begin waits for a place among the costly answers, which end must give back; false when
+// the client went away.
+func begin(w http.ResponseWriter, r *http.Request, places chan struct{}) bool {
 	select {
-	case h.busy <- struct{}{}:
+	case places <- struct{}{}:
 		return true
 	case <-r.Context().Done():
 		text(w, r, http.StatusServiceUnavailable, "")
@@ -150,7 +151,7 @@ func (h *handler) begin(w http.ResponseWriter, r *http.Request) bool {
 	}
 }
 
-func (h *handler) end() { <-h.busy }
+func end(places chan struct{}) { <-places }
 
 // expiryOf reads when a JWT ends, 0 for never, without a check of its signature: it is
 // one of ours.

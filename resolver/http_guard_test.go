@@ -4,12 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"chancery/resolver"
 	"chancery/store"
+	"chancery/store/storetest"
 )
 
 // TestCredentialsMatrix asks for everything with every kind of credentials, under every
@@ -198,4 +202,46 @@ func TestLookupsAllocateNothing(t *testing.T) {
 			t.Errorf("%s: %v allocations", x.name, n)
 		}
 	}
+}
+
+// stuckWriter is a reader who takes nothing until it is let go.
+type stuckWriter struct {
+	httptest.ResponseRecorder
+	reached, let chan struct{}
+}
+
+func (w *stuckWriter) Write(b []byte) (int, error) { return w.WriteString(string(b)) }
+
+func (w *stuckWriter) WriteString(string) (int, error) {
+	w.reached <- struct{}{}
+	<-w.let
+	return 0, io.ErrClosedPipe
+}
+
+// Whoever reads decoded accounts slowly holds up others who want one, and no pack and no lookup.
+func TestSlowReadersHoldUpNoPack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	a := w.account("a")
+	tokens, err := resolver.ParseTokens([]byte(packToken))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := w.start(resolver.Hurry{}).HandlerWith(resolver.Paths{Tokens: func() *resolver.Credentials { return tokens }})
+	slow := &stuckWriter{reached: make(chan struct{}), let: make(chan struct{})}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			h.ServeHTTP(&stuckWriter{reached: slow.reached, let: slow.let}, httptest.NewRequest(http.MethodGet, "/jwt/v1/accounts/"+a.id+"?decode=true", nil))
+		})
+		<-slow.reached
+	}
+	if res := get(h, http.MethodGet, "/jwt/v1/pack", "Authorization", "Bearer "+packToken); res.Code != 200 {
+		t.Errorf("a pack is answered %d", res.Code)
+	}
+	if res := get(h, http.MethodGet, "/jwt/v1/accounts/"+a.id); res.Code != 200 {
+		t.Errorf("an account is answered %d", res.Code)
+	}
+	close(slow.let)
+	all.Wait()
 }

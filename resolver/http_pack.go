@@ -69,11 +69,11 @@ func (h *handler) pack(w http.ResponseWriter, r *http.Request, at place) {
 		}
 		limit = n
 	}
-	if !h.begin(w, r) {
+	if !begin(w, r, h.packing) {
 		return
 	}
 	page, next := h.page(at, q.Get("after"), limit)
-	h.end()
+	end(h.packing)
 	if next != "" {
 		more := url.Values{"max": {strconv.Itoa(limit)}, "after": {next}}
 		w.Header()[headerLink] = []string{"<" + (&url.URL{Path: r.URL.Path, RawQuery: more.Encode()}).String() + `>; rel="next"`}

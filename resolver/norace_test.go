@@ -3,4 +3,4 @@
 package resolver_test
 
 // joined is how many accounts there are when a server joins.
-const joined = 10_000
+const joined = 1_000

@@ -59,7 +59,7 @@ type pace struct {
 func standardPace() pace {
 	return pace{
 		poll: time.Second, ping: 10 * time.Second, maxSilent: 3, silence: 35 * time.Second,
-		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, list: 20 * time.Second, lease: 4 * time.Second, renew: time.Second, lead: 10 * time.Second,
+		quiet: 150 * time.Millisecond, gather: time.Second, answer: 2 * time.Second, list: 20 * time.Second, lease: 5 * time.Second, renew: time.Second, lead: 10 * time.Second,
 		settle: 3500 * time.Millisecond, await: 1500 * time.Millisecond, catchUp: time.Second, feed: 5 * time.Second, retry: 100 * time.Millisecond, maxRetry: 5 * time.Second,
 		reconnect: 250 * time.Millisecond, keepalive: 10 * time.Second, remember: 2 * time.Minute,
 		recent: 8 * time.Second, whole: 5 * time.Minute, sweepTick: 250 * time.Millisecond, hints: 30 * time.Second,

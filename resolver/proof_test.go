@@ -234,6 +234,11 @@ func TestHeldIsNoProof(t *testing.T) {
 	w.write(func(ctx context.Context, tx *store.Tx) error { return tx.FreeOwed(ctx, "somebody else") })
 	await(t, "the end of the connection", c.closed)
 	w.wait(a, version)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if s, err := w.r.Load().Wait(ctx, a.id, version+1); err != nil || s.Reached() {
+		t.Errorf("of a version that the store does not have: %+v, %v", s, err)
+	}
 }
 
 // TestNothingIsProvenWithoutServers waits for a change when there is no server, or none
@@ -278,6 +283,43 @@ func TestLedgerOfReplicas(t *testing.T) {
 		good++
 	}
 	t.Logf("ledger: %d of %d", good, len(cases))
+}
+
+// TestLedgerOfReports holds that neither silence nor a late word about an earlier version
+// changes what is known, and that a failure does.
+func TestLedgerOfReports(t *testing.T) {
+	t.Parallel()
+	type said struct {
+		version int64
+		state   claims.DeliveryState
+	}
+	const proven, failed, sent = claims.DeliveryInEffect, claims.DeliveryFailed, claims.DeliverySent
+	for _, c := range []struct {
+		reports []said
+		row     said
+		want    said
+	}{
+		{[]said{{3, proven}, {3, sent}}, said{}, said{3, proven}},
+		{[]said{{3, proven}, {3, failed}}, said{}, said{3, failed}},
+		{[]said{{3, failed}, {3, proven}}, said{}, said{3, proven}},
+		{[]said{{3, sent}, {2, proven}}, said{}, said{3, sent}},
+		{[]said{{3, proven}, {2, failed}}, said{}, said{3, proven}},
+		{[]said{{2, proven}, {3, sent}}, said{}, said{3, sent}},
+		{[]said{{3, sent}}, said{2, proven}, said{3, sent}},
+		{[]said{{2, proven}}, said{3, sent}, said{3, sent}},
+	} {
+		var reports []claims.Delivery
+		for _, r := range c.reports {
+			reports = append(reports, claims.Delivery{Version: r.version, State: r.state})
+		}
+		got := resolver.Known(store.Delivery{Version: c.row.version, State: string(c.row.state)}, reports...)
+		if got.Version != c.want.version || got.State != c.want.state {
+			t.Errorf("%v, in the store %v: it is %d, %s", c.reports, c.row, got.Version, got.State)
+		}
+	}
+	if !resolver.Proven(2, 2) || resolver.Proven(1, 2) {
+		t.Error("a version counts as seen everywhere since another one was")
+	}
 }
 
 // TestForeignLookups has somebody else answer lookups beside a cache resolver, as

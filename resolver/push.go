@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -28,18 +27,19 @@ type pusher struct {
 	// slots is filled by a claimed row until its outcome is recorded.
 	slots    chan struct{}
 	finished chan outcome
-	// current holds the pushes under way, by account.
-	current  *xsync.Map[string, *running]
-	claiming trouble
-	renewing trouble
-	pushing  trouble
-	noting   trouble
+	// current holds the pushes under way, by account, and held the claims whose outcome is
+	// not recorded.
+	current, held *xsync.Map[string, *running]
+	claiming      trouble
+	renewing      trouble
+	pushing       trouble
+	noting        trouble
 }
 
-// claim is a row of the outbox that is ours until then.
+// claim is a row of the outbox that is ours.
 type claim struct {
 	store.Owed
-	until time.Time
+	run *running
 	// served is the account as it was read after the claim; nil: it is to be read.
 	served *store.Served
 }
@@ -58,7 +58,7 @@ type outcome struct {
 
 func newPusher(o *operator) *pusher {
 	return &pusher{
-		o: o, slots: make(chan struct{}, maxPushes), finished: make(chan outcome, maxPushes), current: xsync.NewMap[string, *running](),
+		o: o, slots: make(chan struct{}, maxPushes), finished: make(chan outcome, maxPushes), current: xsync.NewMap[string, *running](), held: xsync.NewMap[string, *running](),
 		claiming: trouble{log: o.log, task: "claiming the pushes that are owed"},
 		renewing: trouble{log: o.log, task: "renewing the claims of pushes that take long"},
 		pushing:  trouble{log: o.log, task: "pushing accounts to the servers"},
@@ -104,7 +104,8 @@ func (p *pusher) round(ctx context.Context, pushes *sync.WaitGroup) time.Duratio
 	p.claiming.note(ctx, err)
 	for _, w := range claimed {
 		p.slots <- struct{}{}
-		pushes.Go(func() { p.finished <- p.push(ctx, l, claim{w, until, served[w.AccountID]}) })
+		run := p.hold(w, until)
+		pushes.Go(func() { p.finished <- p.push(ctx, l, claim{w, run, served[w.AccountID]}) })
 	}
 	return next
 }
@@ -163,98 +164,6 @@ func (p *pusher) claim(ctx context.Context, limit int) (claimed []store.Owed, ne
 	return claimed, 0, nil
 }
 
-// running is a push under way.
-type running struct {
-	owed store.Owed
-
-	mu      sync.Mutex
-	version int64
-	stop    context.CancelFunc
-	// until is when the claim runs out.
-	until time.Time
-}
-
-// lasts tells until when the row is ours.
-func (r *running) lasts() time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.until
-}
-
-// renew keeps the claims of pushes that take long, such as of those that wait for a
-// server which does not answer. A claim that ran out, since this process stood still or
-// the store was away, is not renewed: another replica may have it.
-func (p *pusher) renew(ctx context.Context) {
-	pace := p.o.r.pace
-	tick := time.NewTicker(pace.renew)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		now := p.o.r.now()
-		var long []*running
-		p.current.Range(func(_ string, run *running) bool {
-			if run.lasts().Sub(now) < pace.lease-pace.renew/2 {
-				long = append(long, run)
-			}
-			return true
-		})
-		if len(long) > 0 {
-			p.renewing.note(ctx, p.extend(ctx, long, now.Add(pace.lease)))
-		}
-	}
-}
-
-func (p *pusher) extend(ctx context.Context, list []*running, until time.Time) error {
-	// One order for all writers of these rows: no deadlock.
-	slices.SortFunc(list, func(a, b *running) int { return cmp.Compare(a.owed.AccountID, b.owed.AccountID) })
-	kept := make([]bool, len(list))
-	err := p.o.r.store.Write(ctx, func(ctx context.Context, t *store.Tx) error {
-		for i, run := range list {
-			err := t.RenewOwed(ctx, run.owed, p.o.r.pace.lease)
-			if kept[i] = err == nil; err != nil && !errors.Is(err, store.ErrNotFound) {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("renewing claims: %w", err)
-	}
-	for i, run := range list {
-		if kept[i] {
-			run.mu.Lock()
-			run.until = until
-			run.mu.Unlock()
-		}
-	}
-	return nil
-}
-
-func (r *running) begin(version int64, stop context.CancelFunc) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.version, r.stop = version, stop
-}
-
-// supersede lets the push of an older version go on with the newest: it may be
-// waiting for a server that does not answer, and until it ends nobody may push the
-// account.
-func (p *pusher) supersede(accountID string, version int64) {
-	run, ok := p.current.Load(accountID)
-	if !ok {
-		return
-	}
-	run.mu.Lock()
-	defer run.mu.Unlock()
-	if run.version < version {
-		run.stop()
-	}
-}
-
 // push brings one account to every server.
 func (p *pusher) push(ctx context.Context, l *link, w claim) outcome {
 	r := p.o.r
@@ -304,7 +213,7 @@ func (p *pusher) deliver(ctx context.Context, l *link, w claim) (delivered, erro
 		w.served = &s
 	}
 	s := *w.served
-	run := &running{owed: w.Owed, version: math.MaxInt64, until: w.until}
+	run := w.run
 	p.current.Store(w.AccountID, run)
 	defer p.current.Delete(w.AccountID)
 	var news []store.Delivery
@@ -340,7 +249,8 @@ func (p *pusher) record(ctx context.Context) {
 		if ctx.Err() == nil {
 			p.noting.note(ctx, p.store(ctx, batch))
 		}
-		for range batch {
+		for _, o := range batch {
+			p.release(o.owed)
 			<-p.slots
 		}
 		p.o.wake.ring()

@@ -128,14 +128,13 @@ func (a Account) FixedEnd() int64 {
 }
 
 // UpdateAccount stores settings, expiry and lifetime and counts the intent. With a
-// lifetime the expiry is that of the next JWT. That there is no such account may show only
-// in the next statement.
+// lifetime the expiry is that of the next JWT.
 func (t *Tx) UpdateAccount(ctx context.Context, a Account) error {
 	settings, err := settingsJSON(a)
 	if err != nil {
 		return err
 	}
-	return t.sendOne(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, lifetime_s = $4, version = version + 1, updated_us = $5 WHERE id = $1`,
+	return t.must(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, lifetime_s = $4, version = version + 1, updated_us = $5 WHERE id = $1`,
 		a.ID, settings, a.Expires, int64(a.Lifetime/time.Second), micros(t.now))
 }
 

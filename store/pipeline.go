@@ -100,10 +100,10 @@ func (p *pipeline) take(answers pgx.BatchResults, list []statement, end string) 
 func takeOne(answers pgx.BatchResults, x statement) error {
 	if x.each == nil {
 		tag, err := answers.Exec()
-		if err != nil || x.done == nil {
-			return err
+		if err == nil && x.done != nil {
+			x.done(tag.RowsAffected())
 		}
-		return x.done(tag.RowsAffected())
+		return err
 	}
 	rows, err := answers.Query()
 	if err != nil {

@@ -38,7 +38,8 @@ func many[T any](ctx context.Context, t *Tx, scan func(row) (T, error), query st
 	if !storable(args) {
 		return nil, nil
 	}
-	return out, t.run(ctx, statement{query: query, args: args, each: collect(scan, &out)})
+	err = t.run(ctx, statement{query: query, args: args, each: collect(scan, &out)})
+	return out, err
 }
 
 // alongside is many that goes to the database with the next statement that is waited for,
@@ -93,7 +94,8 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (n int64, err 
 	if !storable(args) {
 		return 0, errNotStorable
 	}
-	return n, t.run(ctx, statement{query: query, args: args, done: func(concerned int64) error { n = concerned; return nil }})
+	err = t.run(ctx, statement{query: query, args: args, done: func(concerned int64) { n = concerned }})
+	return n, err
 }
 
 var errNotStorable = errors.New("a text that is not UTF-8 or holds a NUL cannot be stored")
@@ -107,14 +109,6 @@ func (t *Tx) send(ctx context.Context, query string, args ...any) error {
 	return t.later(ctx, statement{query: query, args: args})
 }
 
-// sendOne is send of a statement that has to change exactly one row.
-func (t *Tx) sendOne(ctx context.Context, query string, args ...any) error {
-	if !storable(args) {
-		return errNotStorable
-	}
-	return t.later(ctx, statement{query: query, args: args, done: exactlyOne})
-}
-
 // later has the statement run before whatever is run next. SQLite, to which there is no
 // way that it would save, runs it at once.
 func (t *Tx) later(ctx context.Context, x statement) error {
@@ -122,13 +116,6 @@ func (t *Tx) later(ctx context.Context, x statement) error {
 		return t.run(ctx, x)
 	}
 	t.pending = append(t.pending, x)
-	return nil
-}
-
-func exactlyOne(n int64) error {
-	if n != 1 {
-		return ErrNotFound
-	}
 	return nil
 }
 
@@ -143,28 +130,30 @@ func (t *Tx) settle(ctx context.Context) error {
 	return t.run(ctx, last)
 }
 
-// run runs what is pending and then the statement.
+// run runs what is pending and then the statement. What was pending and failed cannot be
+// made up for: the transaction does not go on without it.
 func (t *Tx) run(ctx context.Context, x statement) error {
+	if t.lost != nil {
+		return t.lost
+	}
 	pending := t.pending
 	t.pending = nil
-	if err := errors.Join(t.faultPending(pending), t.fault(x.query, false)); err != nil {
-		return err
+	err := errors.Join(t.faultPending(pending), t.fault(x.query, false))
+	if err == nil {
+		err = t.store.classify(t.session.run(ctx, append(pending, x)))
 	}
-	if err := t.session.run(ctx, append(pending, x)); err != nil {
-		return t.store.classify(err)
+	if err != nil && len(pending) > 0 {
+		t.lost = err
+	}
+	if err != nil {
+		return err
 	}
 	return t.fault(x.query, true)
 }
 
-// commit commits, together with what is pending; what has an answer that could hinder it
-// comes before.
+// commit commits, together with what is pending.
 func (t *Tx) commit(ctx context.Context) error {
-	if slices.ContainsFunc(t.pending, func(x statement) bool { return x.each != nil || x.done != nil }) {
-		if err := t.settle(ctx); err != nil {
-			return err
-		}
-	}
-	if err := errors.Join(t.faultPending(t.pending), t.fault(commitStatement, false)); err != nil {
+	if err := errors.Join(t.lost, t.faultPending(t.pending), t.fault(commitStatement, false)); err != nil {
 		return err
 	}
 	if err := t.session.commit(ctx, t.pending); err != nil {
@@ -203,8 +192,8 @@ func (t *Tx) faultPending(list []statement) error {
 // must runs a statement that has to change exactly one row.
 func (t *Tx) must(ctx context.Context, query string, args ...any) error {
 	n, err := t.exec(ctx, query, args...)
-	if err == nil {
-		err = exactlyOne(n)
+	if err == nil && n != 1 {
+		err = ErrNotFound
 	}
 	return err
 }

@@ -16,7 +16,7 @@ type statement struct {
 	// single tells that only the first row is of interest.
 	single bool
 	// done, which may be nil, takes how many rows a statement without an answer concerned.
-	done func(n int64) error
+	done func(n int64)
 }
 
 // session is a transaction on one of the databases. It is used by one goroutine.
@@ -69,7 +69,8 @@ func (s sqliteSession) one(ctx context.Context, x statement) error {
 		if err != nil {
 			return fmt.Errorf("counting rows: %w", err)
 		}
-		return x.done(n)
+		x.done(n)
+		return nil
 	}
 	rows, err := s.QueryContext(ctx, x.query, x.args...)
 	if err != nil {

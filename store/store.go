@@ -138,6 +138,8 @@ type Tx struct {
 	ends    []func()
 	// pending are statements that nobody has waited for yet.
 	pending []statement
+	// lost is why some of them did not take effect.
+	lost error
 	// reads tells that it is a read-only transaction, changes that it stored what other
 	// processes follow.
 	reads, changes bool

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,6 +83,29 @@ func TestReadCannotWrite(t *testing.T) {
 		}
 		if d.raw.Dump(t) != before {
 			t.Error("something was stored")
+		}
+	})
+}
+
+// What nobody waited for is stored by whatever goes through: a statement that fails with it cannot be overlooked.
+func TestNothingPendingIsLost(t *testing.T) {
+	each(t, func(t *testing.T, d *db) {
+		_, account := d.tenant(t, "x")
+		before := d.raw.Dump(t)
+		err := d.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			if err := tx.AppendAudit(ctx, store.AuditEntry{Action: "pending", Detail: "{}"}); err != nil {
+				return err
+			}
+			gone, cancel := context.WithCancel(ctx)
+			cancel()
+			if _, err := tx.GetAccount(gone, account); err == nil {
+				t.Error("read after its context ended")
+			}
+			return nil
+		})
+		after := d.raw.Dump(t)
+		if stored := strings.Contains(after, "pending"); stored != (err == nil) || !stored && after != before {
+			t.Errorf("stored: %v, told: %v", stored, err)
 		}
 	})
 }

@@ -184,7 +184,7 @@ func (c *Console) eventStream(r *http.Request, v *visit) (answer, error) {
 	}
 	account := searchText(r.URL.Query().Get("account"))
 	return answer{download: func(w http.ResponseWriter) (bool, error) {
-		return false, c.streamEvents(r.Context(), w, claims.EventStream{Reader: v.caller.ID, Query: filter, Sight: func(ctx context.Context) (claims.Sight, error) {
+		return false, c.streamEvents(r.Context(), w, claims.EventStream{Reader: v.caller.ID, Tenant: v.caller.Tenant(), Query: filter, Sight: func(ctx context.Context) (claims.Sight, error) {
 			caller, err := c.holder(ctx, token)
 			if err != nil {
 				return claims.Sight{}, err

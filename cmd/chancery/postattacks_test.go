@@ -252,6 +252,12 @@ func TestPostAttacks(t *testing.T) { //nolint:maintidx // one list of attacks
 		status, said := x.post(a.id, a.token)
 		stands(a.name, status == a.status && strings.Contains(said, a.says), fmt.Sprintf("%d %q, want %d", status, said, a.status))
 	}
+	// What everybody can read can be posted for ever: it is not even on record.
+	recorded := x.recorded()
+	for _, token := range []string{early, before[victim.id], early, before[victim.id]} {
+		status, said := x.post(victim.id, token)
+		stands("a JWT that is public", status == 200 && x.recorded() == recorded, fmt.Sprintf("%d %s, %d entries", status, said, x.recorded()-recorded))
+	}
 	// What is the operator's.
 	status, said := x.post(mallory.id, theirs(func(c *jwt.AccountClaims) { c.Limits.Conn = 1 << 30; c.Expires = time.Now().Unix() + 1<<30 }))
 	c, err := jwt.DecodeAccountClaims(x.served(mallory.id))
@@ -277,6 +283,7 @@ func TestPostAttacks(t *testing.T) { //nolint:maintidx // one list of attacks
 	if status, said := x.do(http.MethodPost, x.asu+"/accounts/"+strangerID+"?t=", asking); true {
 		stands("an empty token", status == 403, said)
 	}
+	stands("reading tokens in the log", !strings.Contains(x.p.log.String(), token), "the log has the enrolment token")
 	x.enrol(issuer.EnrolApproval)
 	big := jwt.NewAccountClaims(strangerID)
 	big.Name, big.Description = "BIG", lines(4000)
@@ -341,6 +348,19 @@ func TestPostAttacks(t *testing.T) { //nolint:maintidx // one list of attacks
 	last, _ := x.do(http.MethodPost, base+"/t/guess/jwt/v1/accounts/"+strangerID, asking, "127.0.2.1")
 	stands("guessing for long", status == 403 && last == 429, fmt.Sprint(status, last))
 	t.Logf("attacks by POST: %d of %d stopped", good, all)
+}
+
+// recorded is how many entries the audit log has, numbered or not yet.
+func (x *outpost) recorded() (n int) {
+	x.t.Helper()
+	_, err := x.p.app.store.Sequence(x.t.Context())
+	must(x.t, err)
+	list, err := x.p.app.issuer.ListAudit(x.t.Context(), x.system().Caller, issuer.AuditQuery{}, issuer.AuditPage{Limit: 1})
+	must(x.t, err)
+	if len(list) == 0 {
+		return 0
+	}
+	return int(list[0].Seq)
 }
 
 func (x *outpost) because() issuer.Op {
