@@ -36,7 +36,7 @@ func TestConnections(t *testing.T) {
 	must(t, err)
 	lines := strings.Split(string(creds), "\n")
 	ruined, seed := []byte(lines[1]), lines[9] // as jwt.FormatUserConfig writes them
-	last := len(ruined) - 10 // within the signature
+	last := len(ruined) - 10                   // within the signature
 	ruined[last] ^= 1
 	if _, err := nats.Connect(d.NATSURL, nats.UserJWTAndSeed(string(ruined), seed), nats.NoReconnect()); !errors.Is(err, nats.ErrAuthorization) {
 		t.Fatalf("a client with a damaged JWT is answered %v", err)

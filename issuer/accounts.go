@@ -181,6 +181,11 @@ func rehearse(ctx context.Context, w *work, a Account, edit func(*claims.Account
 		return claims.Checked{}, nil
 	}
 	rows, err := w.GetAccountRows(ctx, a.ID)
+	if err == nil && len(rows.Operator) == 0 { // an account that is planned only has no row to find its operator by
+		if rows.Operator, err = w.ListKeys(ctx, a.OperatorID, ""); err == nil {
+			err = w.maySign(ctx, a.OperatorID)
+		}
+	}
 	if err != nil {
 		return claims.Checked{}, err
 	}

@@ -51,9 +51,12 @@ func (r *Resolver) Late() bool { return r.pulse.late() }
 // one begins.
 func (r *Resolver) StandStill() (caughtUp func()) {
 	r.pulse.await(time.Hour)
-	number := r.pulse.begin(time.Hour)
-	return func() { r.pulse.release(number) }
+	l := r.pulse.begin(time.Hour)
+	return func() { r.pulse.release(l) }
 }
+
+// Await has answers wait for at most limit.
+func (r *Resolver) Await(limit time.Duration) { r.pulse.await(limit) }
 
 // Beat shows that the process runs until ctx ends; nobody catches up.
 func (r *Resolver) Beat(ctx context.Context) {

@@ -87,11 +87,28 @@ func (p *pulse) check(limit time.Duration) {
 
 // hold has answers wait. The caller has mu.
 func (p *pulse) hold(limit time.Duration) {
+	if p.limit != nil {
+		p.limit.Stop()
+	}
 	p.number++
-	number := p.number
+	number, due := p.number, p.now().Add(limit)
 	p.beat.Store(nil)
-	p.limit = time.AfterFunc(limit, func() { p.release(number) })
+	p.limit = time.AfterFunc(limit, func() { p.expire(number, due, limit) })
 	p.lag()
+}
+
+// expire ends the waiting when it was due, unless the process stood still until after that:
+// then nobody looked yet for what came meanwhile.
+func (p *pulse) expire(number uint64, due time.Time, limit time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.beat.Load() != nil || p.number != number:
+	case stood(due, p.now()):
+		p.hold(limit)
+	default:
+		p.goOn()
+	}
 }
 
 // await has answers wait for a store that is expected.
@@ -101,19 +118,30 @@ func (p *pulse) await(limit time.Duration) {
 	p.hold(limit)
 }
 
+// looking is for what memory lacks: it brings what came before it began.
+type looking struct {
+	number uint64
+	began  time.Time
+}
+
 // begin returns what is to be released once memory caught up from now on.
-func (p *pulse) begin(limit time.Duration) uint64 {
+func (p *pulse) begin(limit time.Duration) looking {
 	p.check(limit)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.number
+	return looking{p.number, p.now()}
 }
 
-// release ends the waiting that had begun by then; one that began later goes on.
-func (p *pulse) release(number uint64) {
+// release ends the waiting that had begun by then; one that began later goes on, and so
+// does every one when the process may have stood still within the look.
+func (p *pulse) release(l looking) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.beat.Load() == nil && p.number == number {
+	switch {
+	case p.beat.Load() != nil || p.number != l.number:
+	case stood(l.began, p.now()):
+		p.lag()
+	default:
 		p.goOn()
 	}
 }

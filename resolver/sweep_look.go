@@ -69,11 +69,14 @@ func (o *operator) look(ctx context.Context, l *link, ours map[string]string) (f
 		var h hint
 		differs := false
 		if q.disk {
+			if noResponders(m) {
+				return // from a server that found nobody to ask
+			}
 			if read[q.account]++; read[q.account] == full {
 				unread--
 			}
 			h, differs = onDisk(m, ours[q.account])
-		} else if a, ok := hear[heldAccount](ctx, o, m); ok {
+		} else if a, ok := hear[heldAccount](ctx, o, m); ok && (a.Data != nil || a.missing()) { // otherwise the server could not say
 			delete(waiting, a.Server.ID+q.account)
 			h, differs = inMemory(a, ours[q.account], o.r.now())
 		}
@@ -100,12 +103,11 @@ func inMemory(a answer[heldAccount], ours string, now time.Time) (hint, bool) {
 	return h, h.deleted
 }
 
-// onDisk is what a disk has that is not ours. An empty answer says that there is nothing;
-// one that says so with a status is from a server that found nobody to ask.
+// onDisk is what a disk has that is not ours. An empty answer says that there is nothing.
 func onDisk(m *nats.Msg, ours string) (hint, bool) {
 	h := hint{seen: claims.SeenDisk, token: string(bytes.TrimSpace(m.Data))}
 	switch {
-	case noResponders(m) || h.token == ours:
+	case h.token == ours:
 		return h, false
 	case h.token == "":
 		h.missing = true

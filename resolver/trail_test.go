@@ -205,6 +205,54 @@ func TestStandingStillAgain(t *testing.T) {
 	}
 }
 
+// TestStoppedWhileCatchingUp stops the process within a look for what memory lacks: what
+// came meanwhile is not in it, so that answers wait for the next one.
+func TestStoppedWhileCatchingUp(t *testing.T) {
+	t.Parallel()
+	var stood atomic.Int64
+	cfg := newWorld(t, storetest.SQLite(t)).config()
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(stood.Load())) }
+	r, err := resolver.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caughtUp := r.StandStill()
+	stood.Add(int64(30 * time.Second))
+	if caughtUp(); !r.Late() {
+		t.Error("answers do not wait for what was committed while the process stood still")
+	}
+	again := r.StandStill()
+	if again(); r.Late() {
+		t.Error("answers wait for ever")
+	}
+}
+
+// TestStoppedUntilTheLimit stops the process while answers wait, until after they had
+// waited long enough: they wait once more, for nobody looked yet for what came meanwhile.
+func TestStoppedUntilTheLimit(t *testing.T) {
+	t.Parallel()
+	var looks atomic.Int64
+	cfg := newWorld(t, storetest.SQLite(t)).config()
+	begun := time.Now()
+	cfg.Now = func() time.Time {
+		if looks.Add(1) == 1 {
+			return begun
+		}
+		return begun.Add(time.Minute)
+	}
+	r, err := resolver.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	looks.Store(0)
+	r.Await(time.Millisecond)
+	eventually(t, "nobody waits for a store that is away", func() bool { return !r.Late() })
+	// The limit is set twice, and each time it has passed it is asked whether the process stood still.
+	if n := looks.Load(); n < 4 {
+		t.Errorf("the clock was looked at %d times: answers did not wait once more", n)
+	}
+}
+
 // TestStoppedAnywhere stops the process at each of the moments at which it looks at the
 // clock: none of the stops is taken for a sign of life.
 func TestStoppedAnywhere(t *testing.T) {

@@ -34,5 +34,5 @@ unset PGPASSWORD
 "$bin/initdb" --pgdata="$dir/data" --username=postgres --pwfile="$dir/password" --auth-local=reject \
 	--auth-host=md5 --encoding=UTF8 --locale=C --no-sync --no-instructions
 exec "$bin/postgres" -D "$dir/data" -p "$port" \
-	-c listen_addresses=127.0.0.1 -c unix_socket_directories="$dir" -c max_connections=200 \
+	-c listen_addresses=127.0.0.1 -c unix_socket_directories="$dir" -c max_connections=400 \
 	-c fsync=off -c full_page_writes=off
