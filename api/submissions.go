@@ -56,7 +56,7 @@ func (s *submissions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), submissionTime)
 	defer cancel()
 	from := addressOf(r)
-	source := networkOf(from)
+	source := claims.SourceOf(from.String())
 	if !s.refusals.admits(source) {
 		unread(w)
 		say(w, http.StatusTooManyRequests, "Too many JWTs from this address were refused. Wait a minute.")
@@ -84,7 +84,7 @@ func (s *submissions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // read returns the body; false when the request was answered.
-func (s *submissions) read(ctx context.Context, w http.ResponseWriter, r *http.Request, source netip.Addr) ([]byte, bool) {
+func (s *submissions) read(ctx context.Context, w http.ResponseWriter, r *http.Request, source string) ([]byte, bool) {
 	if !s.refusals.begin(source) {
 		unread(w)
 		say(w, http.StatusTooManyRequests, "Too many JWTs are sent from this address at once. Try again.")
@@ -249,18 +249,6 @@ func addressOf(r *http.Request) netip.Addr {
 	return at.Addr().Unmap()
 }
 
-// networkOf is the address, and of IPv6 the network of which one machine has all
-// addresses.
-func networkOf(a netip.Addr) netip.Addr {
-	const network = 64
-	if a.Is6() {
-		if p, err := a.WithZone("").Prefix(network); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
-}
-
 const (
 	// mostRefusals of one address in refusalSpan make it wait for the rest of that.
 	mostRefusals = 60
@@ -276,27 +264,27 @@ type refusals struct {
 
 	mu    sync.Mutex
 	begun time.Time
-	by    map[netip.Addr]int
+	by    map[string]int
 	// under counts the bodies that are being read.
-	under map[netip.Addr]int
+	under map[string]int
 }
 
 // begin counts a body that is read, unless there are too many of the address; end has to
 // follow.
-func (f *refusals) begin(from netip.Addr) bool {
+func (f *refusals) begin(from string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.under[from] >= mostOfOne {
 		return false
 	}
 	if f.under == nil {
-		f.under = map[netip.Addr]int{}
+		f.under = map[string]int{}
 	}
 	f.under[from]++
 	return true
 }
 
-func (f *refusals) end(from netip.Addr) {
+func (f *refusals) end(from string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.under[from]--; f.under[from] <= 0 {
@@ -304,14 +292,14 @@ func (f *refusals) end(from netip.Addr) {
 	}
 }
 
-func (f *refusals) admits(from netip.Addr) bool {
+func (f *refusals) admits(from string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.turn()
 	return f.by[from] < mostRefusals
 }
 
-func (f *refusals) count(from netip.Addr) {
+func (f *refusals) count(from string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.turn()
@@ -323,6 +311,6 @@ func (f *refusals) count(from netip.Addr) {
 // turn forgets everything when the span is over.
 func (f *refusals) turn() {
 	if now := f.now(); f.by == nil || now.Sub(f.begun) >= refusalSpan || now.Before(f.begun) {
-		f.begun, f.by = now, map[netip.Addr]int{}
+		f.begun, f.by = now, map[string]int{}
 	}
 }

@@ -176,6 +176,16 @@ func (b *tab) says(sentences ...string) {
 	}
 }
 
+func (b *tab) lacks(sentences ...string) {
+	b.t.Helper()
+	text := b.text()
+	for _, s := range sentences {
+		if strings.Contains(text, s) {
+			b.t.Errorf("the page says %q: %s", s, text)
+		}
+	}
+}
+
 func (b *tab) resize(width int64) {
 	b.t.Helper()
 	b.do(chromedp.EmulateViewport(width, high))

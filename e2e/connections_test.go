@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 )
 
 // Who is connected is seen as it happens, kicked after a look at what that means, and refused with the reason.
@@ -43,9 +44,17 @@ func TestConnections(t *testing.T) {
 	if _, err := nats.Connect(d.NATSURL, nats.NoReconnect()); err == nil {
 		t.Fatal("a client without a JWT was let in")
 	}
+	another, err := nkeys.CreateUser()
+	must(t, err)
+	other, err := another.Seed()
+	must(t, err)
+	if _, err := nats.Connect(d.NATSURL, nats.UserJWTAndSeed(lines[1], string(other)), nats.NoReconnect()); !errors.Is(err, nats.ErrAuthorization) {
+		t.Fatalf("a client with another seed is answered %v", err)
+	}
 	b.says("Resume")
 	b.tap("[data-pause]")
-	b.awaits(`tbody tr:has(a[href^="/denials/"]) ~ tr a[href^="/denials/"]`) // both denials
+	const denied = `tr:has(a[href^="/denials/"])`
+	b.awaits("tbody " + denied + " ~ " + denied + " ~ " + denied)
 
 	b.open(home + "/connections?client=press")
 	b.says("press-1", "sensor-1", "DEMO", "denial")
@@ -65,18 +74,24 @@ func TestConnections(t *testing.T) {
 		t.Fatal("the client is still connected")
 	}
 
-	b.open(home + "/denials?class=jwt_decodes")
-	b.says("claims to be", "sensor-1", "claimed, not proven")
-	b.examine("denials-claimed")
-	b.press(`tbody a[href^="/denials/"]`)
-	b.says("Somebody who claims to be sensor-1", "Claimed, not proven.", "No key that DEMO had then signed this JWT.")
-	b.examine("denial-claimed")
-	b.open(home + "/denials?class=jwt_present")
-	b.says("No JWT")
+	b.open(home + "/denials")
+	b.says("The seed does not fit the JWT", "No JWT", "claims to be sensor-1", "claimed, not proven", "2 times of these nothing proved who the client was.")
 	b.examine("denials")
+	b.open(home + "/denials?class=jwt_decodes")
 	b.press(`tbody a[href^="/denials/"]`)
-	b.says("The server refused this connection", "The server's checks, in its order", "A user JWT is sent")
+	b.says("Somebody who claims to be sensor-1", "Claimed, not proven.", "None of the keys that DEMO had at that time signed this JWT.")
+	b.lacks("Issue new credentials")
+	b.examine("denial-claimed")
+	b.open(home + "/denials?class=nonce_signed")
+	b.says("sensor-1")
+	b.lacks("claims to be", "claimed, not proven")
+	b.press(`tbody a[href^="/denials/"]`)
+	b.says("sensor-1 at 127.0.0.1 was refused 1 time", "The server refused this connection", "The server's checks, in its order", "Issue new credentials")
+	b.lacks("Claimed, not proven.", "Somebody")
 	b.examine("denial")
+	b.open(home + "/denials?class=jwt_present")
+	b.press(`tbody a[href^="/denials/"]`)
+	b.says("A client at 127.0.0.1 was refused 1 time", "A user JWT is sent")
 	b.scripts(false)
 	b.open(home + "/events?type=disconnect")
 	b.says("Kicked")

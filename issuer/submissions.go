@@ -219,8 +219,10 @@ func letsIn(e Enrolling, secret claims.Secret) bool {
 
 // The bounds of enrolments that wait.
 const (
-	// maxEnrolments is how many of an operator may wait, enrolmentDays how many days.
+	// maxEnrolments is how many of an operator may wait, maxOfSource how many of them from
+	// one address, enrolmentDays how many days.
 	maxEnrolments = 1000
+	maxOfSource   = 20
 	enrolmentDays = 30
 	// maxNewcomer is how long, in bytes, the JWT of an account may be that anybody may
 	// have made: the ones that wait are kept, and listed.
@@ -244,15 +246,10 @@ func (i *Issuer) askIn(ctx context.Context, op Op, o Operator, token claims.Toke
 		switch {
 		case err == nil && before.State == store.EnrolmentRefused:
 			return none, &Error{Kind: KindForbidden, Code: "enrolment_refused", Message: "This account was refused by whoever runs the operator.", Hint: "Ask them why."}
-		case errors.Is(err, store.ErrNotFound):
-			n, err := w.CountEnrolments(ctx, o.ID)
-			if err != nil {
-				return none, err
-			}
-			if n >= maxEnrolments {
-				return none, &Error{Kind: KindTooFast, Code: "too_many_enrolments", Message: "Too many accounts wait for approval.", Hint: "Try again when some of them are decided."}
-			}
-		case err != nil:
+		case err != nil && !errors.Is(err, store.ErrNotFound):
+			return none, err
+		}
+		if err := room(ctx, w, o, before, in.Remote); err != nil {
 			return none, err
 		}
 		m, err := i.newcomer(ctx, w, o, token)
@@ -268,4 +265,35 @@ func (i *Issuer) askIn(ctx context.Context, op Op, o Operator, token claims.Toke
 		}}, nil
 	})
 	return err
+}
+
+// room refuses one more that waits where there are too many. One that waits already and
+// is posted again from elsewhere is one more of there, else two addresses could fill the
+// list.
+func room(ctx context.Context, w *work, o Operator, before store.Enrolment, remote string) error {
+	source := claims.SourceOf(remote)
+	waits := before.AccountID != ""
+	if waits && claims.SourceOf(before.Remote) == source {
+		return nil
+	}
+	remotes, err := w.EnrolmentRemotes(ctx, o.ID)
+	if err != nil {
+		return err
+	}
+	if !waits && len(remotes) >= maxEnrolments {
+		return &Error{Kind: KindTooFast, Code: "too_many_enrolments", Message: "Too many accounts wait for approval.", Hint: "Ask whoever runs the operator to decide about them, then post again."}
+	}
+	n := 0
+	for _, r := range remotes {
+		if claims.SourceOf(r) == source {
+			n++
+		}
+	}
+	if n >= maxOfSource {
+		return &Error{
+			Kind: KindTooFast, Code: "too_many_enrolments", Message: fmt.Sprintf("%d accounts from this address wait for approval.", maxOfSource),
+			Hint: "Ask whoever runs the operator to let them in or to refuse them, then post again.",
+		}
+	}
+	return nil
 }

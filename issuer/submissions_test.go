@@ -2,6 +2,7 @@ package issuer_test
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -18,12 +19,17 @@ import (
 // submit posts the self-signed JWT of an account, as nsc add account does.
 func (h *house) submit(t testing.TB, pair nkeys.KeyPair, name string, edit func(*jwt.AccountClaims)) (issuer.Submitted, error) {
 	t.Helper()
+	return h.submitFrom(t, "192.0.2.1", pair, name, edit)
+}
+
+func (h *house) submitFrom(t testing.TB, remote string, pair nkeys.KeyPair, name string, edit func(*jwt.AccountClaims)) (issuer.Submitted, error) {
+	t.Helper()
 	c := jwt.NewAccountClaims(public(t, pair))
 	c.Name = name
 	if edit != nil {
 		edit(c)
 	}
-	return h.SubmitAccount(t.Context(), issuer.SubmitInput{Operator: "acme", Account: c.Subject, Token: signedAt(t, c, pair, h.unix()), Remote: "192.0.2.1", RequestID: "req_post"})
+	return h.SubmitAccount(t.Context(), issuer.SubmitInput{Operator: "acme", Account: c.Subject, Token: signedAt(t, c, pair, h.unix()), Remote: remote, RequestID: "req_post"})
 }
 
 // asking is the account of that name that asks to be let in.
@@ -152,6 +158,44 @@ func TestEnrolmentRefused(t *testing.T) {
 	if list, err := h.ListEnrolments(t.Context(), part.Caller, "acme", "", issuer.Page{Limit: 10}); err == nil {
 		t.Errorf("an account's administrator lists who asks to be let in: %+v", list)
 	}
+}
+
+// Of the accounts that wait for approval, 20 are of one address or IPv6 network, however its addresses take turns; what
+// was decided makes room.
+func TestEnrolmentsOfOneSource(t *testing.T) {
+	eachWorld(t, func(t *testing.T, h *house, w world) {
+		const most = 20
+		did(h.SetEnrolmentPolicy(t.Context(), op(), "acme", issuer.EnrolmentInput{Mode: issuer.EnrolApproval, Limits: "dev"})).well(t)
+		asks := func(remote string, pair nkeys.KeyPair, admitted bool) {
+			t.Helper()
+			out, err := h.submitFrom(t, remote, pair, "N"+public(t, pair)[48:], nil)
+			switch {
+			case admitted && (err != nil || !out.Pending):
+				t.Fatalf("from %s: %+v, %v", remote, out, err)
+			case !admitted:
+				if e := wants(t, err, issuer.KindTooFast); e.Code != "too_many_enrolments" || e.Hint == "" {
+					t.Fatalf("from %s: %+v", remote, e)
+				}
+			}
+		}
+		fresh := func() nkeys.KeyPair { return newPair(t, nkeys.PrefixByteAccount) }
+		var first nkeys.KeyPair
+		for n := range most {
+			first = fresh()
+			asks(fmt.Sprintf("2001:db8:0:7::%x", n+1), first, true)
+		}
+		h.unchanged(t, func() { asks("2001:db8:0:7:ffff::", fresh(), false) })
+		asks("2001:db8:0:7::2", first, true) // who waits may post again
+		asks("2001:db8:0:8::1", fresh(), true)
+
+		moved := fresh()
+		asks("192.0.2.9", moved, true)
+		asks("2001:db8:0:7::3", moved, false) // it would be one more of there
+		did(h.RefuseEnrolment(t.Context(), because(), "acme", public(t, first))).well(t)
+		asks("2001:db8:0:7::3", moved, true)
+		asks("2001:db8:0:7::4", fresh(), false)
+		asks("192.0.2.9", fresh(), true)
+	})
 }
 
 // Copies of any age, revocations and liftings in any order: what was revoked and not lifted here stays revoked, in the

@@ -5,7 +5,6 @@ import (
 	"container/list"
 	"crypto/sha256"
 	"encoding/hex"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -77,7 +76,7 @@ func (l *denials) place(d claims.Denial) (claims.Denial, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d.ID = denialID(d)
-	if !d.Proven && l.byID[d.ID] == nil && l.hosts[sourceOf(d.Host)] >= mostOfHost {
+	if !d.Proven && l.byID[d.ID] == nil && l.hosts[claims.SourceOf(d.Host)] >= mostOfHost {
 		d = crowd(d)
 		d.ID = denialID(d)
 	}
@@ -89,26 +88,11 @@ func (l *denials) place(d claims.Denial) (claims.Denial, bool) {
 	return d, d.Proven || l.told.add(minute, mostUnprovenTold)
 }
 
-// sourceOf is the host, and of an IPv6 address the network of which one machine has all
-// addresses.
-func sourceOf(host string) string {
-	const network = 64
-	at, err := netip.ParseAddr(host)
-	if err != nil || at.Unmap().Is4() {
-		return host
-	}
-	p, err := at.WithZone("").Prefix(network)
-	if err != nil {
-		return host
-	}
-	return p.String()
-}
-
 // crowd is a denial of whom there are too many to tell them apart.
 func crowd(d claims.Denial) claims.Denial {
 	const text = "So many different JWTs that no account here signed came from this address that the others are only counted."
 	return claims.Denial{
-		OperatorID: d.OperatorID, Client: claims.Client{Host: sourceOf(d.Host), ServerID: d.ServerID, ServerName: d.ServerName, Type: d.Type}, Class: claims.DenialCrowd,
+		OperatorID: d.OperatorID, Client: claims.Client{Host: claims.SourceOf(d.Host), ServerID: d.ServerID, ServerName: d.ServerName, Type: d.Type}, Class: claims.DenialCrowd,
 		ServerReason: d.ServerReason, Last: d.Last, ExplainedAt: d.Last,
 		Explanation: &claims.Explanation{
 			Verdict: claims.VerdictRefused, Summary: text,
@@ -128,10 +112,10 @@ func (l *denials) add(d claims.Denial) {
 	e := l.byID[d.ID]
 	if e == nil {
 		d.First = d.Last
-		e = order.PushFront(&denialGroup{Denial: d, source: sourceOf(d.Host)})
+		e = order.PushFront(&denialGroup{Denial: d, source: claims.SourceOf(d.Host)})
 		l.byID[d.ID] = e
 		if !d.Proven {
-			l.hosts[sourceOf(d.Host)]++
+			l.hosts[claims.SourceOf(d.Host)]++
 		}
 		l.makeRoom()
 	}

@@ -65,6 +65,12 @@ func (t *Tx) CountEnrolments(ctx context.Context, operatorID string) (int64, err
 	return one(ctx, t, scanOne[int64], `SELECT count(*) FROM enrolments WHERE operator_id = $1 AND state = 'pending'`, operatorID)
 }
 
+// EnrolmentRemotes returns the address of each enrolment of the operator that waits for a
+// decision, in no order.
+func (t *Tx) EnrolmentRemotes(ctx context.Context, operatorID string) ([]string, error) {
+	return many(ctx, t, scanOne[string], `SELECT remote FROM enrolments WHERE operator_id = $1 AND state = 'pending'`, operatorID)
+}
+
 // RefuseEnrolment notes that the account is not let in.
 func (t *Tx) RefuseEnrolment(ctx context.Context, e Enrolment) error {
 	return t.must(ctx, `UPDATE enrolments SET state = 'refused', decided_by = $3, reason = $4, version = version + 1, updated_us = $5 WHERE account_id = $1 AND operator_id = $2`,

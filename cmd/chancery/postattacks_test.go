@@ -294,6 +294,8 @@ func TestPostAttacks(t *testing.T) { //nolint:maintidx // one list of attacks
 	must(t, err)
 	status, said = x.post(strangerID, bigToken)
 	stands("asking with a huge JWT", status == 422 && strings.Contains(said, "KiB"), fmt.Sprintf("%d %s", status, said))
+	stopped, many := x.asks("127.0.3.1", 21)
+	stands("filling the list of those who wait", stopped == 21 && strings.Contains(many, "20 accounts from this address wait for approval.\nAsk whoever runs the operator"), fmt.Sprintf("after %d: %s", stopped, many))
 	x.enrol(issuer.EnrolOpen)
 	status, said = x.post(strangerID, bigToken)
 	stands("enrolling with thousands of exports", status == 422, fmt.Sprintf("%d %s", status, said))
@@ -348,6 +350,29 @@ func TestPostAttacks(t *testing.T) { //nolint:maintidx // one list of attacks
 	last, _ := x.do(http.MethodPost, base+"/t/guess/jwt/v1/accounts/"+strangerID, asking, "127.0.2.1")
 	stands("guessing for long", status == 403 && last == 429, fmt.Sprint(status, last))
 	t.Logf("attacks by POST: %d of %d stopped", good, all)
+}
+
+// asks has new accounts ask to be let in from one address, and returns at which one it was told to slow down: 0 for none.
+func (x *outpost) asks(from string, times int) (int, string) {
+	x.t.Helper()
+	for n := range times {
+		pair, err := nkeys.CreateAccount()
+		must(x.t, err)
+		id, err := pair.PublicKey()
+		must(x.t, err)
+		c := jwt.NewAccountClaims(id)
+		c.Name = fmt.Sprintf("WAITS-%d", n)
+		token, err := c.Encode(pair)
+		must(x.t, err)
+		switch status, said := x.do(http.MethodPost, x.asu+"/accounts/"+id, token, from); status {
+		case http.StatusAccepted:
+		case http.StatusTooManyRequests:
+			return n + 1, said
+		default:
+			x.t.Fatalf("asking to be let in: %d %s", status, said)
+		}
+	}
+	return 0, ""
 }
 
 // recorded is how many entries the audit log has, numbered or not yet.
