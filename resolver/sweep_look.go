@@ -106,13 +106,8 @@ func inMemory(a answer[heldAccount], ours string, now time.Time) (hint, bool) {
 // onDisk is what a disk has that is not ours. An empty answer says that there is nothing.
 func onDisk(m *nats.Msg, ours string) (hint, bool) {
 	h := hint{seen: claims.SeenDisk, token: string(bytes.TrimSpace(m.Data))}
-	switch {
-	case h.token == ours:
-		return h, false
-	case h.token == "":
-		h.missing = true
-	}
-	return h, true
+	h.missing = h.token == ""
+	return h, h.token != ours
 }
 
 // sameHint finds what was seen before among what is seen now.

@@ -1,6 +1,10 @@
 // Command benchtable writes the tables of docs/benchmarks.md from what `go test -bench` printed, which it reads from its
-// input: with the argument "goals" what was to be reached and whether it was, with "all" every measure. scripts/bench
-// calls it.
+// input: with the argument "goals" what was to be reached and whether it was, with "all" every measure.
+//
+// It owns the goals and what counts as reaching one. It refuses to measure: a goal whose benchmark did not run is
+// called that.
+//
+// Called by scripts/bench.
 package main
 
 import (
