@@ -266,7 +266,7 @@ func TestSwappedSeeds(t *testing.T) {
 			`UPDATE keys SET kind = 'operator' WHERE id = $1`,
 			`UPDATE keys SET operator_id = (SELECT max(id) FROM operators WHERE id <> keys.operator_id) WHERE id = $1`,
 			`UPDATE keys SET account_id = (SELECT max(id) FROM accounts WHERE id <> keys.account_id) WHERE id = $1`,
-			`UPDATE keys SET id = 'A' || substr(id, 2, 54) || 'X' WHERE id = $1`,
+			`UPDATE keys SET id = substr(id, 1, 55) || CASE substr(id, 56) WHEN 'X' THEN 'Y' ELSE 'X' END WHERE id = $1`,
 			`UPDATE keys SET state = 'disabled' WHERE id = $1`,
 		} {
 			h.raw.Run(t, `CREATE TABLE saved AS SELECT * FROM keys`)

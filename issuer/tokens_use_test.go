@@ -40,7 +40,7 @@ func TestTokenNetworks(t *testing.T) {
 				t.Errorf("from %s: %v", good, err)
 			}
 		}
-		nobody := wants(t, second(h.Authenticate(t.Context(), claims.NewSecret(k.Text.Reveal()[:56]+"x"), from("10.0.0.1"))), issuer.KindUnauthenticated)
+		nobody := wants(t, second(h.Authenticate(t.Context(), claims.NewSecret(k.Text.Reveal()[:56]+"!"), from("10.0.0.1"))), issuer.KindUnauthenticated)
 		entries := len(h.audited(t))
 		for _, bad := range []string{"11.0.0.1", "192.0.2.8", "2001:db8:2::1", "::1", "::ffff:11.0.0.1"} {
 			if e := wants(t, second(h.Authenticate(t.Context(), k.Text, from(bad))), issuer.KindUnauthenticated); e.Code != nobody.Code || e.Message != nobody.Message || e.Hint != nobody.Hint {
