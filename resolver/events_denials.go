@@ -112,10 +112,11 @@ func (l *denials) add(d claims.Denial) {
 	e := l.byID[d.ID]
 	if e == nil {
 		d.First = d.Last
-		e = order.PushFront(&denialGroup{Denial: d, source: claims.SourceOf(d.Host)})
+		source := claims.SourceOf(d.Host)
+		e = order.PushFront(&denialGroup{Denial: d, source: source})
 		l.byID[d.ID] = e
 		if !d.Proven {
-			l.hosts[claims.SourceOf(d.Host)]++
+			l.hosts[source]++
 		}
 		l.makeRoom()
 	}

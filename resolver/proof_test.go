@@ -209,38 +209,6 @@ func TestSilenceIsNoProof(t *testing.T) {
 	w.wait(a, version)
 }
 
-// TestHeldIsNoProof has a server come back that missed a change, while somebody else holds
-// the push of it: the server is not taken for one that would fetch the account.
-func TestHeldIsNoProof(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, storetest.SQLite(t))
-	first := w.start(resolver.Hurry{Settle: 100 * time.Millisecond})
-	n1 := w.serve(1)[0]
-	a := w.account("a")
-	u := w.user(a, "u")
-	c := w.connect(n1, u)
-	w.settled()
-	first.Stop()
-	version := w.revoke(a, u)
-	w.write(func(ctx context.Context, tx *store.Tx) error {
-		_, err := tx.ClaimOwed(ctx, w.operator, "somebody else", time.Hour, 100)
-		return err
-	})
-	w.start(resolver.Hurry{})
-	w.await(1)
-	if s := w.sync(a); s.Reached() || states(s)["n1"] != claims.DeliveryPending {
-		t.Errorf("of a server that holds what was before: %+v", s)
-	}
-	w.write(func(ctx context.Context, tx *store.Tx) error { return tx.FreeOwed(ctx, "somebody else") })
-	await(t, "the end of the connection", c.closed)
-	w.wait(a, version)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if s, err := w.r.Load().Wait(ctx, a.id, version+1); err != nil || s.Reached() {
-		t.Errorf("of a version that the store does not have: %+v, %v", s, err)
-	}
-}
-
 // TestNothingIsProvenWithoutServers waits for a change when there is no server, or none
 // is reached.
 func TestNothingIsProvenWithoutServers(t *testing.T) {

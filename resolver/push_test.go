@@ -244,6 +244,11 @@ func TestServerThatHoldsSomethingElse(t *testing.T) {
 	w.write(func(ctx context.Context, tx *store.Tx) error { return tx.FreeOwed(ctx, "another") })
 	await(t, "the end of the connection", c.closed)
 	w.wait(a, version)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if s, err := w.r.Load().Wait(ctx, a.id, version+1); err != nil || s.Reached() {
+		t.Errorf("of a version that the store does not have: %+v, %v", s, err)
+	}
 }
 
 // TestRestartedServerOwesNothing does without a push for a server that holds
