@@ -92,7 +92,37 @@ func each(t *testing.T, f func(t *testing.T, h *house)) {
 // eachWorld is each with a world in it.
 func eachWorld(t *testing.T, f func(t *testing.T, h *house, w world)) {
 	t.Helper()
-	each(t, func(t *testing.T, h *house) { f(t, h, h.furnish(t)) })
+	t.Parallel()
+	for _, dialect := range storetest.Dialects() {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			ready := furnished[dialect]
+			ready.once.Do(func() { ready.make(t, dialect) })
+			if ready.house == nil {
+				t.Fatal("the world could not be made, as another test says")
+			}
+			f(t, ready.house.copied(t), ready.world)
+		})
+	}
+}
+
+// furnished are houses with a world in them, left for each test to have a copy: making one takes a dozen changes. It is
+// a variable because the tests of a binary have no common parent that could hold it.
+var furnished = map[string]*furnishedHouse{"sqlite": {}, "postgres": {}}
+
+type furnishedHouse struct {
+	once  sync.Once
+	house *house
+	world world
+}
+
+func (f *furnishedHouse) make(t *testing.T, dialect string) {
+	t.Helper()
+	h := newHouse(t, dialect)
+	f.world = h.furnish(t)
+	h.leave(t)
+	h.url = storetest.Keep(t, h.url)
+	f.house = h
 }
 
 func newHouse(t testing.TB, dialect string) *house {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver named pgx
 )
 
@@ -38,6 +39,7 @@ type postgres struct {
 	template string
 	strategy string // the fastest way of this server to copy a template
 
+	kept    sync.Map // databases that stay until the end
 	made    atomic.Int64
 	skipped atomic.Int64
 }
@@ -56,11 +58,24 @@ func (p *postgres) clone(t testing.TB) string {
 // copyOf returns the address of a new copy of the database at the address.
 func (p *postgres) copyOf(t testing.TB, address string) string {
 	t.Helper()
+	return p.create(t, databaseOf(t, address))
+}
+
+// keep is copyOf for a copy that stop removes.
+func (p *postgres) keep(t testing.TB, address string) string {
+	t.Helper()
+	name := p.copy(t, databaseOf(t, address))
+	p.kept.Store(name, nil)
+	return p.address(name)
+}
+
+func databaseOf(t testing.TB, address string) string {
+	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal("the address of the database to copy cannot be read") // it may hold a password
 	}
-	return p.create(t, strings.TrimPrefix(u.Path, "/"))
+	return strings.TrimPrefix(u.Path, "/")
 }
 
 // empty returns the address of a new database without tables.
@@ -162,16 +177,31 @@ func (p *postgres) makeTemplate() error {
 // create makes a database that is dropped when the test ends, with all connections to it.
 func (p *postgres) create(t testing.TB, template string) string {
 	t.Helper()
-	name := p.names + strconv.FormatInt(p.made.Add(1), 10)
-	if _, err := p.admin.Exec("CREATE DATABASE " + name + " TEMPLATE " + template + p.strategy); err != nil {
-		t.Fatalf("creating a database: %v", err)
-	}
+	name := p.copy(t, template)
 	t.Cleanup(func() {
 		if err := p.drop(name); err != nil {
 			t.Errorf("dropping the database: %v", err)
 		}
 	})
 	return p.address(name)
+}
+
+// copy makes a database that stays. The server waits five seconds for connections to the template to end, which on a
+// busy machine is not enough for ones that were just closed.
+func (p *postgres) copy(t testing.TB, template string) string {
+	t.Helper()
+	name := p.names + strconv.FormatInt(p.made.Add(1), 10)
+	var err error
+	for range 12 {
+		_, err = p.admin.Exec("CREATE DATABASE " + name + " TEMPLATE " + template + p.strategy)
+		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "55006" { // object_in_use
+			break
+		}
+	}
+	if err != nil {
+		t.Fatalf("creating a database: %v", err)
+	}
+	return name
 }
 
 func (p *postgres) drop(name string) error {
@@ -190,6 +220,7 @@ func (p *postgres) stop() {
 	if p.admin != nil {
 		if p.cluster == nil && p.template != "" {
 			_ = p.drop(p.template) // at worst the next run's sweep takes it
+			p.kept.Range(func(name, _ any) bool { return p.drop(name.(string)) == nil })
 		}
 		_ = p.admin.Close()
 	}

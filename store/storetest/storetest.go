@@ -46,6 +46,7 @@ func Dialects() []string { return []string{sqlite, postgreSQL} }
 func Main(m *testing.M, known ...goleak.Option) {
 	code := m.Run()
 	shared.stop()
+	kept.Range(func(dir, _ any) bool { return os.RemoveAll(dir.(string)) == nil })
 	if n := shared.skipped.Load(); n > 0 {
 		fmt.Fprintf(os.Stderr, "!!! %d tests SKIPPED: %v\n", n, errNoPostgres)
 	}
@@ -109,6 +110,34 @@ func Clone(t testing.TB, url string) string {
 	}
 	return writeSQLite(t, content)
 }
+
+// Keep returns the address of a copy of the database at url, as Clone does, that is
+// removed when all tests of the binary have ended: to clone it in any of them.
+func Keep(t testing.TB, url string) string {
+	t.Helper()
+	path, ok := strings.CutPrefix(url, "sqlite://")
+	if !ok {
+		return shared.keep(t, url)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "chancery-sqlite-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.Store(dir, nil)
+	path = filepath.Join(dir, "kept.db")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return sqliteURL(path)
+}
+
+// kept are the folders to remove at the end. It is a variable because the tests of a binary have no common parent that
+// could hold it.
+var kept sync.Map
 
 // EmptyURL is URL without the migrations.
 func EmptyURL(t testing.TB, dialect string) string {
