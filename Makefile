@@ -37,8 +37,8 @@ test: needs-go needs-cc needs-git ## every test, with the race detector, on SQLi
 	CGO_ENABLED=1 $(GO) test -race $(UNWATCHED) -count=1 -timeout 20m ./...
 	@echo 'the store of 500 accounts and 5,000 users, timed, 1,000 clients without a control plane, 1,000 accounts signed anew, keys rotated under 1,000 clients, replicas at fault: without the race detector, and alone on the machine'
 	$(GO) test -count=1 -timeout 10m -v -run '^(TestImportGeneratedStore|TestServersRestartWithoutTheControlPlane|TestKillWhileSigningAnew|TestRotationDrill|TestReplicaFaults)$$' ./cmd/chancery
-	@echo 'all hostile names by every way in, all files of nsc, random lives at length'
-	$(GO) test -count=1 -timeout 10m -v -run '^(TestHostileNames|TestNoSeedIsPrinted|TestHostileNamesThroughImport|TestLargeStore|TestAccountsAreApart|TestGuardrailsHoldForAnySequence|TestLife)$$' ./cmd/chancery ./issuer
+	@echo 'all hostile names by every way in, all files of nsc, random lives at length, imports cut off, tokens in noise'
+	$(GO) test -count=1 -timeout 10m -v -run '^(TestHostileNames|TestNoSeedIsPrinted|TestHostileNamesThroughImport|TestLargeStore|TestAccountsAreApart|TestGuardrailsHoldForAnySequence|TestLife|TestImportSurvivesFaults|TestScannersKnowTokens)$$' ./cmd/chancery ./issuer
 	@echo 'properties of claims against 10,000 cases each, and archives that expand to their limit'
 	$(GO) test -count=1 -timeout 10m -v -run '^(TestRevokedStaysRevoked|TestUneditedStaysTheSame|TestUnknownFieldsAreNeverDropped|TestCompactionRevivesNothing|TestIssueTimesIncrease|TestRevocationReachesEverythingIssued|TestQ7ExportImportExport|TestOpenHostile)$$' ./claims ./claims/nsc
 	@set -e; for dir in $(E2E); do echo "$$dir:"; (cd $$dir && $(GO) test -count=1 -timeout 10m ./...); done

@@ -157,7 +157,9 @@ func faulty(t *testing.T, h *house, w world, name string, c useCase, key string)
 	}
 	another("failing") // which left the rows as they were, and of those it is known that the rules hold
 	fails(commit, true)
-	h.holds(t, "failed and stored")
+	if key == "" { // with a key its repetition stores nothing, so the end tells
+		h.holds(t, "failed and stored")
+	}
 	another("failing and storing")
 	f.set(0, false)
 	if !slices.Contains(rereading, name) {

@@ -11,5 +11,7 @@ const (
 	// largeUsers is how many users each of the 60 accounts of a large store has.
 	largeUsers = 10
 	// statementsApart are the statements of an import that fail, counted from the first to each of them.
-	statementsApart = 1
+	statementsApart = 3
+	// noiseBytes are the random bytes, written in base64, in which no token is found.
+	noiseBytes = 7_500_000
 )

@@ -13,4 +13,6 @@ const (
 	largeUsers = 5
 	// statementsApart are the statements of an import that fail, counted from the first to each of them.
 	statementsApart = 6
+	// noiseBytes are the random bytes, written in base64, in which no token is found.
+	noiseBytes = 750_000
 )
