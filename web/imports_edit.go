@@ -71,7 +71,7 @@ func (c *Console) editImportStep(r *http.Request, v *visit) (step, error) {
 	}
 	subject := claims.ImportedSubject(&e.Body)
 	s := c.sharingStep(p, p.importURL(e.ID, "edit"), "Change the import "+subject,
-		"What "+p.account.Name+" receives, or asks, changes on every server. Its clients have to know another local subject.", importGroups(&e.Body)...)
+		"What "+p.account.Name+" receives, or asks, changes on every server. Where the local subject changes, tell the clients.", importGroups(&e.Body)...)
 	s.form.Cancel, s.plan.Cancel = p.importURL(e.ID), p.importURL(e.ID)
 	s.plan.Apply, s.agreed = "Change the import", []any{e.ID, e.Version}
 	s.calls = []apiCall{c.call("Change the import", http.MethodPatch, p.importURL(e.ID), `{"local_subject":"in.orders.paid.>"}`)}
