@@ -2,8 +2,13 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
 )
 
 // AccountRows are the rows that an account's JWT is made of, beside its own.
@@ -38,6 +43,72 @@ func (t *Tx) LockAccount(ctx context.Context, id string) (Account, AccountRows, 
 		return Account{}, rows, err
 	}
 	return locked[0], rows, nil
+}
+
+// HoldAccount locks the row of an account that the transaction has read, without counting a
+// signing, see LockAccountForIssue, and returns it with all else that its JWT is made of, as
+// it is then. On SQLite, where a writing transaction is alone, it is as it was read.
+func (t *Tx) HoldAccount(ctx context.Context, read Account) (Account, AccountRows, error) {
+	var locked []Account
+	if err := t.holdAlongside(ctx, read, &locked); err != nil {
+		return read, AccountRows{}, err
+	}
+	rows, err := t.GetAccountRows(ctx, read.ID)
+	if err == nil && len(locked) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return read, rows, err
+	}
+	return locked[0], rows, nil
+}
+
+// HoldAccountUnder is HoldAccount that returns the account's operator in the place of its
+// rows. When it is the operator that is not found, the account is returned all the same.
+func (t *Tx) HoldAccountUnder(ctx context.Context, read Account) (Account, Operator, error) {
+	var locked []Account
+	if err := t.holdAlongside(ctx, read, &locked); err != nil {
+		return Account{}, Operator{}, err
+	}
+	o, err := t.GetOperator(ctx, read.OperatorID)
+	if len(locked) == 0 {
+		return Account{}, o, errors.Join(err, ErrNotFound)
+	}
+	return locked[0], o, err
+}
+
+func (t *Tx) holdAlongside(ctx context.Context, read Account, into *[]Account) error {
+	if t.store.dialect != postgres {
+		*into = []Account{read}
+		return nil
+	}
+	return alongside(ctx, t, into, scanAccount, lockForIssue, read.ID)
+}
+
+// GetIssuanceRows returns what issuing in an account goes by: its keys, oldest first, and
+// its revocations, see EffectiveRevocations.
+func (t *Tx) GetIssuanceRows(ctx context.Context, a Account) (keys []Key, revoked map[string]int64, err error) {
+	if err := alongside(ctx, t, &keys, scanKey, listKeys, a.OperatorID, a.ID); err != nil {
+		return nil, nil, err
+	}
+	revoked, err = t.EffectiveRevocations(ctx, a.ID)
+	return keys, revoked, err
+}
+
+// EditHeldAccount is UpdateAccount of an account that the transaction has locked, which it
+// returns as it is then, and counts a signing as LockAccount does. Nobody has to wait for it.
+func (t *Tx) EditHeldAccount(ctx context.Context, a Account) (Account, error) {
+	settings, err := settingsJSON(a)
+	if err != nil {
+		return a, err
+	}
+	a.Settings = jwt.Account{}
+	if err := json.Unmarshal([]byte(settings), &a.Settings); err != nil {
+		return a, fmt.Errorf("reading a column: %w", err)
+	}
+	a.Version, a.JWTVersion, a.Updated = a.Version+1, a.JWTVersion+1, t.now
+	return a, t.send(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, lifetime_s = $4, version = version + 1, jwt_version = jwt_version + 1, updated_us = $5 WHERE id = $1`,
+		a.ID, settings, a.Expires, int64(a.Lifetime/time.Second), micros(t.now))
 }
 
 // ofAccount is the operator of the account $1.

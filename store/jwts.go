@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"slices"
 )
 
 // KeptBodies is how many versions of a subject's JWT keep their body; of older
@@ -90,10 +92,39 @@ func (t *Tx) putAccountJWT(ctx context.Context, j JWT) (Account, error) {
 	return a, t.oweDelivery(ctx, j)
 }
 
-// HashOfJWT returns the SHA-256 of the subject's JWT that was issued here at that second,
-// or ErrNotFound.
-func (t *Tx) HashOfJWT(ctx context.Context, subject string, issuedAt int64) ([]byte, error) {
-	return one(ctx, t, scanOne[[]byte], `SELECT sha256 FROM jwts WHERE subject = $1 AND iat = $2`, subject, issuedAt)
+// Candidate is what a posted JWT of an account is held against. It is filled by the next
+// statement that is waited for.
+type Candidate struct {
+	accounts []Account
+	sums     [][]byte
+}
+
+// Account returns the account; zero where there is none, or none was asked for.
+func (c *Candidate) Account() (a Account) {
+	if len(c.accounts) > 0 {
+		a = c.accounts[0]
+	}
+	return a
+}
+
+// Signed tells whether the account had a JWT of that SHA-256, issued here at the second that
+// was asked for.
+func (c *Candidate) Signed(sum []byte) bool {
+	return slices.ContainsFunc(c.sums, func(s []byte) bool { return bytes.Equal(s, sum) })
+}
+
+// LookUpCandidate asks for the account, and for its JWTs that were issued at a second, in
+// Unix seconds.
+func (t *Tx) LookUpCandidate(ctx context.Context, accountID string, issuedAt int64, into *Candidate) error {
+	if err := alongside(ctx, t, &into.accounts, scanAccount, getAccount, accountID); err != nil {
+		return err
+	}
+	return t.LookUpSigned(ctx, accountID, issuedAt, into)
+}
+
+// LookUpSigned is LookUpCandidate without the account.
+func (t *Tx) LookUpSigned(ctx context.Context, accountID string, issuedAt int64, into *Candidate) error {
+	return alongside(ctx, t, &into.sums, scanOne[[]byte], `SELECT sha256 FROM jwts WHERE subject = $1 AND iat = $2`, accountID, issuedAt)
 }
 
 // Served is what the resolver serves and pushes of an account.
