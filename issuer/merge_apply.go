@@ -152,36 +152,44 @@ func (i *Issuer) resignSince(ctx context.Context, w *work, accountID string, s n
 	if err != nil {
 		return a, orMissing(err, "account")
 	}
-	return i.signRows(ctx, w, a, rows, s)
-}
-
-// resignHeld stores settings and end of an account that HoldAccount has locked and signs it
-// anew; of the rows that its JWT is made of none has changed since.
-func (i *Issuer) resignHeld(ctx context.Context, w *work, a Account, rows store.AccountRows, s newSignature) (Account, error) {
-	a, err := w.EditHeldAccount(ctx, a)
+	j, err := i.signRows(ctx, w, a, rows, s)
 	if err != nil {
 		return a, err
 	}
-	return i.signRows(ctx, w, a, rows, s)
+	return w.PutAccountJWT(ctx, j)
+}
+
+// resignHeld stores settings and end of an account that HoldAccount has locked, with a new
+// signature; of the rows that its JWT is made of none has changed since.
+func (i *Issuer) resignHeld(ctx context.Context, w *work, a Account, rows store.AccountRows, s newSignature) (Account, error) {
+	var err error
+	if a.Settings, err = copyOf(a.Settings); err != nil { // what is signed is what will be read
+		return a, err
+	}
+	a.Settings.Exports, a.Settings.Imports = nil, nil // they have rows of their own
+	signing := a
+	signing.JWTVersion++
+	j, err := i.signRows(ctx, w, signing, rows, s)
+	if err != nil {
+		return a, err
+	}
+	return w.PutHeldAccount(ctx, a, j)
 }
 
 // signRows signs what the account, whose signing was counted, and its rows come to.
-func (i *Issuer) signRows(ctx context.Context, w *work, a Account, rows store.AccountRows, s newSignature) (Account, error) {
+func (i *Issuer) signRows(ctx context.Context, w *work, a Account, rows store.AccountRows, s newSignature) (store.JWT, error) {
 	a.IssuedAt = max(a.IssuedAt, s.notBefore-1)
 	checked, key, err := compile(ctx, w, a, rows, nil)
 	if err != nil {
-		return a, err
+		return store.JWT{}, err
 	}
 	signer, err := i.signerFor(ctx, w, key)
 	if err != nil {
-		return a, err
+		return store.JWT{}, err
 	}
 	signed, err := signWith(ctx, signer, key, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
-	if err != nil {
-		return a, err
-	}
-	return w.PutAccountJWT(ctx, store.JWT{
+	return store.JWT{
 		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion, IssuedAt: signed.IssuedAt, JTI: signed.ID,
 		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token, After: s.exporter,
-	})
+	}, err
 }

@@ -2,13 +2,8 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"time"
-
-	"github.com/nats-io/jwt/v2"
 )
 
 // AccountRows are the rows that an account's JWT is made of, beside its own.
@@ -71,10 +66,13 @@ func (t *Tx) HoldAccountUnder(ctx context.Context, read Account) (Account, Opera
 		return Account{}, Operator{}, err
 	}
 	o, err := t.GetOperator(ctx, read.OperatorID)
-	if len(locked) == 0 {
-		return Account{}, o, errors.Join(err, ErrNotFound)
+	if len(locked) > 0 {
+		return locked[0], o, err
 	}
-	return locked[0], o, err
+	if err == nil {
+		err = ErrNotFound
+	}
+	return Account{}, o, err
 }
 
 func (t *Tx) holdAlongside(ctx context.Context, read Account, into *[]Account) error {
@@ -95,22 +93,6 @@ func (t *Tx) GetIssuanceRows(ctx context.Context, a Account) (keys []Key, revoke
 	return keys, revoked, err
 }
 
-// EditHeldAccount is UpdateAccount of an account that the transaction has locked, which it
-// returns as it is then, and counts a signing as LockAccount does. Nobody has to wait for it.
-func (t *Tx) EditHeldAccount(ctx context.Context, a Account) (Account, error) {
-	settings, err := settingsJSON(a)
-	if err != nil {
-		return a, err
-	}
-	a.Settings = jwt.Account{}
-	if err := json.Unmarshal([]byte(settings), &a.Settings); err != nil {
-		return a, fmt.Errorf("reading a column: %w", err)
-	}
-	a.Version, a.JWTVersion, a.Updated = a.Version+1, a.JWTVersion+1, t.now
-	return a, t.send(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, lifetime_s = $4, version = version + 1, jwt_version = jwt_version + 1, updated_us = $5 WHERE id = $1`,
-		a.ID, settings, a.Expires, int64(a.Lifetime/time.Second), micros(t.now))
-}
-
 // ofAccount is the operator of the account $1.
 const ofAccount = `(SELECT operator_id FROM accounts WHERE id = $1)`
 
@@ -121,10 +103,14 @@ func (t *Tx) GetAccountRows(ctx context.Context, id string) (AccountRows, error)
 	var templates []Template
 	var revoked []highestTime
 	var signing []bool
-	err := errors.Join(
-		alongside(ctx, t, &keys, scanKey, `SELECT `+keyColumns+` FROM keys WHERE operator_id = `+ofAccount+` AND account_id IN ($1, '') ORDER BY created_us, id`, id),
-		alongside(ctx, t, &templates, scanTemplate, `SELECT `+templateColumns+` FROM templates
-			WHERE id IN (SELECT template_id FROM keys WHERE operator_id = `+ofAccount+` AND account_id = $1 AND template_id <> '')`, id),
+	err := alongside(ctx, t, &keys, scanKey, `SELECT `+keyColumns+` FROM keys WHERE operator_id = `+ofAccount+` AND account_id IN ($1, '') ORDER BY created_us, id`, id)
+	// SQLite has answered already whether there are any.
+	if t.store.dialect == postgres || slices.ContainsFunc(keys, func(k Key) bool { return k.TemplateID != "" }) {
+		err = errors.Join(err, alongside(ctx, t, &templates, scanTemplate, `SELECT `+templateColumns+` FROM templates
+			WHERE id IN (SELECT template_id FROM keys WHERE operator_id = `+ofAccount+` AND account_id = $1 AND template_id <> '')`, id))
+	}
+	err = errors.Join(
+		err,
 		alongside(ctx, t, &out.Exports, scanExport, listExports, id),
 		alongside(ctx, t, &out.Imports, scanImport, listImports, id),
 		alongside(ctx, t, &revoked, scanHighest, highestTimes(`r.removed_us = 0`), id),

@@ -45,29 +45,21 @@ func scanCredential(r row) (Credential, error) {
 	return c, err
 }
 
-// credentialInserted are the columns of credentialRow.
-const credentialInserted = credentialColumns + `, jwt, sealed_jwt`
-
-func (t *Tx) credentialRow(c Credential) []any {
-	return []any{
-		c.ID, c.UserID, c.AccountID, c.PublicKey, c.JTI, c.IssuedAt, c.Expires, c.Signer, c.SHA256, c.Bearer,
-		c.KeyOrigin, c.Occasion, c.TemplateID, c.Delivery, c.DeliveredTo, c.Actor, c.RequestID, c.Reason, micros(t.now), c.JWT, c.Sealed,
-	}
-}
-
-// CreateCredential adds c to the ledger. Nobody has to wait for it.
+// CreateCredential adds c to the ledger.
 func (t *Tx) CreateCredential(ctx context.Context, c Credential) error {
-	values := t.credentialRow(c)
-	return t.send(ctx, `INSERT INTO credentials (`+credentialInserted+`) VALUES (`+placeholders(1, len(values))+`)`, values...)
+	return t.CreateCredentials(ctx, []Credential{c})
 }
 
 // CreateCredentials adds credentials to the ledger, many in one statement.
 func (t *Tx) CreateCredentials(ctx context.Context, list []Credential) error {
 	rows := make([][]any, len(list))
 	for n, c := range list {
-		rows[n] = t.credentialRow(c)
+		rows[n] = []any{
+			c.ID, c.UserID, c.AccountID, c.PublicKey, c.JTI, c.IssuedAt, c.Expires, c.Signer, c.SHA256, c.Bearer,
+			c.KeyOrigin, c.Occasion, c.TemplateID, c.Delivery, c.DeliveredTo, c.Actor, c.RequestID, c.Reason, micros(t.now), c.JWT, c.Sealed,
+		}
 	}
-	return t.insertAll(ctx, "credentials", credentialInserted, rows)
+	return t.insertAll(ctx, "credentials", credentialColumns+`, jwt, sealed_jwt`, rows)
 }
 
 // CredentialFilter keeps some entries of a ledger. The zero value keeps all.

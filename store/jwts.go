@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"slices"
+	"time"
 )
 
 // KeptBodies is how many versions of a subject's JWT keep their body; of older
@@ -90,6 +92,39 @@ func (t *Tx) putAccountJWT(ctx context.Context, j JWT) (Account, error) {
 		return a, err
 	}
 	return a, t.oweDelivery(ctx, j)
+}
+
+// PutHeldAccount is UpdateAccount and PutAccountJWT in one, of an account that the
+// transaction has locked; a has the versions that it had before. Nobody has to wait for it:
+// were the version not the next one, the history would have it already.
+func (t *Tx) PutHeldAccount(ctx context.Context, a Account, j JWT) (Account, error) {
+	settings, err := settingsJSON(a)
+	if err != nil {
+		return a, err
+	}
+	a.Version, a.JWTVersion, a.Updated, a.Verbatim = a.Version+1, j.Version, t.now, false
+	a.JWT, a.IssuedAt, a.JTI, a.Signer, a.ResignOwed = j.Token, j.IssuedAt, j.JTI, j.Signer, time.Time{}
+	a.Expires, a.Renewal = a.ExpiryOf(j.IssuedAt), a.renewalOf(j.IssuedAt)
+	err = errors.Join(
+		t.keepJWT(ctx, j),
+		t.send(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, lifetime_s = $4, renew_us = $5, version = version + 1, jwt_version = $6, updated_us = $7,
+			jwt = $8, iat = $9, jti = $10, signer = $11, resign_us = 0, verbatim = FALSE WHERE id = $1`,
+			a.ID, settings, a.Expires, int64(a.Lifetime/time.Second), micros(a.Renewal), j.Version, micros(t.now), j.Token, j.IssuedAt, j.JTI, j.Signer),
+		t.oweDelivery(ctx, j),
+	)
+	if err != nil {
+		return a, err
+	}
+	return a, t.logChange(ctx, Change{Kind: j.Kind, OperatorID: j.OperatorID, AccountID: j.Subject, Subject: j.Subject, JWTVersion: j.Version})
+}
+
+// renewalOf is when a JWT of the account that is issued at that second is to be renewed, as
+// renewed says it in SQL; zero for never.
+func (a Account) renewalOf(issuedAt int64) time.Time {
+	if a.Lifetime == 0 {
+		return time.Time{}
+	}
+	return fromMicros(issuedAt*1e6 + int64(a.Lifetime/time.Second)*500_000)
 }
 
 // Candidate is what a posted JWT of an account is held against. It is filled by the next
