@@ -227,3 +227,12 @@ func Refusals(r *Resolver, operatorID string) func(host, token string) {
 		w.refused(&m)
 	}
 }
+
+// LoseReplaced has a connection that was replaced tell late that it is gone, and tells
+// whether the servers are still reached.
+func (r *Resolver) LoseReplaced(ctx context.Context, operatorID string) bool {
+	o := r.operator(operatorID)
+	o.lost(ctx, &link{})
+	_, connected, _ := o.roster.snapshot()
+	return connected && o.link.Load() != nil
+}
