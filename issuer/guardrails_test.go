@@ -341,52 +341,68 @@ func rules() []rule {
 // is stored; without it the same goes well.
 func TestGuardrailsRefuse(t *testing.T) {
 	eachWorld(t, func(t *testing.T, h *house, w world) {
+		h.leave(t)
+		ready := map[*jwt.UserPermissionLimits]*outsider{} // nil is where most rules start
 		refused, cells := 0, 0
 		for _, r := range rules() {
-			p := r.outside
-			if p == nil {
-				p = ownPermissions()
+			from := ready[r.outside]
+			if from == nil {
+				p := r.outside
+				if p == nil {
+					p = ownPermissions()
+				}
+				from = newOutsider(t, h.copied(t), w, p)
+				from.leave(t)
+				ready[r.outside] = from
 			}
-			h := newHouse(t, h.store.Dialect())
-			x := newOutsider(t, h, h.furnish(t), p)
-			for _, level := range []string{"operator", "account"} {
-				var todo []entryPoint
-				for _, a := range r.entries {
-					if a.only == "" || a.only == level {
-						todo = append(todo, a)
-					}
-				}
-				if len(todo) == 0 {
-					continue
-				}
-				h.guard(t, level, r.g)
-				h.unchanged(t, func() { // a batch is on record, whoever of it is made
-					for _, a := range todo {
-						for _, o := range []issuer.Op{because(), dryOf(because())} {
-							cells++
-							err := a.do(t, x, o)
-							if refusedBy(err, level, a.pointer) {
-								refused++
-								continue
-							}
-							t.Errorf("%s, %s of the %s: %v: %+v", r.name, a.name, level, err, issuer.AsError(err))
-						}
-					}
-				}, "audit")
-				h.guard(t, level, claims.Guardrails{})
-			}
-			for _, a := range r.entries {
-				if err := a.do(t, x, dryOf(because())); err != nil {
-					t.Errorf("%s, %s without guardrails: %v %+v", r.name, a.name, err, issuer.AsError(err).Problems)
-				}
-				if strings.HasPrefix(a.name, "use a link") {
-					x.link = did(h.Issue(t.Context(), op(), "ORDERS", "wide", issuer.IssueInput{Delivery: issuer.DeliverLink})).well(t).Link
-				}
-			}
+			t.Run(r.name, func(t *testing.T) { // in a test of its own, which ends with its house
+				x := *from
+				x.house = from.copied(t)
+				good, tried := r.refuses(t, &x)
+				refused, cells = refused+good, cells+tried
+			})
 		}
 		t.Logf("%d of %d refused", refused, cells)
-		_ = w
 	})
+}
+
+// refuses holds the rule against each of its entry points, and tells how many refused, of how many.
+func (r rule) refuses(t *testing.T, x *outsider) (refused, cells int) {
+	for _, level := range []string{"operator", "account"} {
+		var todo []entryPoint
+		for _, a := range r.entries {
+			if a.only == "" || a.only == level {
+				todo = append(todo, a)
+			}
+		}
+		if len(todo) == 0 {
+			continue
+		}
+		x.guard(t, level, r.g)
+		x.unchanged(t, func() { // a batch is on record, whoever of it is made
+			for _, a := range todo {
+				for _, o := range []issuer.Op{because(), dryOf(because())} {
+					cells++
+					err := a.do(t, x, o)
+					if refusedBy(err, level, a.pointer) {
+						refused++
+						continue
+					}
+					t.Errorf("%s of the %s: %v: %+v", a.name, level, err, issuer.AsError(err))
+				}
+			}
+		}, "audit")
+		x.guard(t, level, claims.Guardrails{})
+	}
+	for _, a := range r.entries {
+		if err := a.do(t, x, dryOf(because())); err != nil {
+			t.Errorf("%s without guardrails: %v %+v", a.name, err, issuer.AsError(err).Problems)
+		}
+		if strings.HasPrefix(a.name, "use a link") {
+			x.link = did(x.Issue(t.Context(), op(), "ORDERS", "wide", issuer.IssueInput{Delivery: issuer.DeliverLink})).well(t).Link
+		}
+	}
+	return refused, cells
 }
 
 // refusedBy tells whether guardrails of the level refused, and pointed to the field.

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,12 +24,18 @@ import (
 	"chancery/store/storetest"
 )
 
+// given holds the ports that freeAddress returned: nobody may be listening there yet, or just now.
+var given sync.Map
+
 // freeAddress returns an address for a process that is started more than once. Its port is below those that systems
-// hand out for port 0: between two starts every other test would be welcome to it.
+// hand out for port 0: between two starts every other test would be welcome to it. It returns none twice.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 100 {
 		address := "127.0.0.1:" + strconv.Itoa(20_000+rand.IntN(12_000))
+		if _, taken := given.LoadOrStore(address, true); taken {
+			continue
+		}
 		if l, err := net.Listen("tcp", address); err == nil {
 			must(t, l.Close())
 			return address

@@ -110,7 +110,7 @@ func freePort() (string, error) {
 
 // launch runs cluster.sh and returns before the server answers.
 func launch(bin, port string) (*cluster, error) {
-	dir := filepath.Join(os.TempDir(), "chancery-postgres-"+rand.Text())
+	dir := filepath.Join(clusterHome(), "chancery-postgres-"+rand.Text())
 	password := rand.Text()
 	cmd := exec.Command("/bin/sh", "-c", clusterScript, "cluster.sh", bin, dir, port)
 	cmd.Dir = "/" // ours may be closed to the user postgres
@@ -138,6 +138,20 @@ func launch(bin, port string) (*cluster, error) {
 		_ = cmd.Wait() // stopped in immediate mode, the server always reports an error
 	}()
 	return c, nil
+}
+
+// clusterRoom is the free memory in bytes from which on a server is kept there. One of our largest packages needs a
+// quarter of it, and two run side by side.
+const clusterRoom = 2 << 30
+
+// clusterHome returns where a server is kept: in memory where the system has a place and room for it, since every test
+// copies and removes some hundreds of files, which cost a disk with a journal ten times as much.
+func clusterHome() string {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(memory, &fs); err != nil || fs.Bavail*uint64(max(fs.Bsize, 0)) < clusterRoom {
+		return os.TempDir()
+	}
+	return memory
 }
 
 // dropRoot makes the command run as the user postgres, for root may not run a server.

@@ -33,6 +33,9 @@ import (
 const (
 	sqlite     = "sqlite"
 	postgreSQL = "postgres"
+
+	// memory is where Linux keeps files in memory. Other systems have no such folder.
+	memory = "/dev/shm"
 )
 
 // Dialects returns the names of the databases that every store test runs on.
@@ -125,7 +128,7 @@ func EmptyURL(t testing.TB, dialect string) string {
 // time, and what a test stores need not survive a power cut.
 func inMemory(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "chancery-test-")
+	dir, err := os.MkdirTemp(memory, "chancery-test-")
 	if err != nil {
 		return t.TempDir()
 	}
