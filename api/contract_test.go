@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -16,24 +17,39 @@ import (
 	"chancery/api"
 )
 
+// contract is what api.OpenAPI says, read once for all tests: watched by the race detector that takes seconds. The
+// tests do not change it.
 func contract(t *testing.T) (*openapi3.T, routers.Router) {
 	t.Helper()
-	raw, err := api.OpenAPI()
+	c, err := readContract()
 	must(t, err)
-	doc, err := openapi3.NewLoader().LoadFromData(raw)
-	must(t, err)
-	router, err := gorillamux.NewRouter(doc)
-	must(t, err)
-	return doc, router
+	return c.doc, c.router
 }
+
+type contractRead struct {
+	raw    []byte
+	doc    *openapi3.T
+	router routers.Router
+}
+
+var readContract = sync.OnceValues(func() (c contractRead, err error) {
+	if c.raw, err = api.OpenAPI(); err != nil {
+		return c, err
+	}
+	if c.doc, err = openapi3.NewLoader().LoadFromData(c.raw); err != nil {
+		return c, err
+	}
+	c.router, err = gorillamux.NewRouter(c.doc)
+	return c, err
+})
 
 func TestOpenAPIFileIsWhatTheCodeSays(t *testing.T) {
 	t.Parallel()
-	want, err := api.OpenAPI()
+	c, err := readContract()
 	must(t, err)
 	got, err := os.ReadFile("../openapi.yaml")
 	must(t, err)
-	if !bytes.Equal(got, want) {
+	if !bytes.Equal(got, c.raw) {
 		t.Error("openapi.yaml is not what the code says: run make generate")
 	}
 }

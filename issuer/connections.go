@@ -119,7 +119,7 @@ func (i *Issuer) Kick(ctx context.Context, op Op, ref ConnectionRef) (Outcome[cl
 
 // kickTime is how long the server may take to answer. It is asked after the commit: a
 // transaction never waits for a server.
-const kickTime = 3 * time.Second
+const kickTime = 6 * time.Second
 
 func (i *Issuer) closeConnection(ctx context.Context, c claims.LiveConnection) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), kickTime)

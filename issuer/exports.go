@@ -270,6 +270,12 @@ func (x *exportEdit) say(problems claims.Problems) (Plan, error) {
 	body := x.result().Body
 	plan.Changes = below(claims.Point("/exports", body.Type.String()+" "+string(body.Subject)), changes)
 	plan.Summary = claims.DiffAccounts(settingsOf(was), settingsOf(is))
+	if x.before != nil && x.after != nil && x.moves() {
+		// It is another export to a server; what else changes is said of that one.
+		moved := x.before.Body
+		moved.Type, moved.Subject = body.Type, body.Subject
+		plan.Summary = append(plan.Summary, claims.DiffAccounts(settingsOf(jwt.Account{Exports: jwt.Exports{&moved}}), settingsOf(is))...)
+	}
 	narrate(plan.Changes, plan.Summary)
 	return plan, nil
 }
@@ -313,7 +319,10 @@ func (x *exportEdit) apply(ctx context.Context, i *Issuer, w *work, out ExportCh
 // exportFields and importFields are what the fields of an export and an import are
 // called where they are asked for.
 var (
-	exportFields = map[string]string{"/type": "/kind", "/token_required": "/access"}
+	exportFields = map[string]string{
+		"/type": "/kind", "/token_required": "/access", "/response_threshold": "/response_threshold_ms",
+		"/latency": "/latency_results", "/latency/results": "/latency_results", "/latency/sampling": "/latency_sampling",
+	}
 	importFields = map[string]string{"/type": "/kind", "/account": "/exporter", "/to": "/local_subject"}
 )
 

@@ -236,6 +236,14 @@ func (x *importEdit) say(problems claims.Problems) (Plan, error) {
 	body := x.result().Body
 	plan.Changes = below(claims.Point("/imports", body.Type.String()+" "+string(body.Subject)+" from "+claims.ShortKey(body.Account)), changes)
 	plan.Summary = claims.DiffAccounts(settingsOf(was), settingsOf(is))
+	if x.before != nil && x.after != nil {
+		// One that moves is another import to a server; what else changes is said of that one.
+		moved := x.before.Body
+		moved.Type, moved.Subject, moved.Account = body.Type, body.Subject, body.Account
+		if moved.Type != x.before.Body.Type || moved.Subject != x.before.Body.Subject || moved.Account != x.before.Body.Account {
+			plan.Summary = append(plan.Summary, claims.DiffAccounts(settingsOf(jwt.Account{Imports: jwt.Imports{&moved}}), settingsOf(is))...)
+		}
+	}
 	narrate(plan.Changes, plan.Summary)
 	return plan, nil
 }

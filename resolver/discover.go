@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"log/slog"
 
 	"chancery/claims"
 	"chancery/store"
@@ -14,7 +13,7 @@ func (o *operator) discover(ctx context.Context, l *link) {
 	p := o.r.pace
 	out, err := ask[struct{}](ctx, o, l, question{subject: pingSubject, quiet: p.quiet, limit: p.gather})
 	if err != nil || len(out) == 0 {
-		return // tried again at the next ping, or at the next connect
+		return // tried again at the next poll, or at the next connect
 	}
 	o.roster.missed(ctx, out, p)
 	for id, a := range out {
@@ -22,12 +21,8 @@ func (o *operator) discover(ctx context.Context, l *link) {
 			o.roster.started(id, a.Stats.Start)
 		}
 	}
-	if !l.nc.IsConnected() {
+	if !o.found(ctx, l, len(out)) {
 		return
-	}
-	o.link.Store(l)
-	if o.roster.setConnected(true) {
-		o.log.InfoContext(ctx, "connected to the servers", slog.Int("servers", len(out)))
 	}
 	o.tend(ctx, l)
 	o.wake.ring()

@@ -41,6 +41,17 @@ type plant struct {
 
 func newPlant(t *testing.T, kind string) *plant {
 	t.Helper()
+	p := newBarePlant(t, kind)
+	cfg := p.config()
+	cfg.Settle = p.settle
+	p.startWith(cfg, resolver.Hurry{})
+	p.up(3)
+	return p
+}
+
+// newBarePlant is newPlant without servers and resolver.
+func newBarePlant(t *testing.T, kind string) *plant {
+	t.Helper()
 	p := &plant{world: newWorld(t, storetest.SQLite(t)), kind: kind, commits: make(chan struct{}, 1), accounts: map[string]*account{}}
 	p.store.OnCommit(func() {
 		select {
@@ -48,15 +59,17 @@ func newPlant(t *testing.T, kind string) *plant {
 		default:
 		}
 	})
-	cfg := p.config()
-	cfg.Settle = p.settle
-	p.startWith(cfg, resolver.Hurry{})
-	for n := range 3 {
-		p.dirs = append(p.dirs, t.TempDir())
-		p.servers = append(p.servers, p.run(n))
-	}
-	p.await(3)
 	return p
+}
+
+// up starts n servers.
+func (p *plant) up(n int) {
+	p.t.Helper()
+	for i := range n {
+		p.dirs = append(p.dirs, p.t.TempDir())
+		p.servers = append(p.servers, p.run(i))
+	}
+	p.await(n)
 }
 
 // run starts server n with the store it had.
@@ -162,7 +175,7 @@ func (p *plant) signedBy(v *victim, pair nkeys.KeyPair, edit func(c *jwt.Account
 // push sends bytes as a tool would.
 func (p *plant) push(subject, token string, header nats.Header) {
 	p.t.Helper()
-	c := p.tool(p.servers[1])
+	c := p.tool(p.servers[len(p.servers)/2])
 	defer c.Close()
 	if err := c.PublishMsg(&nats.Msg{Subject: subject, Data: []byte(token), Header: header}); err != nil {
 		p.t.Fatal(err)
@@ -185,15 +198,7 @@ func (p *plant) faults() []fault {
 	headed := fault{"older with a header", claims.DriftOlder, func(v *victim) {
 		p.push("$SYS.REQ.CLAIMS.UPDATE", v.first, nats.Header{"Trace": {"1"}})
 	}}
-	deleted := fault{"deleted", claims.DriftDeleted, func(v *victim) {
-		c := jwt.NewGenericClaims(p.operator)
-		c.Data["accounts"] = []string{v.id}
-		token, err := c.Encode(p.pair)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		p.push("$SYS.REQ.CLAIMS.DELETE", token, nil)
-	}}
+	deleted := fault{"deleted", claims.DriftDeleted, p.delete}
 	stored := fault{"older in one store", claims.DriftOlder, func(v *victim) {
 		p.must(p.stores[1].(interface{ SaveAcc(id, token string) error }).SaveAcc(v.id, v.first))
 	}}
@@ -213,6 +218,16 @@ func (p *plant) faults() []fault {
 		}},
 		fault{"untrusted by announcement", claims.DriftUntrusted, func(v *victim) { announce(v, p.stranger(v)) }},
 	)
+}
+
+// delete asks the servers to delete the account.
+func (p *plant) delete(v *victim) {
+	p.t.Helper()
+	c := jwt.NewGenericClaims(p.operator)
+	c.Data["accounts"] = []string{v.id}
+	token, err := c.Encode(p.pair)
+	p.must(err)
+	p.push("$SYS.REQ.CLAIMS.DELETE", token, nil)
 }
 
 func (p *plant) must(err error) {

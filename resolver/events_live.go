@@ -164,10 +164,11 @@ func (o *operator) kick(ctx context.Context, l *link, serverID string, cid uint6
 	return true, nil
 }
 
-// reach returns the way to the servers, and waits a moment while they are being found:
-// their events tell of connections before it is known which servers there are.
+// reach returns the way to the servers, and waits while they are being found, which takes
+// up to gather once it is connected: their events tell of connections before it is known
+// which servers there are.
 func (o *operator) reach(ctx context.Context) *link {
-	ctx, cancel := context.WithTimeout(ctx, o.r.pace.gather)
+	ctx, cancel := context.WithTimeout(ctx, o.r.pace.gather+o.r.pace.answer)
 	defer cancel()
 	for {
 		_, _, changed := o.roster.snapshot()

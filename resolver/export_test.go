@@ -11,7 +11,7 @@ import (
 
 // Hurry shortens what tests would otherwise wait for; 0 leaves a pace as it is.
 type Hurry struct {
-	Settle, Ping, Silence, Poll, Await, Feed, Lease time.Duration
+	Settle, Ping, Silence, Poll, Answer, Await, Feed, Lease time.Duration
 	// Page is how many connections are asked for at once.
 	Page int
 }
@@ -26,6 +26,9 @@ func (r *Resolver) Hurry(h Hurry) {
 	}
 	if h.Silence > 0 {
 		r.pace.silence = h.Silence
+	}
+	if h.Answer > 0 {
+		r.pace.answer = h.Answer
 	}
 	if h.Lease > 0 {
 		r.pace.lease, r.pace.renew = h.Lease, h.Lease/4
@@ -223,4 +226,13 @@ func Refusals(r *Resolver, operatorID string) func(host, token string) {
 		m.Client.CID, m.Client.Host, m.Client.JWT, m.Client.Stop = cid, host, token, r.now()
 		w.refused(&m)
 	}
+}
+
+// LoseReplaced has a connection that was replaced tell late that it is gone, and tells
+// whether the servers are still reached.
+func (r *Resolver) LoseReplaced(ctx context.Context, operatorID string) bool {
+	o := r.operator(operatorID)
+	o.lost(ctx, &link{})
+	_, connected, _ := o.roster.snapshot()
+	return connected && o.link.Load() != nil
 }

@@ -32,6 +32,8 @@ type operator struct {
 	current atomic.Pointer[store.Operator]
 	// link is nil while the servers are not reached.
 	link atomic.Pointer[link]
+	// linking makes link and what the roster says of it change together.
+	linking sync.Mutex
 	// refused tells that a server refused the credentials since they were asked for.
 	refused atomic.Bool
 	// wake makes the pusher look at the outbox, recheck the connection at the URLs.
@@ -89,7 +91,11 @@ func (o *operator) run(ctx context.Context) {
 	defer wg.Wait()
 	for ctx.Err() == nil {
 		if urls := o.urls(); len(urls) > 0 {
-			o.connecting.note(ctx, o.session(ctx, urls))
+			err := o.session(ctx, urls)
+			o.connecting.note(ctx, err)
+			if err == nil {
+				continue // there are other URLs, and no reason to wait
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -106,23 +112,23 @@ func (o *operator) urls() []string { return o.r.urls(*o.current.Load()) }
 func (o *operator) session(ctx context.Context, urls []string) error {
 	ctx, end := context.WithCancel(ctx) // of what is asked of servers meanwhile
 	defer end()
-	up, closed := newBell(), newBell()
-	nc, err := nats.Connect(strings.Join(urls, ","), o.options(ctx, up, closed)...)
+	l, up, closed := &link{}, newBell(), newBell()
+	nc, err := nats.Connect(strings.Join(urls, ","), o.options(ctx, l, up, closed)...)
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
 	defer o.asking.Wait()
 	defer nc.Close()
 	defer end()
-	defer o.lost(ctx)
+	defer o.lost(ctx, l)
 	in, err := newInbox(nc)
 	if err != nil {
 		return err
 	}
+	l.nc, l.inbox = nc, in
 	if err := o.listen(ctx, nc); err != nil {
 		return err
 	}
-	l := &link{nc: nc, inbox: in}
 	ping := time.NewTicker(o.r.pace.ping)
 	defer ping.Stop()
 	poll := time.NewTicker(o.r.pace.poll)
@@ -136,7 +142,7 @@ func (o *operator) session(ctx context.Context, urls []string) error {
 		case <-up:
 			o.discover(ctx, l)
 		case <-ping.C:
-			if o.link.Load() != nil {
+			if nc.IsConnected() {
 				o.discover(ctx, l)
 			}
 		case <-o.roster.work:
@@ -149,6 +155,9 @@ func (o *operator) session(ctx context.Context, urls []string) error {
 			if !slices.Equal(o.urls(), urls) {
 				return nil
 			}
+			if o.link.Load() == nil && nc.IsConnected() {
+				o.discover(ctx, l) // nobody answered in time when it connected
+			}
 			o.tend(ctx, l)
 		}
 	}
@@ -156,7 +165,7 @@ func (o *operator) session(ctx context.Context, urls []string) error {
 
 // options of the connection. The reconnect buffer is off: a push that was held
 // back in it would arrive after a newer one.
-func (o *operator) options(ctx context.Context, up, closed bell) []nats.Option {
+func (o *operator) options(ctx context.Context, l *link, up, closed bell) []nats.Option {
 	p := o.r.pace
 	opts := []nats.Option{
 		nats.Name("chancery"), o.credentials(ctx),
@@ -166,7 +175,7 @@ func (o *operator) options(ctx context.Context, up, closed bell) []nats.Option {
 		nats.ConnectHandler(func(*nats.Conn) { o.connecting.note(ctx, nil); up.ring() }),
 		nats.ReconnectHandler(func(*nats.Conn) { o.connecting.note(ctx, nil); up.ring() }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { o.connecting.note(ctx, err) }),
-		nats.DisconnectErrHandler(func(*nats.Conn, error) { o.lost(ctx) }),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { o.lost(ctx, l) }),
 		nats.ClosedHandler(func(*nats.Conn) { closed.ring() }),
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
 			subject := ""
@@ -287,11 +296,28 @@ func (o *operator) lifeSubscriptions() []subscription {
 	}
 }
 
-// lost records that the servers are out of reach. Nothing is pushed until they are
-// found again.
-func (o *operator) lost(ctx context.Context) {
-	o.link.Store(nil)
-	if o.roster.setConnected(false) {
+// found opens the way to n servers, unless the connection was lost meanwhile; nats.go
+// says that it is not connected before it calls what calls lost.
+func (o *operator) found(ctx context.Context, l *link, n int) bool {
+	o.linking.Lock()
+	defer o.linking.Unlock()
+	if !l.nc.IsConnected() {
+		return false
+	}
+	o.link.Store(l)
+	if o.roster.setConnected(true) {
+		o.log.InfoContext(ctx, "connected to the servers", slog.Int("servers", n))
+	}
+	return true
+}
+
+// lost records that the servers are out of reach by this link. Nothing is pushed until
+// they are found again. A connection that was replaced may tell late that it is gone: the
+// link of the next one stays.
+func (o *operator) lost(ctx context.Context, l *link) {
+	o.linking.Lock()
+	defer o.linking.Unlock()
+	if o.link.CompareAndSwap(l, nil) && o.roster.setConnected(false) {
 		o.log.InfoContext(ctx, "disconnected from the servers")
 	}
 }

@@ -81,11 +81,12 @@ func (w *world) setURLs(urls ...string) {
 	w.urls = slices.Clone(urls)
 }
 
-// stop stops a server and takes it off the URLs.
+// stop stops a server and takes it off the URLs, in this order: who looks at the URLs between would leave the servers just
+// when this one says goodbye.
 func (w *world) stop(s *server.Server) {
-	w.setURLs(slices.DeleteFunc(slices.Clone(w.urls), func(u string) bool { return u == s.ClientURL() })...)
 	s.Shutdown()
 	s.WaitForShutdown()
+	w.setURLs(slices.DeleteFunc(slices.Clone(w.urls), func(u string) bool { return u == s.ClientURL() })...)
 }
 
 // client is a connection that says when it was closed.

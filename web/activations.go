@@ -115,12 +115,14 @@ func (c *Console) activateStep(r *http.Request, v *visit) (step, error) {
 	subject := string(e.Body.Subject)
 	s := c.sharingStep(p, p.exportURL(e.ID, "activate"), "Activation for an outside account",
 		"A token with which one account may import "+subject+". Its holder puts it into that account's import. It is of no use to anybody else, so it can be sent as it is.",
-		&field{
-			Name: "importer", Pointer: "/target_account", Label: "Public key of the importing account", Kind: kindText, Required: true, Code: true, Autocomplete: "off", Placeholder: "A…",
-			Hint: "It need not be known here. To an account of this operator share the subject instead: both sides are made in one step.", Value: searchText(r.URL.Query().Get("importer")),
-		},
-		&field{Name: "subject", Pointer: "/subject", Label: "Subject", Kind: kindText, Code: true, Autocomplete: "off", Max: 1024, Value: subject, Hint: "All of the export, or a part of it."},
-		activationLifeField())
+		group{Fields: []*field{
+			{
+				Name: "importer", Pointer: "/target_account", Label: "Public key of the importing account", Kind: kindText, Required: true, Code: true, Autocomplete: "off", Placeholder: "A…",
+				Hint: "It need not be known here. To an account of this operator share the subject instead: both sides are made in one step.", Value: searchText(r.URL.Query().Get("importer")),
+			},
+			{Name: "subject", Pointer: "/subject", Label: "Subject", Kind: kindText, Code: true, Autocomplete: "off", Max: 1024, Value: subject, Hint: "All of the export, or a part of it."},
+			activationLifeField(),
+		}})
 	s.form.Cancel, s.plan.Cancel = p.exportURL(e.ID), p.exportURL(e.ID)
 	s.closes, s.plan.Unpushed, s.plan.Apply, s.agreed = false, true, "Issue the activation", []any{e.ID, e.Version}
 	s.calls = []apiCall{c.call("Issue an activation", http.MethodPost, p.exportURL(e.ID, "activations"), `{"target_account":"A…","ttl_seconds":31536000}`)}

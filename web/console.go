@@ -80,10 +80,7 @@ func New(cfg Config) (*Console, error) {
 		c.natsURL = func(string) string { return "" }
 	}
 	var err error
-	if c.assets, err = loadAssets(); err != nil {
-		return nil, fmt.Errorf("making console: %w", err)
-	}
-	if c.pages, err = c.parsePages(); err != nil {
+	if c.assets, c.pages, err = embedded(); err != nil {
 		return nil, fmt.Errorf("making console: %w", err)
 	}
 	c.handler = c.mount()

@@ -49,7 +49,7 @@ type exportView struct {
 	ByActivation        bool
 	Created, Changed    time.Time
 
-	Rows []edgeRow
+	Rows edgeRows
 	// MoreImporters says that not all edges of the account were looked at.
 	MoreImporters bool
 	Activations   []activationRow
@@ -115,7 +115,7 @@ func (c *Console) export(r *http.Request, v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	view.MoreImporters = g.Total > edgeScan
+	view.MoreImporters, n = g.Total > edgeScan, n.changing(v, p.operator)
 	for _, x := range g.Edges {
 		if x.Exporter.ID == p.account.ID && x.ExportID == e.ID {
 			view.Rows = append(view.Rows, n.row(x))
@@ -201,10 +201,10 @@ func (f *form) position() uint {
 }
 
 // sharingStep is a change of an export or import of an account.
-func (c *Console) sharingStep(p place, url, title, lead string, fields ...*field) step {
+func (c *Console) sharingStep(p place, url, title, lead string, groups ...group) step {
 	s := step{url: url, title: title, lead: lead, crumbs: p.sharingCrumbs(), closes: true}
 	s.plan = planView{Servers: serverNames(c.live.Servers(p.account.OperatorID)), Cancel: p.accountURL("sharing")}
-	s.form = &form{Action: url, Submit: "Review the change", Cancel: s.plan.Cancel, Groups: []group{{Fields: append(fields, reasonField())}}}
+	s.form = &form{Action: url, Submit: "Review the change", Cancel: s.plan.Cancel, Groups: append(groups, group{Fields: []*field{reasonField()}})}
 	return s
 }
 
@@ -216,33 +216,18 @@ func (c *Console) newExportStep(r *http.Request, v *visit) (step, error) {
 	}
 	s := c.sharingStep(p, p.accountURL("exports", "new"), "Export from "+p.account.Name,
 		"This is one side only: nothing crosses until another account imports it. To make both sides in one step, share a subject.",
-		kindField(), subjectField("Other accounts import this, or a part of it."), &field{
-			Name: "access", Pointer: "/access", Label: "Who may import it", Kind: kindSelect, Required: true, Value: string(issuer.AccessActivation),
-			Options: []option{
-				{string(issuer.AccessActivation), "Whoever has an activation token"},
-				{string(issuer.AccessPublic), "Every account"},
-				{string(issuer.AccessTokenPosition), "Every account, each under its own key"},
-			},
-		}, positionField(), responseField(),
-		&field{Name: "description", Pointer: "/description", Label: "Description", Kind: kindText, Autocomplete: "off", Hint: "Optional. For those who look at the account's JWT."})
+		exportGroups(&jwt.Export{Type: jwt.Stream, TokenReq: true})...)
 	s.plan.Apply, s.agreed = "Export it", []any{p.account.ID, "export", r.PostForm.Get("access"), r.PostForm.Get("position")}
 	s.calls = []apiCall{c.call("Export a subject", http.MethodPost, p.accountURL("exports"), `{"kind":"stream","subject":"orders.paid.>","access":"activation"}`)}
 	f := s.form
 	var out issuer.Outcome[issuer.ExportChange]
 	s.run = func(op issuer.Op) (made, error) {
-		body := jwt.Export{Subject: jwt.Subject(f.value("subject")), Type: exportKind(f.value("kind")), ResponseType: jwt.ResponseType(f.value("response"))}
-		body.Description = f.value("description")
-		switch issuer.Access(f.value("access")) {
-		case issuer.AccessActivation:
-			body.TokenReq = true
-		case issuer.AccessTokenPosition:
-			if body.AccountTokenPosition = f.position(); f.ok() && body.AccountTokenPosition == 0 {
-				f.fail("position", "Say at which place of the subject the importer's key stands.")
-			}
-		}
+		var body jwt.Export
+		edit := f.exportEdit(&body)
 		if !f.ok() {
 			return made{}, errLookAgain
 		}
+		edit(&body)
 		var err error
 		out, err = c.issuer.CreateExport(r.Context(), op, p.account.ID, body)
 		if err == nil {

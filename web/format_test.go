@@ -233,10 +233,7 @@ func TestPanic(t *testing.T) {
 	var log strings.Builder
 	c := &Console{now: time.Now, log: slog.New(slog.NewJSONHandler(&log, nil)), sessions: newSessions(nil, false)}
 	var err error
-	if c.assets, err = loadAssets(); err != nil {
-		t.Fatal(err)
-	}
-	if c.pages, err = c.parsePages(); err != nil {
+	if c.assets, c.pages, err = embedded(); err != nil {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()

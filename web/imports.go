@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -19,6 +18,7 @@ type importView struct {
 	Shares, Traces             bool
 	Created, Changed           time.Time
 	ExporterSync, ImporterSync deliveryView
+	ChangeURL                  string
 	RenewURL, DeleteURL        string
 }
 
@@ -57,7 +57,7 @@ func (c *Console) sharedImport(r *http.Request, v *visit) (answer, error) {
 		}
 	}
 	if p.account.State != "deleted" && v.mayIn(p.account, issuer.WriteSharing) {
-		view.DeleteURL = p.importURL(e.ID, "delete")
+		view.ChangeURL, view.DeleteURL = p.importURL(e.ID, "edit"), p.importURL(e.ID, "delete")
 		if e.Access == issuer.AccessActivation && v.caller.Allows(issuer.WriteSharing, issuer.Scope{Operator: p.account.OperatorID, Account: e.Exporter.ID}) {
 			view.RenewURL = p.importURL(e.ID, "renew")
 		}
@@ -77,20 +77,16 @@ func (c *Console) newImportStep(r *http.Request, v *visit) (step, error) {
 	}
 	s := c.sharingStep(p, p.accountURL("imports", "new"), "Import into "+p.account.Name,
 		"For what an account exports whose holder is somebody else. Between accounts that are both yours, share a subject: both sides are made in one step.",
-		&field{Name: "exporter", Pointer: "/exporter", Label: "Exporting account", Kind: kindText, Required: true, Code: true, Autocomplete: "off", Hint: "Its public key, or its name if it is known here."},
-		kindField(), subjectField("What is imported, as the exporter calls it."),
-		&field{Name: "local", Pointer: "/local_subject", Label: "Local subject", Kind: kindText, Code: true, Autocomplete: "off", Max: 1024, Hint: "Optional. What this account calls it; $1 is the first wildcard of the subject."},
-		&field{Name: "token", Pointer: "/token", Label: "Activation token", Kind: kindTextarea, JWT: true, Code: true, Hint: "The JWT that the exporter's holder sent, if the export asks for one."})
+		importGroups(&jwt.Import{Type: jwt.Stream})...)
 	s.plan.Apply, s.agreed = "Import it", []any{p.account.ID, "import"}
 	s.calls = []apiCall{c.call("Import a subject", http.MethodPost, p.accountURL("imports"), `{"exporter":"A…","kind":"stream","subject":"orders.paid.>","token":"eyJ…"}`)}
 	f := s.form
 	var out issuer.Outcome[issuer.ImportChange]
 	s.run = func(op issuer.Op) (made, error) {
+		var body jwt.Import
+		f.importEdit(&body)(&body)
 		var err error
-		out, err = c.issuer.CreateImport(r.Context(), op, p.account.ID, jwt.Import{
-			Account: f.value("exporter"), Type: exportKind(f.value("kind")), Subject: jwt.Subject(f.value("subject")), LocalSubject: jwt.RenamingSubject(f.value("local")),
-			Token: strings.Join(strings.Fields(f.value("token")), ""),
-		})
+		out, err = c.issuer.CreateImport(r.Context(), op, p.account.ID, body)
 		return made{out.Plan, p.account.ID, out.Value.JWTVersion}, sideways(err, "/exporter")
 	}
 	s.done = func(made) (answer, error) {
@@ -123,7 +119,7 @@ func (c *Console) renewImportStep(r *http.Request, v *visit) (step, error) {
 	if err != nil {
 		return step{}, err
 	}
-	s := c.sharingStep(p, p.importURL(e.ID, "renew"), "Renew the activation of "+string(e.Body.Subject), "The exporter's current key signs a new token, and the import gets it, in one step. Nothing is interrupted.", activationLifeField())
+	s := c.sharingStep(p, p.importURL(e.ID, "renew"), "Renew the activation of "+string(e.Body.Subject), "The exporter's current key signs a new token, and the import gets it, in one step. Nothing is interrupted.", group{Fields: []*field{activationLifeField()}})
 	s.form.Cancel, s.plan.Cancel = p.importURL(e.ID), p.importURL(e.ID)
 	s.closes, s.plan.Apply, s.agreed = false, "Renew", []any{e.ID, e.Version}
 	s.plan.Impact = []impact{noneClose()}

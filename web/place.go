@@ -24,6 +24,9 @@ func (c *Console) findAccount(r *http.Request, v *visit) (place, error) {
 	return p, err
 }
 
+// operator is the key of the account's operator.
+func (p place) operator() string { return p.account.OperatorID }
+
 // findUser finds the account and the user of the path.
 func (c *Console) findUser(r *http.Request, v *visit) (place, error) {
 	p, err := c.findAccount(r, v)

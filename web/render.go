@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 
 	"chancery/claims"
 	"chancery/issuer"
@@ -68,11 +69,30 @@ func (c *Console) serversChip(o issuer.Operator) chip {
 	return chip{toneGood, plural(n, "server", "servers")}
 }
 
+// embedded returns the static files and the pages of this program. They are the same for
+// every console, which reads them only, so a process reads and parses them once.
+func embedded() (assets, map[string]*template.Template, error) {
+	e, err := readEmbedded()
+	return e.assets, e.pages, err
+}
+
+type embeddedFiles struct {
+	assets assets
+	pages  map[string]*template.Template
+}
+
+var readEmbedded = sync.OnceValues(func() (e embeddedFiles, err error) {
+	if e.assets, err = loadAssets(); err == nil {
+		e.pages, err = parsePages(e.assets)
+	}
+	return e, err
+})
+
 // parsePages parses every page with the shared templates, so that a page which is
 // missing or broken stops the start and not a visitor.
-func (c *Console) parsePages() (map[string]*template.Template, error) {
+func parsePages(a assets) (map[string]*template.Template, error) {
 	shared := template.New("").Funcs(template.FuncMap{
-		"asset": c.assets.path, "short": claims.ShortKey, "count": formatCount, "size": formatSize, "plural": plural, "lower": strings.ToLower,
+		"asset": a.path, "short": claims.ShortKey, "count": formatCount, "size": formatSize, "plural": plural, "lower": strings.ToLower,
 		"stamp": stamp, "day": day, "unix": unixStamp, "exact": exact, "clip": newClip, "subject": breakable, "search": newSearch, "initial": initial, "ruleset": newRuleset, "subjects": allRules, "many": many,
 	}).Option("missingkey=error")
 	files, err := fs.Glob(templateFiles, "templates/shared/*.html")

@@ -248,7 +248,7 @@ func (c *Console) saySides(r *http.Request, v *visit, plan *planView) {
 type sharedView struct {
 	Exporter, Importer         accountName
 	ExporterSync, ImporterSync deliveryView
-	Rows                       []edgeRow
+	Rows                       edgeRows
 	// Setup is what clients have to set to reach a stream or bucket; nil for a subject.
 	Setup    *claims.RecipeSetup
 	Try      string

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -22,7 +23,7 @@ type sharingView struct {
 
 	State, Account, With string
 	States               []option
-	Rows                 []edgeRow
+	Rows                 edgeRows
 	// Picture is nil where nothing is shown; Flows is how many lines it would have where
 	// they are too many.
 	Picture *sharingPicture
@@ -48,8 +49,17 @@ type edgeRow struct {
 	Token   bool
 	State   chip
 	Problem *issuer.EdgeProblem
-	// URL is the import's page; empty where the importer is not the visitor's.
-	URL string
+	// URL is the import's page; empty where the importer is not the visitor's. ChangeURL
+	// changes it; empty for who may not.
+	URL, ChangeURL string
+}
+
+// edgeRows are rows of one table.
+type edgeRows []edgeRow
+
+// Changes tells whether one of them is the visitor's to change.
+func (l edgeRows) Changes() bool {
+	return slices.ContainsFunc(l, func(row edgeRow) bool { return row.ChangeURL != "" })
 }
 
 // accountName is an account that another shares with: by name, or by key where it is not
@@ -64,8 +74,20 @@ func (a accountName) text() string {
 	return claims.ShortKey(a.Key)
 }
 
-// naming says how links name accounts, see accountRef.
-type naming struct{ operators int }
+// naming says how links name accounts, see accountRef, and what they lead to.
+type naming struct {
+	operators int
+	// changes tells whether the visitor may change the imports of an account; nil for none.
+	changes func(account string) bool
+}
+
+// changing are the links of somebody who looks at what is below an operator.
+func (n naming) changing(v *visit, operator func() string) naming {
+	n.changes = func(account string) bool {
+		return v.caller.Allows(issuer.WriteSharing, issuer.Scope{Operator: operator(), Account: account})
+	}
+	return n
+}
 
 func (n naming) account(e issuer.EdgeNode) accountName {
 	a := accountName{Name: e.Name, Key: e.ID}
@@ -89,6 +111,9 @@ func (n naming) row(e issuer.Edge) edgeRow {
 	}
 	if e.Importer.Name != "" {
 		row.URL = accountURL(n.ref(e.Importer), "imports", e.ID)
+		if n.changes != nil && e.Importer.State != "deleted" && n.changes(e.Importer.ID) {
+			row.ChangeURL = row.URL + "/edit"
+		}
 	}
 	return row
 }
@@ -180,12 +205,22 @@ func (c *Console) sharing(r *http.Request, v *visit) (answer, error) {
 	ask, api := func(q issuer.GraphQuery) (issuer.Graph, error) {
 		return c.issuer.SharingGraph(ctx, v.caller, o.ID, q)
 	}, operatorURL(segment(o.Name, o.ID), "sharing-graph")
+	operator := func() string { return o.ID }
 	if view.Account != "" {
+		// It may be of another operator; asked for when there is a row, which shows that the
+		// visitor may see it.
+		operator = sync.OnceValue(func() string {
+			a, err := c.issuer.GetAccount(ctx, v.caller, view.Account)
+			if err != nil {
+				return ""
+			}
+			return a.OperatorID
+		})
 		ask, api = func(q issuer.GraphQuery) (issuer.Graph, error) {
 			return c.issuer.AccountSharing(ctx, v.caller, view.Account, q)
 		}, accountURL(view.Account, "sharing-graph")
 	}
-	err = view.fill(r, naming{len(list)}, ask)
+	err = view.fill(r, naming{operators: len(list)}.changing(v, operator), ask)
 	if err != nil && (view.Account == "" || issuer.AsError(err).Kind != issuer.KindNotFound) {
 		return answer{}, err
 	}
@@ -330,7 +365,7 @@ func pairURL(from, to accountName) string {
 // namesOf says how links name accounts for this visitor.
 func (c *Console) namesOf(ctx context.Context, v *visit) (naming, error) {
 	operators, err := c.operatorNames(ctx, v)
-	return naming{len(operators)}, err
+	return naming{operators: len(operators)}, err
 }
 
 // accountSharingView is what one account shares.
@@ -358,7 +393,7 @@ func (c *Console) accountSharing(r *http.Request, v *visit) (answer, error) {
 	if view.CanWrite = p.account.State != "deleted" && v.mayIn(p.account, issuer.WriteSharing); view.CanWrite {
 		view.ShareURL = withQuery(sharingPath+"/new", "exporter", p.accountRef)
 	}
-	err = view.fill(r, n, func(q issuer.GraphQuery) (issuer.Graph, error) {
+	err = view.fill(r, n.changing(v, p.operator), func(q issuer.GraphQuery) (issuer.Graph, error) {
 		return c.issuer.AccountSharing(ctx, v.caller, p.account.ID, q)
 	})
 	if err != nil {

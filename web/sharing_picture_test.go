@@ -102,7 +102,7 @@ func TestSharingPictureHasItsBound(t *testing.T) {
 		}
 		view := sharingView{Path: sharingPath}
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, sharingPath, nil)
-		if err := view.fill(r, naming{1}, func(issuer.GraphQuery) (issuer.Graph, error) { return g, nil }); err != nil {
+		if err := view.fill(r, naming{operators: 1}, func(issuer.GraphQuery) (issuer.Graph, error) { return g, nil }); err != nil {
 			t.Fatal(err)
 		}
 		if drawn := view.Picture != nil; drawn != (lines <= mostFlows) || len(view.Rows) != lines || (view.Flows == 0) != drawn {

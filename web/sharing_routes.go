@@ -53,6 +53,8 @@ func sharingRoutes() []route {
 		{acct + "/imports/new", (*Console).newImportStep},
 		{imports + "/renew", (*Console).renewImportStep},
 		{imports + "/delete", (*Console).deleteImportStep},
+		{export + "/edit", (*Console).editExportStep},
+		{imports + "/edit", (*Console).editImportStep},
 	} {
 		out = append(out, s.of.routes(s.pattern, issuer.WriteSharing)...)
 	}

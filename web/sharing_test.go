@@ -170,6 +170,61 @@ func TestSharingOfOneAccount(t *testing.T) {
 	b.get("/accounts/ORDERS/sharing").want(404)
 }
 
+// An export and an import are changed with their fields as they are at first: what would stop is told, what moved
+// meanwhile is shown anew, and each side changes its own.
+func TestChangeSharing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "sqlite", web.Config{})
+	h.billing()
+	shared, err := h.issuer.Share(t.Context(), op, issuer.ShareInput{Exporter: "ORDERS", Importer: "BILLING", Flows: []claims.Flow{{Kind: jwt.Stream, Subject: "orders.>"}}})
+	must(t, err)
+	export, imported := "/accounts/ORDERS/exports/"+shared.Value.Links[0].Export.ID, "/accounts/BILLING/imports/"+shared.Value.Links[0].Import.ID
+	_, err = h.issuer.CreatePerson(t.Context(), op, issuer.PersonInput{Name: "bill", Grants: []issuer.Grant{{Role: string(issuer.RoleAccountAdmin), Scope: issuer.Scope{Operator: "acme", Account: "BILLING"}}}})
+	must(t, err)
+	b, bill := h.signedIn(), h.visitor()
+	bill.post(h.link("bill"), nil).want(303)
+	for _, path := range []string{"/sharing", "/sharing?account=BILLING", "/accounts/BILLING/sharing", imported} {
+		b.get(path).want(200).has(`href="` + imported + `/edit"`)
+		bill.get(path).want(200).has(`href="` + imported + `/edit"`)
+	}
+	b.get("/accounts/ORDERS/sharing").want(200).has(`href="` + export + `/edit"`)
+	b.get(export).want(200).has(`href="` + export + `/edit"`)
+	h.auditor().get("/accounts/ORDERS/sharing").want(200).hasNot("/edit")
+	bill.get(export + "/edit").want(404)
+
+	// The import: prefilled, and nothing is lost of what is not asked about.
+	form := bill.get(imported+"/edit").want(200).has("Change the import orders.>", `value="orders.>"`, "Left empty, the import keeps the one it has.").hasNot("eyJ")
+	bill.submit(form).want(200).has("Nothing would change")
+	bill.submit(form, "local", "in.*").want(422).has("Local subject: ")
+	bill.submit(form, "subject", "stock.>").want(422).has("Another activation token: The activation token is for another subject")
+	bill.submit(form, "exporter", "NOBODY").want(422).has("Exporting account: There is no such account.")
+	plan := bill.submit(form, "local", "in.>", "name", "incoming").want(200).has("Nothing has happened yet", "local subject", "in.>", "incoming", "live connections")
+	bill.follow(bill.submit(plan)).want(200).has("The import orders.> was changed.", "in.>", "incoming")
+	bill.submit(plan).want(200).has("Nothing would change")
+	plan = b.submit(b.get(imported+"/edit").has(`value="in.>"`, "Now it is ORDERS."), "no_token", "on").want(200).has("The export is private")
+	b.follow(b.submit(plan)).want(200).has("Broken")
+
+	// The export: opened to everybody, which mends the import; the plan that was looked at before is not applied.
+	form = b.get(export+"/edit").want(200).has("Change the export orders.>", `<option value="activation" selected>`)
+	b.submit(form).want(200).has("Nothing would change")
+	b.submit(form, "threshold", "soon").want(422).has("Write a whole number.")
+	b.submit(form, "sampling", "5").want(422).has("Say where to report to")
+	b.submit(form, "access", "token_position").want(422).has("Say at which place of the subject")
+	b.submit(form, "latency", "times.orders").want(422).has("Only a service has this")
+	old := b.submit(form, "description", "All orders").want(200).has("description", "All orders", "import is held against it")
+	plan = b.submit(form, "access", "public").want(200).has("token required", "By activation", "Public")
+	b.follow(b.submit(plan)).want(200).has("The export orders.> was changed.", "Every account of the operator may import it.")
+	b.submit(old).want(200).has("Something changed meanwhile", "By activation")
+	bill.get(imported).want(200).hasNot("Broken")
+	plan = b.submit(b.get(export+"/edit"), "subject", "paid.>", "description", "Paid ones").want(200).has("will not work any more: of BILLING", "orders.>", "paid.>", "Paid ones")
+	b.follow(b.submit(plan)).want(200).has("paid.>", "Paid ones")
+	e, err := h.issuer.GetExport(t.Context(), op.Caller, "ORDERS", shared.Value.Links[0].Export.ID)
+	must(t, err)
+	if e.Body.TokenReq || e.Body.Subject != "paid.>" || e.Body.Description != "Paid ones" {
+		t.Errorf("the export is %+v", e.Body)
+	}
+}
+
 // With many pages, the filters look through what is there and say so.
 func TestSharingPages(t *testing.T) {
 	t.Parallel()

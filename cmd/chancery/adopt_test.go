@@ -59,7 +59,7 @@ func TestAdoptAndKick(t *testing.T) {
 	for n, later := range []int64{1, 0} {
 		p.adopted(pair, rival, n+1, later)
 	}
-	if err := again.FlushTimeout(5 * time.Second); err != nil {
+	if err := again.FlushTimeout(30 * time.Second); err != nil {
 		t.Errorf("a client with good credentials was closed: %v", err)
 	}
 }
@@ -84,7 +84,7 @@ func (p *plant) adopted(pair nkeys.KeyPair, rival *session, n int, later int64) 
 	token, err := theirs.Encode(pair) // which makes it the issuer
 	must(t, err)
 	token = repacked(t, token, pair, func(c map[string]any) { c["iat"] = at })
-	_, err = rival.Request("$SYS.REQ.ACCOUNT."+theirs.Subject+".CLAIMS.UPDATE", []byte(token), 5*time.Second)
+	_, err = rival.Request("$SYS.REQ.ACCOUNT."+theirs.Subject+".CLAIMS.UPDATE", []byte(token), 30*time.Second)
 	must(t, err)
 
 	type drift struct{ ID, Kind, State string }

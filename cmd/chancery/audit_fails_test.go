@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -22,25 +23,37 @@ import (
 // operation is one of the contract, ready to be sent.
 type operation struct{ id, method, path, body string }
 
-// mutations are all operations of the contract that change something, with the bodies it shows.
-func mutations(t *testing.T, fill *strings.Replacer) []operation {
-	t.Helper()
+// described is an operation as the contract tells of it.
+type described struct {
+	ID         string `yaml:"operationId"`
+	Permission string `yaml:"x-permission"`
+	Parameters []struct{ Name string }
+	Body       struct {
+		Content map[string]struct{ Example any }
+	} `yaml:"requestBody"`
+}
+
+// contract is what api.OpenAPI says, by path and method, read once for all tests: watched by the race detector that
+// takes seconds.
+var contract = sync.OnceValues(func() (map[string]map[string]described, error) {
 	raw, err := api.OpenAPI()
-	must(t, err)
-	type described struct {
-		ID         string `yaml:"operationId"`
-		Permission string `yaml:"x-permission"`
-		Parameters []struct{ Name string }
-		Body       struct {
-			Content map[string]struct{ Example any }
-		} `yaml:"requestBody"`
+	if err != nil {
+		return nil, err
 	}
 	var doc struct {
 		Paths map[string]map[string]described
 	}
-	must(t, yaml.Unmarshal(raw, &doc))
+	err = yaml.Unmarshal(raw, &doc)
+	return doc.Paths, err
+})
+
+// mutations are all operations of the contract that change something, with the bodies it shows.
+func mutations(t *testing.T, fill *strings.Replacer) []operation {
+	t.Helper()
+	paths, err := contract()
+	must(t, err)
 	var out []operation
-	for path, item := range doc.Paths {
+	for path, item := range paths {
 		for method, op := range item {
 			if method == "get" || strings.HasSuffix(op.Permission, ":read") || op.Permission == "none" {
 				continue

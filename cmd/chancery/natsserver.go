@@ -55,7 +55,7 @@ func startNATS(cfg natsServerConfig) (*server.Server, error) {
 	}
 	s.SetLoggerV2(natsLogger{cfg.log}, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(30 * time.Second) {
 		stopNATS(s)
 		return nil, errors.New("the nats-server did not become ready")
 	}

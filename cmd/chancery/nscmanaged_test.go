@@ -206,7 +206,7 @@ func admits(t *testing.T, s *server.Server, a *managedStore, user nkeys.KeyPair,
 	token, err := c.Encode(a.pair) // which is issued now, whatever it says
 	must(t, err)
 	token = repacked(t, token, a.pair, func(p map[string]any) { p["iat"] = time.Now().Add(issued).Unix() })
-	nc, err := nats.Connect(s.ClientURL(), nats.UserJWT(func() (string, error) { return token, nil }, user.Sign), nats.NoReconnect(), nats.Timeout(10*time.Second))
+	nc, err := nats.Connect(s.ClientURL(), nats.UserJWT(func() (string, error) { return token, nil }, user.Sign), nats.NoReconnect(), nats.Timeout(30*time.Second))
 	if err == nil {
 		nc.Close()
 	}

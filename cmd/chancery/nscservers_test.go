@@ -68,15 +68,6 @@ func (s *grownServers) accountServer() http.Handler {
 	})
 }
 
-// vacantPort is one that nobody listens on.
-func vacantPort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { must(t, l.Close()) }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // What running servers have is asked of the account server, and of nats-servers of
 // both kinds of resolver; what is newer there is what comes over.
 func TestImportFromServers(t *testing.T) {
@@ -88,11 +79,12 @@ func TestImportFromServers(t *testing.T) {
 			http := httptest.NewServer(s.accountServer())
 			t.Cleanup(http.Close)
 			of := generated{accounts: 4, users: 8}
-			port := vacantPort(t)
+			vacant, err := net.ResolveTCPAddr("tcp", freeAddress(t))
+			must(t, err)
 			if kind == "account server" {
 				of.serverURL = http.URL + "/jwt/v1"
 			} else {
-				of.natsURLs = []string{fmt.Sprintf("nats://127.0.0.1:%d", port)}
+				of.natsURLs = []string{"nats://" + vacant.String()}
 			}
 			s.g.make(of)
 			s.renew(t)
@@ -100,9 +92,9 @@ func TestImportFromServers(t *testing.T) {
 			s.g.writeTo(home)
 			if kind != "account server" {
 				n, err := startNATS(natsServerConfig{
-					name: "n1", operatorJWT: s.g.store.Operator.Token.Text, resolverURL: http.URL + "/jwt/v1/accounts/", port: port, log: slog.New(slog.DiscardHandler),
+					name: "n1", operatorJWT: s.g.store.Operator.Token.Text, resolverURL: http.URL + "/jwt/v1/accounts/", port: vacant.Port, log: slog.New(slog.DiscardHandler),
 					adjust: func(o *server.Options) {
-						o.JetStream = false
+						o.JetStream, o.AuthTimeout = false, 20
 						if kind == "full resolver" {
 							o.AccountResolver = fullResolver(t, s.jwts())
 						}
@@ -161,14 +153,14 @@ func TestServersThatFail(t *testing.T) {
 		of   generated
 		want string
 	}{
-		"nobody listens":       {generated{serverURL: fmt.Sprintf("http://127.0.0.1:%d/jwt/v1", vacantPort(t))}, "did not answer"},
+		"nobody listens":       {generated{serverURL: "http://" + freeAddress(t) + "/jwt/v1"}, "did not answer"},
 		"an error":             {generated{serverURL: failing.URL}, "418"},
 		"nonsense":             {generated{serverURL: nonsense.URL}, "has 0 of 3 accounts"},
 		"without end":          {generated{serverURL: endless.URL}, "too long"},
 		"no server":            {generated{}, "names no server to ask"},
 		"no URL":               {generated{serverURL: "http:///x"}, "in the operator's JWT is none"},
-		"no nats-server":       {generated{natsURLs: []string{fmt.Sprintf("nats://127.0.0.1:%d", vacantPort(t))}}, "were not asked: nats: no servers"},
-		"a resolver's":         {generated{serverURL: fmt.Sprintf("nats://127.0.0.1:%d", vacantPort(t))}, "were not asked: nats: no servers"},
+		"no nats-server":       {generated{natsURLs: []string{"nats://" + freeAddress(t)}}, "were not asked: nats: no servers"},
+		"a resolver's":         {generated{serverURL: "nats://" + freeAddress(t)}, "were not asked: nats: no servers"},
 		"an address of no use": {generated{natsURLs: []string{"http://x"}}, "were not asked"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -90,7 +90,7 @@ func (p *landlord) boot(operator, name string) *server.Server {
 	must(p.t, err)
 	s.Start()
 	p.t.Cleanup(func() { stopNATS(s) })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(30 * time.Second) {
 		p.t.Fatal("the nats-server is not ready")
 	}
 	p.call("PATCH", "/operators/"+operator, fmt.Sprintf(`{"service_urls":[%q]}`, s.ClientURL()), nil)

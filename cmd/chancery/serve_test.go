@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,12 +24,18 @@ import (
 	"chancery/store/storetest"
 )
 
+// given holds the ports that freeAddress returned: nobody may be listening there yet, or just now.
+var given sync.Map
+
 // freeAddress returns an address for a process that is started more than once. Its port is below those that systems
-// hand out for port 0: between two starts every other test would be welcome to it.
+// hand out for port 0: between two starts every other test would be welcome to it. It returns none twice.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 100 {
 		address := "127.0.0.1:" + strconv.Itoa(20_000+rand.IntN(12_000))
+		if _, taken := given.LoadOrStore(address, true); taken {
+			continue
+		}
 		if l, err := net.Listen("tcp", address); err == nil {
 			must(t, l.Close())
 			return address
@@ -132,16 +139,16 @@ func TestServeIsSetUpOnce(t *testing.T) {
 				t.Errorf("sign-in-link: exit code %d: %s", code, errs)
 			}
 			file := filepath.Join(t.TempDir(), "token")
-			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "auditor", "-o", file)...)
+			code, _, errs = inProcess(t, append(append([]string{"token", "create", "--local"}, args[1:]...), "ci", "--role", "auditor", "-o", file)...)
 			text, err := os.ReadFile(file)
 			if code != exitOK || err != nil || !strings.HasPrefix(string(text), issuer.TokenPrefix) {
 				t.Errorf("token: exit code %d: %v %s", code, err, errs)
 			}
-			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "king")...)
+			code, _, errs = inProcess(t, append(append([]string{"token", "create", "--local"}, args[1:]...), "ci", "--role", "king")...)
 			if code != exitFailure || !strings.Contains(errs, "The roles are owner, operator_admin") {
 				t.Errorf("token of an unknown role: exit code %d: %s", code, errs)
 			}
-			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "issuer", "--account", "NONE", "--template", "x", "--network", "10.0.0.0/8")...)
+			code, _, errs = inProcess(t, append(append([]string{"token", "create", "--local"}, args[1:]...), "ci", "--role", "issuer", "--account", "NONE", "--template", "x", "--network", "10.0.0.0/8")...)
 			if code != exitFailure || !strings.Contains(errs, "There is no such account") {
 				t.Errorf("token of an unknown account: exit code %d: %s", code, errs)
 			}

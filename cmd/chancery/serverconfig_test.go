@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 
 	"chancery/claims"
 )
@@ -72,7 +71,7 @@ func (p *plant) startConfigured(kind claims.ResolverKind, text string) *server.S
 		p.t.Fatalf("%s: the server does not start: %v", kind, err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(nats.DefaultTimeout * 5) {
+	if !s.ReadyForConnections(30 * time.Second) {
 		p.t.Fatalf("%s: the server is not ready", kind)
 	}
 	p.mu.Lock()
