@@ -48,7 +48,7 @@ func (r *Resolver) Connections(ctx context.Context, accountID string) ([]claims.
 	}
 	var out []claims.Connection
 	for _, list := range lists {
-		out = append(out, list...)
+		out = append(out, list.conns...)
 	}
 	slices.SortFunc(out, func(a, b claims.Connection) int {
 		return cmp.Or(cmp.Compare(a.ServerName, b.ServerName), cmp.Compare(a.ServerID, b.ServerID), cmp.Compare(a.CID, b.CID))
@@ -56,8 +56,14 @@ func (r *Resolver) Connections(ctx context.Context, accountID string) ([]claims.
 	return out, nil
 }
 
-// connections returns the account's connections on each server that told.
-func (o *operator) connections(ctx context.Context, l *link, accountID string) (map[string][]claims.Connection, error) {
+// listing is what one server told of an account's connections, which may not be the whole.
+type listing struct {
+	conns []claims.Connection
+	whole bool
+}
+
+// connections returns what each server told that is known to have the account or not.
+func (o *operator) connections(ctx context.Context, l *link, accountID string) (map[string]listing, error) {
 	members, _, _ := o.roster.snapshot()
 	ids := make([]string, 0, len(members))
 	for _, m := range members {
@@ -72,11 +78,11 @@ func (o *operator) connections(ctx context.Context, l *link, accountID string) (
 		mu   sync.Mutex
 		errs []error
 	)
-	all := make(map[string][]claims.Connection, len(holders))
+	all := make(map[string]listing, len(holders))
 	for _, h := range holders {
 		if h.Data == nil || h.Data.Clients+h.Data.Leafs == 0 {
 			mu.Lock()
-			all[h.Server.ID] = nil
+			all[h.Server.ID] = listing{whole: true}
 			mu.Unlock()
 			continue
 		}
@@ -96,27 +102,29 @@ func (o *operator) connections(ctx context.Context, l *link, accountID string) (
 
 // connectionsOn reads the pages of one server. The request goes to all servers and
 // is filtered by name, since the list of one server's connections in all accounts
-// is not for Chancery to read.
-func (o *operator) connectionsOn(ctx context.Context, l *link, accountID string, s serverInfo) ([]claims.Connection, error) {
-	var out []claims.Connection
+// is not for Chancery to read. It is not the whole when an answer did not come in time,
+// or there are more than are read.
+func (o *operator) connectionsOn(ctx context.Context, l *link, accountID string, s serverInfo) (listing, error) {
+	var out listing
 	q := connectionsQuery{Auth: true, Limit: o.r.pageSize, ServerName: s.Name, ExactMatch: true}
 	for range connectionsPages {
 		body, err := json.Marshal(q)
 		if err != nil {
-			return nil, fmt.Errorf("encoding the question: %w", err)
+			return out, fmt.Errorf("encoding the question: %w", err)
 		}
 		answers, err := ask[connectionsPage](ctx, o, l, question{
 			subject: connectionsSubject(accountID), body: body, expect: []string{s.ID}, limit: o.r.pace.answer,
 		})
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		page := answers[s.ID].Data
 		if page == nil {
 			return out, nil
 		}
-		out = append(out, page.clients(s)...)
+		out.conns = append(out.conns, page.clients(s)...)
 		if q.Offset += q.Limit; q.Offset >= page.Total {
+			out.whole = true
 			return out, nil
 		}
 	}

@@ -178,14 +178,14 @@ func (p *picture) begin() (stamp uint64) {
 }
 
 // merge takes in the connections of an account as the servers listed them since begin:
-// each server in lists told all of its own. What was told of later stays, and what
+// a server whose list is the whole has no others. What was told of later stays, and what
 // ended since does not come back.
-func (p *picture) merge(operatorID, accountID string, stamp uint64, lists map[string][]claims.Connection, now time.Time) {
+func (p *picture) merge(operatorID, accountID string, stamp uint64, lists map[string]listing, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	listed := map[seat]struct{}{}
-	for server, conns := range lists {
-		for _, c := range conns {
+	for server, list := range lists {
+		for _, c := range list.conns {
 			at := seat{server, c.CID}
 			listed[at] = struct{}{}
 			if _, ended := p.gone[at]; ended {
@@ -197,9 +197,8 @@ func (p *picture) merge(operatorID, accountID string, stamp uint64, lists map[st
 		}
 	}
 	for at := range p.accounts[accountID] {
-		_, told := lists[at.server]
 		_, still := listed[at]
-		if c := p.conns[at]; told && !still && c.tick <= stamp {
+		if c := p.conns[at]; lists[at.server].whole && !still && c.tick <= stamp {
 			p.drop(at, c)
 		}
 	}

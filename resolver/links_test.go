@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"chancery/claims"
 	"chancery/resolver"
 	"chancery/store/storetest"
 )
@@ -77,8 +79,12 @@ func TestKickWhileTheWayIsReplaced(t *testing.T) {
 	}
 }
 
-// lostQuestion is a network that garbles the first question after all servers.
-type lostQuestion struct{ asked atomic.Bool }
+// lostQuestion is a network that garbles the first most messages to a subject.
+type lostQuestion struct {
+	subject string
+	most    int32
+	asked   atomic.Int32
+}
 
 func (d *lostQuestion) Dial(network, address string) (net.Conn, error) {
 	c, err := net.DialTimeout(network, address, patience)
@@ -91,9 +97,9 @@ type garbled struct {
 }
 
 func (c *garbled) Write(p []byte) (int, error) {
-	question := []byte("$SYS.REQ.SERVER.PING ")
-	if bytes.Contains(p, question) && !c.of.asked.Swap(true) {
-		p = bytes.ReplaceAll(p, question, []byte("$SYS.REQ.SERVER.LOST "))
+	question := []byte(c.of.subject + " ")
+	if bytes.Contains(p, question) && c.of.asked.Add(1) <= c.of.most {
+		p = bytes.ReplaceAll(p, question, []byte(strings.Repeat("x", len(c.of.subject))+" "))
 	}
 	return c.Conn.Write(p)
 }
@@ -102,14 +108,37 @@ func (c *garbled) Write(p []byte) (int, error) {
 func TestNobodyAnswersAtFirst(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, storetest.SQLite(t))
-	wire := &lostQuestion{}
+	wire := &lostQuestion{subject: "$SYS.REQ.SERVER.PING", most: 1}
 	cfg := w.config()
 	cfg.Dialer = wire
 	r := w.startWith(cfg, resolver.Hurry{Poll: 50 * time.Millisecond})
 	w.serve(1)
 	a := w.account("a")
 	w.wait(a, a.version)
-	if !wire.asked.Load() || !w.sync(a).Connected {
-		t.Errorf("the question was lost: %t, the servers are %v", wire.asked.Load(), r.Servers(w.operator))
+	if n := wire.asked.Load(); n < 2 || !w.sync(a).Connected {
+		t.Errorf("asked %d times, the servers are %v", n, r.Servers(w.operator))
+	}
+}
+
+// TestListThatDoesNotCome has a server say that an account has clients, and not in time which: those that are pictured stay.
+func TestListThatDoesNotCome(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storetest.SQLite(t))
+	a := w.account("a")
+	wire := &lostQuestion{subject: a.id + ".CONNZ", most: 1000}
+	cfg := w.config()
+	cfg.Dialer = wire
+	r := w.startWith(cfg, resolver.Hurry{})
+	servers := w.serve(2)
+	w.connect(servers[0], w.user(a, "u"))
+	eventually(t, "the client is pictured", func() bool { return len(connectionsOf(r, a)) == 1 })
+	w.setURLs(w.urls[1], w.urls[0]) // all is asked for after a loss
+	r.Wake()
+	eventually(t, "the list is asked for in vain", func() bool {
+		page := r.ListConnections(claims.ConnectionQuery{Sight: everything, Limit: 1})
+		return wire.asked.Load() > 0 && page.Incomplete == ""
+	})
+	if n := len(connectionsOf(r, a)); n != 1 {
+		t.Errorf("%d clients are pictured, want the one that is connected", n)
 	}
 }
