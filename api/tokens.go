@@ -25,9 +25,12 @@ type Token struct {
 	Plan         *Plan      `json:"plan,omitempty"`
 }
 
-func (a *API) viewToken(k issuer.Token) Token {
+func (a *API) viewToken(k issuer.Token) Token { return ViewToken(k, a.now()) }
+
+// ViewToken returns the token as the API shows it at a time.
+func ViewToken(k issuer.Token, now time.Time) Token {
 	out := Token{
-		ID: k.ID, Name: k.Name, State: k.State(a.now()), Grants: viewGrants(k.Held), Networks: viewNetworks(k), CreatedBy: k.CreatedBy,
+		ID: k.ID, Name: k.Name, State: k.State(now), Grants: viewGrants(k.Held), Networks: viewNetworks(k), CreatedBy: k.CreatedBy,
 		CreatedAt: k.Created, ExpiresAt: k.Expires, LastUsedFrom: k.LastUsedFrom, RevokedBy: k.RevokedBy,
 	}
 	if !k.LastUsed.IsZero() {

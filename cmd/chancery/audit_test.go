@@ -33,6 +33,7 @@ func TestAuditCommands(t *testing.T) {
 				}
 				return out
 			}
+			tokenCommands(t, p, token)
 			eventually(t, "a checkpoint", func() bool { info, err := os.Stat(file); return err == nil && info.Size() > 0 })
 			eventually(t, "a numbered update", func() bool { return strings.Count(audit(exitOK, "ls", "--action", "update"), "update") == 2 })
 			if out := audit(exitOK, "ls", "--account", "ORDERS", "--limit", "1"); !strings.Contains(out, "ORDERS") || !strings.Contains(out, "There are more") {

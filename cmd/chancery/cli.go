@@ -27,7 +27,7 @@ type cli struct {
 	Server       serverCommand       `cmd:"" help:"The nats-servers of an operator."`
 	Sync         syncCommand         `cmd:"" help:"How far accounts got on the nats-servers: status, push."`
 	Audit        auditCommand        `cmd:"" help:"The audit log: list, export, verify."`
-	Token        tokenCommand        `cmd:"" help:"Make an API token, directly in the database of a configuration."`
+	Token        tokenCommand        `cmd:"" help:"API tokens: create, list, revoke."`
 	OpenAPI      openAPICommand      `cmd:"" name:"openapi" help:"Print the REST API's contract as YAML."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 }

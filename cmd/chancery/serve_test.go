@@ -139,16 +139,16 @@ func TestServeIsSetUpOnce(t *testing.T) {
 				t.Errorf("sign-in-link: exit code %d: %s", code, errs)
 			}
 			file := filepath.Join(t.TempDir(), "token")
-			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "auditor", "-o", file)...)
+			code, _, errs = inProcess(t, append(append([]string{"token", "create", "--local"}, args[1:]...), "ci", "--role", "auditor", "-o", file)...)
 			text, err := os.ReadFile(file)
 			if code != exitOK || err != nil || !strings.HasPrefix(string(text), issuer.TokenPrefix) {
 				t.Errorf("token: exit code %d: %v %s", code, err, errs)
 			}
-			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "king")...)
+			code, _, errs = inProcess(t, append(append([]string{"token", "create", "--local"}, args[1:]...), "ci", "--role", "king")...)
 			if code != exitFailure || !strings.Contains(errs, "The roles are owner, operator_admin") {
 				t.Errorf("token of an unknown role: exit code %d: %s", code, errs)
 			}
-			code, _, errs = inProcess(t, append(append([]string{"token"}, args[1:]...), "ci", "--role", "issuer", "--account", "NONE", "--template", "x", "--network", "10.0.0.0/8")...)
+			code, _, errs = inProcess(t, append(append([]string{"token", "create", "--local"}, args[1:]...), "ci", "--role", "issuer", "--account", "NONE", "--template", "x", "--network", "10.0.0.0/8")...)
 			if code != exitFailure || !strings.Contains(errs, "There is no such account") {
 				t.Errorf("token of an unknown account: exit code %d: %s", code, errs)
 			}

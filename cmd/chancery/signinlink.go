@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"chancery/claims"
 	"chancery/custody"
 	"chancery/issuer"
 	"chancery/store"
@@ -70,36 +69,6 @@ func (c *signInLinkCommand) run(ctx context.Context, env environment) error {
 		if err == nil {
 			_, err = fmt.Fprintf(env.stdout, "%s/login/%s\n", cfg.publicURL, link.Reveal())
 		}
-		return err
-	})
-}
-
-type tokenCommand struct {
-	hostCommand
-	Name     string        `arg:"" help:"What the token is for, such as ci."`
-	Role     string        `help:"owner, operator_admin, account_admin, issuer or auditor." default:"owner"`
-	Operator string        `help:"Only this operator, by name or public key."`
-	Account  string        `help:"Only this account, by name or public key."`
-	Template string        `help:"Only this template of the account, by name or id."`
-	Network  []string      `help:"CIDR or address from which alone it can be used; may be repeated." placeholder:"CIDR"`
-	TTL      time.Duration `help:"Lifetime, at most 366 days." default:"720h"`
-	Out      string        `help:"File to write it to, readable by you only; without it the token is printed." short:"o" type:"path" placeholder:"FILE"`
-}
-
-func (c *tokenCommand) run(ctx context.Context, env environment) error {
-	return c.with(ctx, env, func(i *issuer.Issuer, _ config) error {
-		made, err := i.CreateToken(ctx, issuer.Op{Caller: issuer.System("token"), RequestID: "token"}, issuer.TokenInput{
-			Name: c.Name, TTL: c.TTL, Networks: c.Network,
-			Grants: []issuer.Grant{{Role: c.Role, Scope: issuer.Scope{Operator: c.Operator, Account: c.Account, Template: c.Template}}},
-		})
-		if err != nil {
-			return err
-		}
-		text := claims.NewSecret(made.Value.Text.Reveal() + "\n")
-		if c.Out != "" {
-			return writeSecret(c.Out, text)
-		}
-		_, err = fmt.Fprint(env.stdout, text.Reveal())
 		return err
 	})
 }
