@@ -174,7 +174,7 @@ func (s *submissions) refusal(ctx context.Context, in issuer.SubmitInput, err er
 	if e.Hint != "" {
 		lines = append(lines, e.Hint)
 	}
-	if e.Kind == issuer.KindInternal {
+	if e.Kind == issuer.KindInternal || e.Code == "database_away" {
 		lines = append(lines, "In the log it is "+in.RequestID+".")
 		s.log.ErrorContext(ctx, "a posted JWT failed", slog.String("request_id", in.RequestID), slog.String("error", claims.Redact(e.Error())))
 	}

@@ -77,6 +77,8 @@ func AsError(err error) *Error {
 		return &Error{Kind: KindBusy, Code: "timeout", Message: "This took too long and was given up.", Hint: "Look whether the change was made, then try again.", cause: err}
 	case errors.Is(err, store.ErrBusy):
 		return &Error{Kind: KindBusy, Code: "busy", Message: "The database is busy.", Hint: "Try again.", cause: err}
+	case errors.Is(err, store.ErrAway):
+		return &Error{Kind: KindBusy, Code: "database_away", Message: "The database cannot be reached.", Hint: "Look whether the change was made, then try again.", cause: err}
 	case errors.Is(err, store.ErrNotFound):
 		return &Error{Kind: KindNotFound, Code: "not_found", Message: "There is no such object.", cause: err}
 	case errors.Is(err, store.ErrExists):

@@ -100,7 +100,7 @@ func (i *Issuer) runImport(ctx context.Context, id, owner string) error {
 		return nil
 	case errors.Is(err, store.ErrNotFound):
 		return nil // it was dropped, or somebody else works on it
-	case ctx.Err() != nil, errors.Is(err, store.ErrBusy), AsError(err).Kind == KindInternal && !errors.Is(err, store.ErrExists), AsError(err).Kind == KindSealed:
+	case ctx.Err() != nil, errors.Is(err, store.ErrBusy), errors.Is(err, store.ErrAway), AsError(err).Kind == KindInternal && !errors.Is(err, store.ErrExists), AsError(err).Kind == KindSealed:
 		return fmt.Errorf("running import %s: %w", id, err)
 	}
 	i.log.ErrorContext(ctx, "an import failed", slog.String("import", id), slog.Any("error", err))

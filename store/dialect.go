@@ -3,11 +3,15 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -43,7 +47,7 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 	if err != nil {
 		return fmt.Errorf("making the connection pool: %w", err)
 	}
-	s.db = stdlib.OpenDBFromPool(pool)
+	s.db, s.cut = stdlib.OpenDBFromPool(pool), pool.Reset
 	s.begin = func(ctx context.Context, readOnly bool) (session, error) { return beginPostgres(ctx, pool, readOnly) }
 	s.closers = append(s.closers, func() error { pool.Close(); return nil }, s.db.Close)
 	s.meet(pool)
@@ -139,6 +143,9 @@ func (s *Store) classify(err error) error {
 			return fmt.Errorf("%w: %w", ErrBusy, err)
 		}
 	}
+	if s.dialect == postgres && isAway(err) {
+		return fmt.Errorf("%w: %w", ErrAway, err)
+	}
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch e.Code() {
 		case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
@@ -150,6 +157,30 @@ func (s *Store) classify(err error) error {
 		}
 	}
 	return err
+}
+
+// isAway tells whether PostgreSQL is not there: its connection cannot be made, was cut,
+// or the server says that it ends or is not ready yet (class 57P of its error codes), or
+// has no connection left (53300). The end of a context is not that.
+func isAway(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return strings.HasPrefix(e.Code, "57P") || strings.HasPrefix(e.Code, "08") || e.Code == "53300"
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	for _, cut := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, driver.ErrBadConn} {
+		if errors.Is(err, cut) {
+			return true
+		}
+	}
+	return pgconn.SafeToRetry(err) // nothing was sent on a connection that was found closed
 }
 
 func micros(t time.Time) int64 {

@@ -27,6 +27,9 @@ var (
 	// ErrDeadlock is an ErrBusy that took no time: two transactions waited for each
 	// other and the database ended this one.
 	ErrDeadlock = fmt.Errorf("%w: deadlock", ErrBusy)
+	// ErrAway tells that the database cannot be reached, or went away meanwhile; a commit
+	// that was under way may have taken effect.
+	ErrAway = errors.New("the database cannot be reached")
 	// ErrNewerSchema tells that a newer Chancery migrated this database.
 	ErrNewerSchema = errors.New("the database's schema is newer than this program")
 	// ErrHeld tells that another process holds the SQLite file, or the data folder.
@@ -55,7 +58,10 @@ type Config struct {
 type Store struct {
 	db *sql.DB
 	// begin begins a transaction.
-	begin   func(ctx context.Context, readOnly bool) (session, error)
+	begin func(ctx context.Context, readOnly bool) (session, error)
+	// cut drops all idle connections, since one of them was found cut: the server has
+	// probably cut the others too. Nil where there is no server.
+	cut     func()
 	dialect dialect
 	now     func() time.Time
 	rand    io.Reader
@@ -179,12 +185,17 @@ func (s *Store) Read(ctx context.Context, f func(ctx context.Context, t *Tx) err
 	return s.in(ctx, true, f)
 }
 
-func (s *Store) in(ctx context.Context, readOnly bool, f func(ctx context.Context, t *Tx) error) error {
+func (s *Store) in(ctx context.Context, readOnly bool, f func(ctx context.Context, t *Tx) error) (err error) {
 	q, err := s.begin(ctx, readOnly)
 	if err != nil {
 		return fmt.Errorf("beginning transaction: %w", s.classify(err))
 	}
 	defer q.rollback()
+	defer func() {
+		if s.cut != nil && errors.Is(err, ErrAway) {
+			s.cut()
+		}
+	}()
 	t := &Tx{session: q, store: s, now: s.now().UTC().Truncate(time.Microsecond), reads: readOnly}
 	defer func() {
 		for _, end := range t.ends {

@@ -113,6 +113,15 @@ func newPlantOf(t *testing.T, dialect string, adjust func(*appConfig), furnish f
 	return p
 }
 
+// away is the answer to a change while the database is away, and a part of what it says.
+// The file of SQLite is never away.
+func (p *plant) away() (status int, says string) {
+	if p.app.store.Dialect() == "postgres" {
+		return http.StatusServiceUnavailable, "The database cannot be reached."
+	}
+	return http.StatusInternalServerError, "on our side"
+}
+
 func (p *plant) running() []*server.Server {
 	p.mu.Lock()
 	defer p.mu.Unlock()
