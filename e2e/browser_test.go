@@ -240,7 +240,7 @@ func (b *tab) picture(name string) {
 func (b *tab) downloaded(name string) string {
 	b.t.Helper()
 	path := filepath.Join(b.downloads, name)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		if _, err := os.Stat(path); err == nil {
 			return path
 		}
@@ -267,7 +267,7 @@ func (b *tab) scripts(on bool) {
 // browser reports such an answer as an error, and it was the one that was wanted.
 func (b *tab) forgive(status string) {
 	b.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		b.mu.Lock()
 		for i, f := range b.faults {
 			if strings.Contains(f, "the server responded with a status of "+status) {

@@ -23,7 +23,7 @@ func TestConnections(t *testing.T) {
 	b.awaits("[data-pause]")
 	b.says("Events", "Delivered")
 	closed := make(chan struct{})
-	nc, err := nats.Connect(d.NATSURL, nats.UserCredentials(d.CredsFile), nats.Name("press-1"), nats.NoReconnect(),
+	nc, err := nats.Connect(d.NATSURL, nats.UserCredentials(d.CredsFile), nats.Name("press-1"), nats.NoReconnect(), nats.Timeout(20*time.Second),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	must(t, err)
 	defer nc.Close()
@@ -38,17 +38,17 @@ func TestConnections(t *testing.T) {
 	ruined, seed := []byte(lines[1]), lines[9] // as jwt.FormatUserConfig writes them
 	last := len(ruined) - 10                   // within the signature
 	ruined[last] ^= 1
-	if _, err := nats.Connect(d.NATSURL, nats.UserJWTAndSeed(string(ruined), seed), nats.NoReconnect()); !errors.Is(err, nats.ErrAuthorization) {
+	if _, err := nats.Connect(d.NATSURL, nats.UserJWTAndSeed(string(ruined), seed), nats.NoReconnect(), nats.Timeout(20*time.Second)); !errors.Is(err, nats.ErrAuthorization) {
 		t.Fatalf("a client with a damaged JWT is answered %v", err)
 	}
-	if _, err := nats.Connect(d.NATSURL, nats.NoReconnect()); err == nil {
+	if _, err := nats.Connect(d.NATSURL, nats.NoReconnect(), nats.Timeout(20*time.Second)); err == nil {
 		t.Fatal("a client without a JWT was let in")
 	}
 	another, err := nkeys.CreateUser()
 	must(t, err)
 	other, err := another.Seed()
 	must(t, err)
-	if _, err := nats.Connect(d.NATSURL, nats.UserJWTAndSeed(lines[1], string(other)), nats.NoReconnect()); !errors.Is(err, nats.ErrAuthorization) {
+	if _, err := nats.Connect(d.NATSURL, nats.UserJWTAndSeed(lines[1], string(other)), nats.NoReconnect(), nats.Timeout(20*time.Second)); !errors.Is(err, nats.ErrAuthorization) {
 		t.Fatalf("a client with another seed is answered %v", err)
 	}
 	b.says("Resume")

@@ -31,7 +31,7 @@ func TestConsole(t *testing.T) {
 
 	creds := b.newUser(t)
 	closed := make(chan struct{})
-	nc, err := nats.Connect(d.NATSURL, nats.UserCredentials(creds), nats.Name("browser-1"), nats.ReconnectWait(20*time.Millisecond),
+	nc, err := nats.Connect(d.NATSURL, nats.UserCredentials(creds), nats.Name("browser-1"), nats.Timeout(20*time.Second), nats.ReconnectWait(20*time.Millisecond),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	must(t, err)
 	defer nc.Close()
@@ -56,7 +56,7 @@ func TestConsole(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the client is still connected")
 	}
-	if _, err := nats.Connect(d.NATSURL, nats.UserCredentials(creds)); err == nil {
+	if _, err := nats.Connect(d.NATSURL, nats.UserCredentials(creds), nats.Timeout(20*time.Second)); err == nil {
 		t.Fatal("revoked credentials connect")
 	}
 

@@ -27,7 +27,11 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 	live := i.liveConnections(ctx, op, WriteAccounts, account)
 	return change(ctx, i, op, use{permission: WriteAccounts, action: "update", kind: "account", target: account}, func(ctx context.Context, w *work) (planned[Account], error) {
 		var none planned[Account]
-		o, a, err := lockGuardedAccount(ctx, w, account)
+		o, a, err := findGuardedAccount(ctx, w, account)
+		if err != nil {
+			return none, err
+		}
+		a, rows, err := holdGuardedAccount(ctx, w, o, a)
 		if err != nil {
 			return none, err
 		}
@@ -67,10 +71,7 @@ func (i *Issuer) UpdateAccount(ctx context.Context, op Op, account string, edit 
 			if len(plan.Changes) == 0 {
 				return a, nil
 			}
-			if err := w.UpdateAccount(ctx, after); err != nil {
-				return a, err
-			}
-			return i.resign(ctx, w, a.ID)
+			return i.resignHeld(ctx, w, after, rows, newSignature{})
 		}}, nil
 	})
 }
@@ -137,7 +138,7 @@ func (i *Issuer) resign(ctx context.Context, w *work, accountID string) (Account
 // resignAfter is resign for an account that is to be pushed after another one, from
 // which it imports; with an empty exporter it does not wait.
 func (i *Issuer) resignAfter(ctx context.Context, w *work, accountID, exporter string) (Account, error) {
-	return i.resignSince(ctx, w, accountID, 0, exporter)
+	return i.resignSince(ctx, w, accountID, newSignature{exporter: exporter})
 }
 
 // compile builds the account's claims from its rows as edit, which may be nil,
@@ -325,21 +326,26 @@ func accountsCalled(ctx context.Context, t *store.Tx, operatorID, ref string) ([
 // planned from it, and from what belongs to it, still holds when it is applied. An
 // account of an observed operator is refused.
 func lockAccount(ctx context.Context, w *work, ref string) (Account, error) {
+	_, a, err := lockAccountUnder(ctx, w, ref)
+	return a, err
+}
+
+// lockAccountUnder is lockAccount that returns the account's operator too.
+func lockAccountUnder(ctx context.Context, w *work, ref string) (Operator, Account, error) {
 	a, err := findAccount(ctx, &w.desk, ref)
 	if err != nil {
-		return a, err
+		return Operator{}, a, err
 	}
-	if a, err = w.LockAccountForIssue(ctx, a.ID); err != nil {
-		return a, err
+	a, o, err := w.HoldAccountUnder(ctx, a)
+	if a.ID != "" {
+		if err := notDeleted(a); err != nil {
+			return o, a, err
+		}
 	}
-	if err := notDeleted(a); err != nil {
-		return a, err
-	}
-	o, err := w.GetOperator(ctx, a.OperatorID)
 	if err != nil {
-		return a, orMissing(err, "account")
+		return o, a, orMissing(err, "account")
 	}
-	return a, writable(o)
+	return o, a, writable(o)
 }
 
 // GetAccount returns an account by name or public key.

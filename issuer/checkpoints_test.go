@@ -138,17 +138,17 @@ func TestAnchorIsDue(t *testing.T) {
 	})
 }
 
-// await polls for what a goroutine with its own clock does, at most 15 s.
+// await polls for what a goroutine with its own clock does.
 func await(t *testing.T, holds func() bool) {
 	t.Helper()
-	late := time.After(15 * time.Second)
+	late := time.After(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
 		select {
 		case <-tick.C:
 		case <-late:
-			t.Fatal("not within 15 s")
+			t.Fatal("it does not come to that")
 		}
 	}
 }

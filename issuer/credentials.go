@@ -102,28 +102,38 @@ func (i *Issuer) Issue(ctx context.Context, op Op, account, user string, in Issu
 	u := use{permission: IssueCredentials, action: "issue", kind: "credential", target: account + "/" + user}
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[Issued], error) {
 		var none planned[Issued]
-		a, x, err := lockUser(ctx, w, account, user)
+		o, a, x, err := lockUserUnder(ctx, w, account, user)
 		if err != nil {
 			return none, err
 		}
-		preview, err := i.planIssue(ctx, w, a, x, in)
+		s, err := newIssuanceUnder(ctx, w, o, a)
+		if err != nil {
+			return none, err
+		}
+		preview, err := i.planIssueBy(ctx, w, s, x, in)
 		if err != nil {
 			return none, err
 		}
 		return planned[Issued]{preview: preview, target: x.ID, plan: Plan{}, apply: func(ctx context.Context) (Issued, error) {
-			return i.issue(ctx, w, a, x, in)
+			return i.issueBy(ctx, w, s, x, in)
 		}}, nil
 	})
 }
 
 // lockUser finds an account and a user of it and locks the account, see lockAccount.
 func lockUser(ctx context.Context, w *work, account, user string) (Account, User, error) {
-	a, err := lockAccount(ctx, w, account)
+	_, a, u, err := lockUserUnder(ctx, w, account, user)
+	return a, u, err
+}
+
+// lockUserUnder is lockUser that returns the account's operator too.
+func lockUserUnder(ctx context.Context, w *work, account, user string) (Operator, Account, User, error) {
+	o, a, err := lockAccountUnder(ctx, w, account)
 	if err != nil {
-		return a, User{}, err
+		return o, a, User{}, err
 	}
 	u, err := userOf(ctx, &w.desk, a, user)
-	return a, u, err
+	return o, a, u, err
 }
 
 // planIssue finds whatever speaks against the credential. For a dry run it rehearses
@@ -133,6 +143,12 @@ func (i *Issuer) planIssue(ctx context.Context, w *work, a Account, u User, in I
 	if err != nil {
 		return Issued{}, err
 	}
+	return i.planIssueBy(ctx, w, s, u, in)
+}
+
+// planIssueBy is planIssue by what was read of the account.
+func (i *Issuer) planIssueBy(ctx context.Context, w *work, s *issuance, u User, in IssueInput) (Issued, error) {
+	a := s.account
 	template, err := s.template(ctx, w, u)
 	if err != nil {
 		return Issued{}, err
@@ -193,15 +209,17 @@ type issuance struct {
 }
 
 func newIssuance(ctx context.Context, w *work, a Account) (*issuance, error) {
-	t, err := termsOf(ctx, w.Tx, a)
+	o, err := w.GetOperator(ctx, a.OperatorID)
 	if err != nil {
 		return nil, err
 	}
-	s := &issuance{account: a, terms: t, templates: map[string]*Template{}}
-	if s.keys, err = w.ListKeys(ctx, a.OperatorID, a.ID); err != nil {
-		return nil, err
-	}
-	s.revoked, err = w.EffectiveRevocations(ctx, a.ID)
+	return newIssuanceUnder(ctx, w, o, a)
+}
+
+// newIssuanceUnder is newIssuance in an account of the operator, which was read too.
+func newIssuanceUnder(ctx context.Context, w *work, o Operator, a Account) (s *issuance, err error) {
+	s = &issuance{account: a, terms: termsUnder(o, a), templates: map[string]*Template{}}
+	s.keys, s.revoked, err = w.GetIssuanceRows(ctx, a)
 	return s, err
 }
 
@@ -316,6 +334,11 @@ func (i *Issuer) issue(ctx context.Context, w *work, a Account, u User, in Issue
 	if err != nil {
 		return Issued{}, err
 	}
+	return i.issueBy(ctx, w, s, u, in)
+}
+
+// issueBy is issue by what was read of the account, and has not changed since.
+func (i *Issuer) issueBy(ctx context.Context, w *work, s *issuance, u User, in IssueInput) (Issued, error) {
 	if in.Delivery == DeliverLink {
 		return i.putCredentialLink(ctx, w, s, u, in)
 	}
@@ -328,11 +351,11 @@ func (i *Issuer) issueNow(ctx context.Context, w *work, s *issuance, u User, in 
 	if err != nil {
 		return Issued{}, err
 	}
-	signed, err := i.sign(ctx, w, c.signer, c.checked, c.issuedAt)
-	if err != nil {
+	if err := w.SetLastUserIAT(ctx, u.AccountID, c.issuedAt); err != nil {
 		return Issued{}, err
 	}
-	if err := w.SetLastUserIAT(ctx, u.AccountID, c.issuedAt); err != nil {
+	signed, err := i.sign(ctx, w, c.signer, c.checked, c.issuedAt)
+	if err != nil {
 		return Issued{}, err
 	}
 	out, err := c.issued(w, in, signed)

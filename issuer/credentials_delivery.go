@@ -223,11 +223,11 @@ func (i *Issuer) UseCredentialLink(ctx context.Context, op Op, link claims.Secre
 		w.op = Op{Caller: Caller{ID: l.CreatedBy}, RequestID: op.RequestID, Reason: body.Reason}
 		what = LinkedCredential{AccountID: a.ID, Account: a.Name, OperatorID: a.OperatorID, User: u.Name, Expires: l.Expires}
 		in := IssueInput{TTL: time.Duration(body.TTL) * time.Second, NoExpiry: body.NoExpiry, Delivery: DeliverLink, DeliveredTo: body.DeliveredTo, occasion: body.Occasion}
-		if _, err := i.planIssue(ctx, w, a, u, in); err != nil {
-			return err
-		}
 		s, err := newIssuance(ctx, w, a)
 		if err != nil {
+			return err
+		}
+		if _, err := i.planIssueBy(ctx, w, s, u, in); err != nil {
 			return err
 		}
 		if out, err = i.issueNow(ctx, w, s, u, in); err != nil {

@@ -188,15 +188,12 @@ func (s *settling) merging(ctx context.Context) (*merging, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, a, err := lockGuardedAccount(ctx, s.work, s.record.AccountID)
-	if err != nil {
-		return nil, err
-	}
 	theirs, ok := token.Claims.(*jwt.AccountClaims)
 	if !ok {
 		return nil, fmt.Errorf("reading the drift %s: it holds no account's JWT", s.record.ID)
 	}
-	return &merging{work: s.work, issuer: s.issuer, token: token, posted: theirs, source: MergeFound, operator: o, account: a}, nil
+	m := &merging{work: s.work, issuer: s.issuer, token: token, posted: theirs, source: MergeFound}
+	return m, m.hold(ctx, s.record.AccountID)
 }
 
 // adopt takes over what the found JWT says.
@@ -225,7 +222,7 @@ func (s *settling) keep(ctx context.Context) (planned[Drift], error) {
 	if err != nil {
 		return none, err
 	}
-	if m.parts, err = accountParts(ctx, s.work.Tx, m.account); err != nil {
+	if m.parts, err = partsOf(m.account, m.rows); err != nil {
 		return none, err
 	}
 	if !m.account.System { // a foreign revocation must not lock Chancery's own user out
@@ -244,7 +241,7 @@ func (s *settling) keep(ctx context.Context) (planned[Drift], error) {
 		if err := s.revoke(ctx, m); err != nil {
 			return err
 		}
-		_, err := s.issuer.resignSince(ctx, s.work, m.account.ID, m.posted.IssuedAt+1, "")
+		_, err := s.issuer.resignSince(ctx, s.work, m.account.ID, newSignature{notBefore: m.posted.IssuedAt + 1})
 		return orNoRoom(err)
 	}), nil
 }

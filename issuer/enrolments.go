@@ -294,7 +294,7 @@ func (i *Issuer) newcomer(ctx context.Context, w *work, o Operator, token claims
 	if len(f.Tolerated) > 0 {
 		a.Foreign = &claims.Foreign{Tolerated: f.Tolerated}
 	}
-	m := &merging{work: w, issuer: i, token: token, posted: c, source: MergePosted, operator: o, account: a, fresh: true}
+	m := &merging{work: w, issuer: i, token: token, posted: c, source: MergePosted, operator: o, account: a, fresh: true, rows: store.AccountRows{Revocations: map[string]int64{}}}
 	w.at = scopeOf(a)
 	return m, m.admit(ctx)
 }

@@ -25,7 +25,11 @@ func (h home) levels() claims.Levels { return levelsOf(h.operator, h.account) }
 
 func termsOf(ctx context.Context, t *store.Tx, a Account) (terms, error) {
 	o, err := t.GetOperator(ctx, a.OperatorID)
-	return terms{policy: o.Policy, levels: levelsOf(o, a)}, err
+	return termsUnder(o, a), err
+}
+
+func termsUnder(o Operator, a Account) terms {
+	return terms{policy: o.Policy, levels: levelsOf(o, a)}
 }
 
 // checkUser returns what the guardrails have against a user of the account with the
@@ -175,27 +179,43 @@ func (w *work) holdForAccount(ctx context.Context, o Operator) (Operator, error)
 	return o, err
 }
 
-// lockGuardedAccount is lockAccount for a change of what is counted over all accounts
-// of an operator: that is locked first, as everywhere.
-func lockGuardedAccount(ctx context.Context, w *work, ref string) (Operator, Account, error) {
+// findGuardedAccount finds an account for a change of what is counted over all accounts of
+// its operator. Where they are counted the operator is locked, before the account as
+// everywhere.
+func findGuardedAccount(ctx context.Context, w *work, ref string) (Operator, Account, error) {
+	var of []Operator
+	if claims.IsPublicKey(claims.KindAccount, ref) {
+		if err := w.LookUpOperatorOf(ctx, ref, &of); err != nil {
+			return Operator{}, Account{}, err
+		}
+	}
 	a, err := findAccount(ctx, &w.desk, ref)
 	if err != nil {
 		return Operator{}, a, err
 	}
-	o, err := w.GetOperator(ctx, a.OperatorID)
+	var o Operator
+	if len(of) > 0 {
+		o = of[0]
+	} else {
+		o, err = w.GetOperator(ctx, a.OperatorID)
+	}
 	if err == nil && countsAccounts(o.Policy.Guardrails) {
 		o, err = w.LockOperatorForEdit(ctx, o.ID)
 	}
+	return o, a, orMissing(err, "operator")
+}
+
+// holdGuardedAccount locks what findGuardedAccount found, and returns what the account's JWT
+// is made of.
+func holdGuardedAccount(ctx context.Context, w *work, o Operator, found Account) (Account, store.AccountRows, error) {
+	a, rows, err := w.HoldAccount(ctx, found)
 	if err != nil {
-		return o, a, orMissing(err, "operator")
-	}
-	if a, err = w.LockAccountForIssue(ctx, a.ID); err != nil {
-		return o, a, orMissing(err, "account")
+		return a, rows, orMissing(err, "account")
 	}
 	if err := notDeleted(a); err != nil {
-		return o, a, err
+		return a, rows, err
 	}
-	return o, a, writable(o)
+	return a, rows, writable(o)
 }
 
 // guardAccount refuses what is outside the guardrails of an account to come, or of one

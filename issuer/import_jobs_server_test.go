@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"testing"
-	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
@@ -91,7 +90,7 @@ func serveJWTs(t testing.TB, operator string, accounts map[string]string) *serve
 // letsIn tells whether the server lets the holder of the JWT and the seed in.
 func letsIn(t testing.TB, s *server.Server, token string, seed claims.Secret) bool {
 	t.Helper()
-	nc, err := nats.Connect(s.ClientURL(), nats.NoReconnect(), nats.Timeout(20*time.Second), nats.UserJWT(
+	nc, err := nats.Connect(s.ClientURL(), nats.NoReconnect(), nats.Timeout(patience), nats.UserJWT(
 		func() (string, error) { return token, nil },
 		func(nonce []byte) ([]byte, error) {
 			pair, err := nkeys.FromSeed([]byte(seed.Reveal()))

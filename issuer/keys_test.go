@@ -561,6 +561,7 @@ func TestCompromiseWithoutRoom(t *testing.T) {
 		for part := range slices.Chunk(keys, 500) {
 			h.raw.Run(t, `INSERT INTO revocations (id, account_id, subject, before_s, reason, actor, request_id, created_us, removed_us) VALUES `+strings.Join(part, ", "))
 		}
+		h.analyze(t)
 		h.revoke(t, w, w.ada.Issued.PublicKey) // signed anew, it holds them
 		if size := len(h.account(t, w.account.ID).JWT); size < 900_000 {
 			t.Fatalf("%d bytes are no test", size)

@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"bytes"
 	"context"
 	"slices"
 
@@ -98,11 +97,10 @@ func (i *Issuer) mergeToken(ctx context.Context, op Op, account string, token cl
 	u := use{permission: WriteAccounts, action: "merge", kind: "account", target: account}
 	return change(ctx, i, op, u, func(ctx context.Context, w *work) (planned[Merged], error) {
 		var none planned[Merged]
-		o, a, err := lockGuardedAccount(ctx, w, account)
-		if err != nil {
+		m := &merging{work: w, issuer: i, token: token, posted: token.Claims.(*jwt.AccountClaims), source: source}
+		if err := m.hold(ctx, account); err != nil {
 			return none, err
 		}
-		m := &merging{work: w, issuer: i, token: token, posted: token.Claims.(*jwt.AccountClaims), source: source, operator: o, account: a}
 		if err := m.admit(ctx); err != nil {
 			return none, err
 		}
@@ -142,6 +140,8 @@ type merging struct {
 
 	// rows are what the account's JWT is made of; none for one that is about to be made.
 	rows store.AccountRows
+	// known is what of the account was signed here in the second of the JWT.
+	known store.Candidate
 	// before is the account's JWT as it is now, nil where there is none; was is what the
 	// rows make of it.
 	before *jwt.AccountClaims
@@ -152,6 +152,19 @@ type merging struct {
 	// revoked are the new revocations; revives are keys that come back.
 	revoked map[string]int64
 	out     Merged
+}
+
+// hold finds the account and locks it.
+func (m *merging) hold(ctx context.Context, ref string) (err error) {
+	if m.operator, m.account, err = findGuardedAccount(ctx, m.work, ref); err != nil {
+		return err
+	}
+	// What is signed after this cannot be the JWT that is here already.
+	if err := m.LookUpSigned(ctx, m.account.ID, m.posted.IssuedAt, &m.known); err != nil {
+		return err
+	}
+	m.account, m.rows, err = holdGuardedAccount(ctx, m.work, m.operator, m.account)
+	return err
 }
 
 // admit tells who signed the JWT, and refuses what must not be merged at all.
@@ -167,9 +180,6 @@ func (m *merging) admit(ctx context.Context) error {
 		}
 	}
 	var err error
-	if m.rows, err = m.GetAccountRows(ctx, a.ID); err != nil {
-		return err
-	}
 	if m.by, err = m.signedBy(); err != nil {
 		return err
 	}
@@ -181,7 +191,7 @@ func (m *merging) admit(ctx context.Context) error {
 		return m.checkStamps()
 	}
 	if m.by == SignedByOperator {
-		err = m.admitOperator(ctx)
+		err = m.admitOperator()
 	} else {
 		err = m.admitPosted(ctx)
 	}
@@ -199,9 +209,9 @@ func (m *merging) admit(ctx context.Context) error {
 
 // admitOperator tells whether a JWT of the operator's is newer than the account's, or was
 // signed here.
-func (m *merging) admitOperator(ctx context.Context) (err error) {
-	if m.replay, err = m.isReplay(ctx); err != nil || m.replay {
-		return err
+func (m *merging) admitOperator() error {
+	if m.replay = m.isReplay(); m.replay {
+		return nil
 	}
 	// What servers were found to hold may have been signed within the same second as ours.
 	if at := m.account.IssuedAt; m.posted.IssuedAt < at || m.posted.IssuedAt == at && m.source != MergeFound {
@@ -308,10 +318,6 @@ func (m *merging) signedBy() (SignedBy, error) {
 }
 
 // isReplay tells whether this very JWT is, or was, the account's.
-func (m *merging) isReplay(ctx context.Context) (bool, error) {
-	if m.account.JWT == m.token.Text {
-		return true, nil
-	}
-	sum, err := m.HashOfJWT(ctx, m.account.ID, m.posted.IssuedAt)
-	return err == nil && bytes.Equal(sum, hashOfJWT(m.token.Text)), ignoreMissing(err)
+func (m *merging) isReplay() bool {
+	return m.account.JWT == m.token.Text || m.known.Signed(hashOfJWT(m.token.Text))
 }

@@ -19,6 +19,14 @@ const mergeCause = importCause
 // apply makes the rows what was planned and signs the account anew.
 func (m *merging) apply(ctx context.Context) (Merged, error) {
 	out := m.out
+	if m.settingsAlone() {
+		err := m.remember(ctx)
+		if err != nil {
+			return out, err
+		}
+		out.Account, err = m.issuer.resignHeld(ctx, m.work, m.after, m.rows, m.signature())
+		return out, orNoRoom(err)
+	}
 	if !m.replay {
 		if err := m.store(ctx); err != nil {
 			return out, err
@@ -43,12 +51,28 @@ func (m *merging) apply(ctx context.Context) (Merged, error) {
 	if err != nil {
 		return out, err
 	}
-	since := m.posted.IssuedAt
-	if m.source == MergeFound {
-		since++ // servers with full resolvers keep what they have of the same second
-	}
-	out.Account, err = m.issuer.resignSince(ctx, m.work, m.account.ID, since, m.exporter())
+	out.Account, err = m.issuer.resignSince(ctx, m.work, m.account.ID, m.signature())
 	return out, orNoRoom(err)
+}
+
+// settingsAlone tells whether the JWT changes nothing but the account's own row.
+func (m *merging) settingsAlone() bool {
+	return !m.replay && !m.fresh && len(m.revoked) == 0 && m.sameRows()
+}
+
+// sameRows tells whether keys, exports and imports stay as they are.
+func (m *merging) sameRows() bool {
+	was, is := m.was, m.parts
+	return sameAll(was.Keys, is.Keys) && sameAll(was.Settings.Exports, is.Settings.Exports) && sameAll(was.Settings.Imports, is.Settings.Imports)
+}
+
+// signature says what is new in the account's signature.
+func (m *merging) signature() newSignature {
+	s := newSignature{notBefore: m.posted.IssuedAt, exporter: m.exporter()}
+	if m.source == MergeFound {
+		s.notBefore++ // servers with full resolvers keep what they have of the same second
+	}
+	return s
 }
 
 // remember keeps the hash of what a holder signed.
@@ -69,8 +93,7 @@ func (m *merging) store(ctx context.Context) error {
 	} else if err := m.UpdateAccount(ctx, m.after); err != nil {
 		return err
 	}
-	was, is := m.was, m.parts
-	if sameAll(was.Keys, is.Keys) && sameAll(was.Settings.Exports, is.Settings.Exports) && sameAll(was.Settings.Imports, is.Settings.Imports) {
+	if m.sameRows() {
 		return nil
 	}
 	d := &adopting{work: m.work, issuer: m.issuer, mode: ImportObserve, dropping: true}
@@ -114,28 +137,59 @@ func (m *merging) exporter() string {
 	return ""
 }
 
-// resignSince is resignAfter for a JWT that takes the place of one from elsewhere, which
-// was issued at that second: it is not older.
-func (i *Issuer) resignSince(ctx context.Context, w *work, accountID string, issuedAt int64, exporter string) (Account, error) {
+// newSignature is what a new signature of an account has beside its claims.
+type newSignature struct {
+	// notBefore is the second, in Unix seconds, at which a JWT from elsewhere was issued
+	// that the new one takes the place of; 0 for none. The new one is not older.
+	notBefore int64
+	// exporter is an account that is to be pushed first, see resignAfter.
+	exporter string
+}
+
+// resignSince is resign with more to say of the signature.
+func (i *Issuer) resignSince(ctx context.Context, w *work, accountID string, s newSignature) (Account, error) {
 	a, rows, err := w.LockAccount(ctx, accountID)
 	if err != nil {
 		return a, orMissing(err, "account")
 	}
-	a.IssuedAt = max(a.IssuedAt, issuedAt-1)
-	checked, key, err := compile(ctx, w, a, rows, nil)
+	j, err := i.signRows(ctx, w, a, rows, s)
 	if err != nil {
 		return a, err
+	}
+	return w.PutAccountJWT(ctx, j)
+}
+
+// resignHeld stores settings and end of an account that HoldAccount has locked, with a new
+// signature; of the rows that its JWT is made of none has changed since.
+func (i *Issuer) resignHeld(ctx context.Context, w *work, a Account, rows store.AccountRows, s newSignature) (Account, error) {
+	var err error
+	if a.Settings, err = copyOf(a.Settings); err != nil { // what is signed is what will be read
+		return a, err
+	}
+	a.Settings.Exports, a.Settings.Imports = nil, nil // they have rows of their own
+	signing := a
+	signing.JWTVersion++
+	j, err := i.signRows(ctx, w, signing, rows, s)
+	if err != nil {
+		return a, err
+	}
+	return w.PutHeldAccount(ctx, a, j)
+}
+
+// signRows signs what the account, whose signing was counted, and its rows come to.
+func (i *Issuer) signRows(ctx context.Context, w *work, a Account, rows store.AccountRows, s newSignature) (store.JWT, error) {
+	a.IssuedAt = max(a.IssuedAt, s.notBefore-1)
+	checked, key, err := compile(ctx, w, a, rows, nil)
+	if err != nil {
+		return store.JWT{}, err
 	}
 	signer, err := i.signerFor(ctx, w, key)
 	if err != nil {
-		return a, err
+		return store.JWT{}, err
 	}
 	signed, err := signWith(ctx, signer, key, checked, claims.NextIssuedAt(w.Now(), a.IssuedAt))
-	if err != nil {
-		return a, err
-	}
-	return w.PutAccountJWT(ctx, store.JWT{
+	return store.JWT{
 		Subject: a.ID, Kind: "account", OperatorID: a.OperatorID, Version: a.JWTVersion, IssuedAt: signed.IssuedAt, JTI: signed.ID,
-		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token, After: exporter,
-	})
+		Signer: signed.Issuer, Actor: w.op.Caller.ID, RequestID: w.op.RequestID, Token: signed.Token, After: s.exporter,
+	}, err
 }

@@ -11,4 +11,6 @@ const (
 	thinned = 4
 	// largeUsers is how many users each of the 60 accounts of a large store has.
 	largeUsers = 5
+	// statementsApart are the statements of an import that fail, counted from the first to each of them.
+	statementsApart = 6
 )

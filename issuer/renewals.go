@@ -161,10 +161,14 @@ func (i *Issuer) renewHeld(ctx context.Context, t *store.Tx, op Op, c *jwt.UserC
 	if in.TTL, err = sameLifetime(ctx, w, a, u, e.Credential); err != nil {
 		return Issued{}, err
 	}
-	if _, err := i.planIssue(ctx, w, a, u, in); err != nil {
+	s, err := newIssuanceUnder(ctx, w, o, a)
+	if err != nil {
 		return Issued{}, err
 	}
-	out, err := i.issue(ctx, w, a, u, in)
+	if _, err := i.planIssueBy(ctx, w, s, u, in); err != nil {
+		return Issued{}, err
+	}
+	out, err := i.issueBy(ctx, w, s, u, in)
 	if err != nil {
 		return out, err
 	}

@@ -50,11 +50,17 @@ func (h *house) fill(t testing.TB, w world, n int, ttl time.Duration) (keys []st
 		h.raw.Run(t, `INSERT INTO credentials (id, user_id, account_id, public_key, jti, iat, expires_s, signer, template_id, sha256, bearer, key_origin, delivery, actor, request_id, created_us)
 			VALUES `+strings.Join(part, ", "))
 	}
-	if strings.HasPrefix(h.url, "postgres") {
-		h.raw.Run(t, `ANALYZE`) // as the database does by itself in a while
-	}
+	h.analyze(t)
 	h.raw.Run(t, fmt.Sprintf(`UPDATE accounts SET last_user_iat = %d WHERE id = '%s'`, now, w.account.ID))
 	return keys
+}
+
+// analyze has the database look at many new rows, as it does by itself in a while.
+func (h *house) analyze(t testing.TB) {
+	t.Helper()
+	if strings.HasPrefix(h.url, "postgres") {
+		h.raw.Run(t, `ANALYZE`)
+	}
 }
 
 // Everything of a template, or of a key, goes at once; what others were issued with stays.

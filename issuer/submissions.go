@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/hex"
@@ -67,15 +66,16 @@ func (i *Issuer) SubmitAccount(ctx context.Context, in SubmitInput) (Submitted, 
 	if c.Subject != in.Account {
 		return Submitted{}, invalidField("/jwt", "differs", "The JWT is of another account than the path.")
 	}
-	o, a, err := i.submittedTo(ctx, in)
+	o, known, err := i.submittedTo(ctx, in, c.IssuedAt)
 	if err != nil {
 		return Submitted{}, err
 	}
+	a := known.Account()
 	op := Op{Caller: keyHolder(c, o), RequestID: in.RequestID}
 	if a.ID == "" {
 		return i.enrol(ctx, op, o, token, in)
 	}
-	if known, err := i.saysNothing(ctx, a, token); known || err != nil {
+	if nothing, err := saysNothing(known, token); nothing || err != nil {
 		return Submitted{Merged: Merged{Account: a, Result: MergeReplay, SignedBy: SignedByOperator, Signer: c.Issuer}, Name: calledIn(a)}, err
 	}
 	op.Reason = "signed by " + c.Issuer
@@ -91,26 +91,27 @@ func (i *Issuer) SubmitAccount(ctx context.Context, in SubmitInput) (Submitted, 
 	return Submitted{Merged: out.Value, Name: calledIn(a)}, nil
 }
 
-// submittedTo returns the operator that a JWT is posted to, and the account; zero for
-// one that is not known.
-func (i *Issuer) submittedTo(ctx context.Context, in SubmitInput) (o Operator, a Account, err error) {
+// submittedTo returns the operator that a JWT is posted to, and what is known of its account
+// and the second in which it was issued.
+func (i *Issuer) submittedTo(ctx context.Context, in SubmitInput, issuedAt int64) (o Operator, known store.Candidate, err error) {
 	err = i.store.Read(ctx, func(ctx context.Context, t *store.Tx) error {
-		if o, err = operatorAt(ctx, t, in.Operator); err != nil {
+		if err = t.LookUpCandidate(ctx, in.Account, issuedAt, &known); err != nil {
 			return err
 		}
-		a, err = t.GetAccount(ctx, in.Account)
-		return ignoreMissing(err)
+		o, err = operatorAt(ctx, t, in.Operator)
+		return err
 	})
-	if err == nil && a.ID != "" && a.OperatorID != o.ID {
+	if a := known.Account(); err == nil && a.ID != "" && a.OperatorID != o.ID {
 		err = missing("account")
 	}
-	return o, a, err
+	return o, known, err
 }
 
 // saysNothing tells whether a JWT was signed here and revokes nothing but what the account
 // revokes. Everybody can read such a JWT and post it for ever, so that nothing is locked
 // or put on record for it.
-func (i *Issuer) saysNothing(ctx context.Context, a Account, token claims.Token) (bool, error) {
+func saysNothing(known store.Candidate, token claims.Token) (bool, error) {
+	a := known.Account()
 	c := token.Claims.(*jwt.AccountClaims) //nolint:forcetypeassert // readMerge made sure
 	if a.State != accountActive || a.JWT == "" {
 		return false, nil
@@ -118,13 +119,8 @@ func (i *Issuer) saysNothing(ctx context.Context, a Account, token claims.Token)
 	if a.JWT == token.Text {
 		return true, nil
 	}
-	var sum []byte
-	err := i.store.Read(ctx, func(ctx context.Context, t *store.Tx) (err error) {
-		sum, err = t.HashOfJWT(ctx, a.ID, c.IssuedAt)
-		return ignoreMissing(err)
-	})
-	if err != nil || !bytes.Equal(sum, hashOfJWT(token.Text)) {
-		return false, err
+	if !known.Signed(hashOfJWT(token.Text)) {
+		return false, nil
 	}
 	now, err := jwt.DecodeAccountClaims(a.JWT)
 	if err != nil {

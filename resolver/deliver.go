@@ -27,7 +27,7 @@ type delivered struct {
 // proven before is only read back, and pushed again where the reading shows
 // something else. Nothing is published after the time that until returns.
 func (o *operator) deliver(ctx context.Context, l *link, s store.Served, until func() time.Time) (delivered, error) {
-	d := &delivery{o: o, served: s, until: until, servers: map[string]*reading{}, news: map[string]claims.Delivery{}}
+	d := newDelivery(o, s, until)
 	published, proven := o.r.ledger.proven(s.AccountID, s.Version)
 	if proven {
 		if err := d.readBack(ctx, l); err != nil {
@@ -74,6 +74,10 @@ type delivery struct {
 	// overtaken tells that a server has a newer JWT that is not ours.
 	overtaken bool
 	news      map[string]claims.Delivery
+}
+
+func newDelivery(o *operator, s store.Served, until func() time.Time) *delivery {
+	return &delivery{o: o, served: s, until: until, servers: map[string]*reading{}, news: map[string]claims.Delivery{}}
 }
 
 // reading is what one server said in this round.
@@ -140,7 +144,7 @@ func (d *delivery) publish(ctx context.Context, l *link) error {
 	defer x.close()
 	push, err := x.ask(updateSubject(id), body)
 	if errors.Is(err, nats.ErrMaxPayload) {
-		d.tooLarge()
+		d.fail("The JWT exceeds the servers' max_payload.")
 		return nil
 	}
 	if err != nil {
@@ -215,12 +219,20 @@ func (d *delivery) sent(now time.Time) {
 	}
 }
 
-// tooLarge reports a JWT that cannot be published at all.
-func (d *delivery) tooLarge() {
+// fail reports a JWT that is not published at all.
+func (d *delivery) fail(why string) {
 	for _, r := range d.servers {
-		r.State, r.Error = claims.DeliveryFailed, "The JWT exceeds the servers' max_payload."
+		r.State, r.Error = claims.DeliveryFailed, why
 		d.report(r)
 	}
+}
+
+// withhold reports that a JWT is pushed to nobody, since it is damaged.
+func (o *operator) withhold(s store.Served) delivered {
+	d := newDelivery(o, s, nil)
+	d.begin(claims.DeliveryPending)
+	d.fail("Not sent: this version is damaged in the database. Change the account, so that it is signed anew.")
+	return delivered{news: d.rows()}
 }
 
 // acknowledged takes a server's answer to the push. "jwt update skipped", of an

@@ -114,7 +114,8 @@ func (d *drifter) judge(ctx context.Context, l *link, h hint) error {
 		return fmt.Errorf("judging account %s: %w", h.account, err)
 	}
 	if s.known {
-		d.o.r.memory.put(s.served)
+		d.o.r.takeIn(s.served)
+		s.served, _ = d.o.r.sound(s.served)
 	}
 	if s.known && s.served.OperatorID != d.o.id || s.done || d.innocent(h, s) {
 		return nil
@@ -250,6 +251,9 @@ func (d *drifter) verify(ctx context.Context, l *link, rec store.Drift) (healed 
 	s, err := d.o.r.getServed(ctx, rec.AccountID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return false, fmt.Errorf("reading account %s: %w", rec.AccountID, err)
+	}
+	if err == nil {
+		s, _ = d.o.r.sound(s)
 	}
 	found, complete, err := d.o.look(ctx, l, map[string]string{rec.AccountID: s.Token})
 	if err != nil {

@@ -116,6 +116,7 @@ func (d *drifter) signers() []string {
 
 // payload is what is read of a JWT whose signature was not looked at.
 type payload struct {
+	Issuer   string `json:"iss"`
 	Subject  string `json:"sub"`
 	IssuedAt int64  `json:"iat"`
 	Expires  int64  `json:"exp"`

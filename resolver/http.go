@@ -272,6 +272,11 @@ func (h *handler) missing(w http.ResponseWriter, r *http.Request) {
 		text(w, r, http.StatusServiceUnavailable, "The copy on disk is damaged, and the database was not reached yet.\n")
 		return
 	}
+	if h.memory.damaged.has(r.URL.Path) {
+		w.Header()[headerRetryAfter] = soon
+		text(w, r, http.StatusServiceUnavailable, "The JWT is damaged in the database.\n")
+		return
+	}
 	text(w, r, http.StatusNotFound, "no matching account JWT\n")
 }
 

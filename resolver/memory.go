@@ -78,6 +78,7 @@ type memory struct {
 	trust atomic.Pointer[trust]
 	// snapshot keeps what is served; nil keeps nothing.
 	snapshot *snapshot
+	damaged  damaged
 	// scratch holds the *[]byte that documents are put together in.
 	scratch sync.Pool
 }

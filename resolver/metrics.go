@@ -16,6 +16,7 @@ import (
 //	chancery_resolver_requests_total{outcome}   requests for JWTs: found, not_modified, unknown, probe, refused
 //	chancery_resolver_seconds                   how long a request takes, of one in 16
 //	chancery_resolver_accounts                  accounts in memory
+//	chancery_damaged_accounts                   accounts whose JWT in the database is damaged
 //	chancery_pushes_total{outcome}              pushes: proven, unproven, failed
 //	chancery_push_seconds                       one round: publish, and read back from every server
 //	chancery_push_proven_seconds                from the commit of a change to its first proof on every server
@@ -86,7 +87,7 @@ func newMetrics(to prometheus.Registerer, m *memory) (*metrics, error) {
 	accounts := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "chancery_resolver_accounts", Help: "Accounts in memory.",
 	}, func() float64 { return float64(m.accounts.Size()) })
-	return out, out.add(append(out.drift.collectors(), requests, pushes, out.lookups, out.push, out.delay, out.owed, out.oldest, out.skew, accounts)...)
+	return out, out.add(append(out.drift.collectors(), requests, pushes, out.lookups, out.push, out.delay, out.owed, out.oldest, out.skew, accounts, m.damaged.collector())...)
 }
 
 // sampling is how many requests there are for one whose time is taken: the clock costs

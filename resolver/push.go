@@ -212,7 +212,10 @@ func (p *pusher) deliver(ctx context.Context, l *link, w claim) (delivered, erro
 		p.o.r.takeIn(s)
 		w.served = &s
 	}
-	s := *w.served
+	s, ok := p.o.r.sound(*w.served)
+	if !ok {
+		return p.o.withhold(s), nil
+	}
 	run := w.run
 	p.current.Store(w.AccountID, run)
 	defer p.current.Delete(w.AccountID)

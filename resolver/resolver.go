@@ -163,6 +163,7 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	kept := newSnapshot(cfg.Snapshot, cfg.Now, cfg.Logger)
 	m := newMemory(kept)
+	m.damaged.log = cfg.Logger
 	counters, err := newMetrics(cfg.Metrics, m)
 	if err != nil {
 		return nil, err

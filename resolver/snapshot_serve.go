@@ -313,8 +313,13 @@ func (r *Resolver) compare(page []store.Served) {
 		return
 	}
 	for _, s := range page {
-		if e := r.memory.get(s.AccountID); e != nil && (e.version > s.Version || e.version == s.Version && e.token != s.Token) {
+		e := r.memory.get(s.AccountID)
+		switch {
+		case e == nil || e.version < s.Version || e.version == s.Version && e.token == s.Token:
+		case e.version > s.Version || intact(s):
 			r.behind.add(s.AccountID, e.version)
+		default:
+			r.memory.damaged.note(s, true)
 		}
 	}
 }

@@ -105,17 +105,23 @@ func (a Account) ExpiryOf(issuedAt int64) int64 {
 // signing: users are issued one after the other within an account, so that a
 // revocation of everybody knows the highest iat.
 func (t *Tx) LockAccountForIssue(ctx context.Context, id string) (Account, error) {
-	query := `SELECT ` + accountColumns + ` FROM accounts WHERE id = $1`
+	query := getAccount
 	if t.store.dialect == postgres {
-		query += ` FOR NO KEY UPDATE`
+		query = lockForIssue
 	} // SQLite has one writing transaction at a time
 	return one(ctx, t, scanAccount, query, id)
 }
 
-// SetLastUserIAT raises the highest iat of the account's users to iat.
+const (
+	getAccount = `SELECT ` + accountColumns + ` FROM accounts WHERE id = $1`
+	// lockForIssue is LockAccountForIssue on PostgreSQL.
+	lockForIssue = getAccount + ` FOR NO KEY UPDATE`
+)
+
+// SetLastUserIAT raises the highest iat of the account's users to iat. Nobody has to wait
+// for it.
 func (t *Tx) SetLastUserIAT(ctx context.Context, id string, iat int64) error {
-	_, err := t.exec(ctx, `UPDATE accounts SET last_user_iat = $2 WHERE id = $1 AND last_user_iat < $2`, id, iat)
-	return err
+	return t.send(ctx, `UPDATE accounts SET last_user_iat = $2 WHERE id = $1 AND last_user_iat < $2`, id, iat)
 }
 
 // FixedEnd returns the end that was set for the account, in Unix seconds; 0 for never or
@@ -140,7 +146,7 @@ func (t *Tx) UpdateAccount(ctx context.Context, a Account) error {
 
 // GetAccount returns the account with the public key id.
 func (t *Tx) GetAccount(ctx context.Context, id string) (Account, error) {
-	return one(ctx, t, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id)
+	return one(ctx, t, scanAccount, getAccount, id)
 }
 
 // FindAccounts returns the accounts called name, in one operator or, with an empty

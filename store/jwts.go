@@ -1,8 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
+	"slices"
+	"time"
 )
 
 // KeptBodies is how many versions of a subject's JWT keep their body; of older
@@ -90,10 +94,72 @@ func (t *Tx) putAccountJWT(ctx context.Context, j JWT) (Account, error) {
 	return a, t.oweDelivery(ctx, j)
 }
 
-// HashOfJWT returns the SHA-256 of the subject's JWT that was issued here at that second,
-// or ErrNotFound.
-func (t *Tx) HashOfJWT(ctx context.Context, subject string, issuedAt int64) ([]byte, error) {
-	return one(ctx, t, scanOne[[]byte], `SELECT sha256 FROM jwts WHERE subject = $1 AND iat = $2`, subject, issuedAt)
+// PutHeldAccount is UpdateAccount and PutAccountJWT in one, of an account that the
+// transaction has locked; a has the versions that it had before. Nobody has to wait for it:
+// were the version not the next one, the history would have it already.
+func (t *Tx) PutHeldAccount(ctx context.Context, a Account, j JWT) (Account, error) {
+	settings, err := settingsJSON(a)
+	if err != nil {
+		return a, err
+	}
+	a.Version, a.JWTVersion, a.Updated, a.Verbatim = a.Version+1, j.Version, t.now, false
+	a.JWT, a.IssuedAt, a.JTI, a.Signer, a.ResignOwed = j.Token, j.IssuedAt, j.JTI, j.Signer, time.Time{}
+	a.Expires, a.Renewal = a.ExpiryOf(j.IssuedAt), a.renewalOf(j.IssuedAt)
+	err = errors.Join(
+		t.keepJWT(ctx, j),
+		t.send(ctx, `UPDATE accounts SET settings = $2, expires_s = $3, lifetime_s = $4, renew_us = $5, version = version + 1, jwt_version = $6, updated_us = $7,
+			jwt = $8, iat = $9, jti = $10, signer = $11, resign_us = 0, verbatim = FALSE WHERE id = $1`,
+			a.ID, settings, a.Expires, int64(a.Lifetime/time.Second), micros(a.Renewal), j.Version, micros(t.now), j.Token, j.IssuedAt, j.JTI, j.Signer),
+		t.oweDelivery(ctx, j),
+	)
+	if err != nil {
+		return a, err
+	}
+	return a, t.logChange(ctx, Change{Kind: j.Kind, OperatorID: j.OperatorID, AccountID: j.Subject, Subject: j.Subject, JWTVersion: j.Version})
+}
+
+// renewalOf is when a JWT of the account that is issued at that second is to be renewed, as
+// renewed says it in SQL; zero for never.
+func (a Account) renewalOf(issuedAt int64) time.Time {
+	if a.Lifetime == 0 {
+		return time.Time{}
+	}
+	return fromMicros(issuedAt*1e6 + int64(a.Lifetime/time.Second)*500_000)
+}
+
+// Candidate is what a posted JWT of an account is held against. It is filled by the next
+// statement that is waited for.
+type Candidate struct {
+	accounts []Account
+	sums     [][]byte
+}
+
+// Account returns the account; zero where there is none, or none was asked for.
+func (c *Candidate) Account() (a Account) {
+	if len(c.accounts) > 0 {
+		a = c.accounts[0]
+	}
+	return a
+}
+
+// Signed tells whether the account had a JWT of that SHA-256, issued here at the second that
+// was asked for.
+func (c *Candidate) Signed(sum []byte) bool {
+	return slices.ContainsFunc(c.sums, func(s []byte) bool { return bytes.Equal(s, sum) })
+}
+
+// LookUpCandidate asks for the account, and for its JWTs that were issued at a second, in
+// Unix seconds.
+func (t *Tx) LookUpCandidate(ctx context.Context, accountID string, issuedAt int64, into *Candidate) error {
+	if err := alongside(ctx, t, &into.accounts, scanAccount, getAccount, accountID); err != nil {
+		return err
+	}
+	return t.LookUpSigned(ctx, accountID, issuedAt, into)
+}
+
+// LookUpSigned is LookUpCandidate without the account.
+func (t *Tx) LookUpSigned(ctx context.Context, accountID string, issuedAt int64, into *Candidate) error {
+	return alongside(ctx, t, &into.sums, scanOne[[]byte], `SELECT sha256 FROM jwts WHERE subject = $1 AND iat = $2`, accountID, issuedAt)
 }
 
 // Served is what the resolver serves and pushes of an account.

@@ -62,8 +62,10 @@ func (t *Tx) GetKey(ctx context.Context, id string) (Key, error) {
 // ListKeys returns the keys of an operator itself (empty accountID) or of one of
 // its accounts, oldest first.
 func (t *Tx) ListKeys(ctx context.Context, operatorID, accountID string) ([]Key, error) {
-	return many(ctx, t, scanKey, `SELECT `+keyColumns+` FROM keys WHERE operator_id = $1 AND account_id = $2 ORDER BY created_us, id`, operatorID, accountID)
+	return many(ctx, t, scanKey, listKeys, operatorID, accountID)
 }
+
+const listKeys = `SELECT ` + keyColumns + ` FROM keys WHERE operator_id = $1 AND account_id = $2 ORDER BY created_us, id`
 
 // GetAuditKey returns the key that signs checkpoints of the audit log, or ErrNotFound.
 func (t *Tx) GetAuditKey(ctx context.Context) (Key, error) {

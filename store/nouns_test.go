@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -122,12 +123,43 @@ func TestAccounts(t *testing.T) {
 		if got := get(t, d, byID).LastUserIAT; got != 300 {
 			t.Errorf("the highest iat is %d", got)
 		}
+		for n, lifetime := range []time.Duration{0, 3 * time.Hour, 0} { // what is put without waiting is what is read then
+			var put store.Account
+			d.advance(time.Minute)
+			d.write(t, func(ctx context.Context, tx *store.Tx) error {
+				read, err := tx.GetAccount(ctx, id)
+				if err != nil {
+					return err
+				}
+				held, _, err := tx.HoldAccount(ctx, read)
+				if diff := cmp.Diff(read, held); diff != "" {
+					t.Errorf("a lock: %s", diff)
+				}
+				if err != nil {
+					return err
+				}
+				held.Settings.Limits.Conn, held.Lifetime = int64(100+n), lifetime
+				j := store.JWT{Subject: id, Kind: "account", OperatorID: o1, Version: held.JWTVersion + 1, IssuedAt: 1_800_000_000 + int64(n), JTI: fmt.Sprint("jti", n), Signer: "OS", Token: fmt.Sprint("jwt", n)}
+				put, err = tx.PutHeldAccount(ctx, held, j)
+				return err
+			})
+			if diff := cmp.Diff(put, get(t, d, byID)); diff != "" {
+				t.Errorf("put %d: %s", n, diff)
+			}
+			if want := map[bool]time.Time{true: time.Unix(1_800_000_000+int64(n), 0).Add(lifetime / 2).UTC()}[lifetime > 0]; !put.Renewal.Equal(want) {
+				t.Errorf("put %d: renewed at %s, want %s", n, put.Renewal, want)
+			}
+		}
 		for name, f := range map[string]func(context.Context, *store.Tx) error{
 			"update": func(ctx context.Context, tx *store.Tx) error { return tx.UpdateAccount(ctx, anAccount(o1, "A9", "q")) },
 			"lock":   func(ctx context.Context, tx *store.Tx) error { _, _, err := tx.LockAccount(ctx, "A9"); return err },
 			"issue":  func(ctx context.Context, tx *store.Tx) error { _, err := tx.LockAccountForIssue(ctx, "A9"); return err },
 			"get":    func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetAccount(ctx, "A9"); return err },
-			"served": func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetServed(ctx, id); return err },
+			"served": func(ctx context.Context, tx *store.Tx) error { _, err := tx.GetServed(ctx, "A9"); return err },
+			"hold": func(ctx context.Context, tx *store.Tx) error {
+				_, _, err := tx.HoldAccountUnder(ctx, store.Account{ID: "A9", OperatorID: "O9"})
+				return err
+			},
 		} {
 			t.Run(name+" of what is not there", func(t *testing.T) { d.fails(t, store.ErrNotFound, f) })
 		}

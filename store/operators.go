@@ -155,6 +155,12 @@ func (t *Tx) GetOperator(ctx context.Context, idOrName string) (Operator, error)
 	return one(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators WHERE (id = $1 OR name = $1) AND state <> 'deleted'`, idOrName)
 }
 
+// LookUpOperatorOf asks for the operator of an account; into stays empty where there is none.
+// It is filled by the next statement that is waited for.
+func (t *Tx) LookUpOperatorOf(ctx context.Context, accountID string, into *[]Operator) error {
+	return alongside(ctx, t, into, scanOperator, `SELECT `+operatorColumns+` FROM operators WHERE id = `+ofAccount+` AND state <> 'deleted'`, accountID)
+}
+
 // DefaultOperator returns the one that is served where no other one is named.
 func (t *Tx) DefaultOperator(ctx context.Context) (Operator, error) {
 	return one(ctx, t, scanOperator, `SELECT `+operatorColumns+` FROM operators WHERE is_default AND state <> 'deleted'`)

@@ -118,6 +118,9 @@ func TestReadBesideWrite(t *testing.T) {
 			if err := tx.SetLastUserIAT(ctx, account, 77); err != nil {
 				return err
 			}
+			if a, err := tx.GetAccount(ctx, account); err != nil || a.LastUserIAT != 77 { // now the database has it
+				t.Errorf("%+v, %v", a, err)
+			}
 			readCtx, cancel := context.WithTimeout(ctx, 4*time.Second) // a waiting reader gives up later
 			defer cancel()
 			return d.Read(readCtx, func(ctx context.Context, tx *store.Tx) error {

@@ -80,7 +80,7 @@ func serverOf(t *testing.T, base string) *server.Server {
 	must(t, err)
 	s, err := startNATS(natsServerConfig{
 		name: "n1", operatorJWT: strings.TrimSpace(string(jwt)), resolverURL: base + "/jwt/v1/accounts/", log: slog.New(slog.DiscardHandler),
-		adjust: func(o *server.Options) { o.JetStream = false },
+		adjust: func(o *server.Options) { o.JetStream, o.AuthTimeout = false, 20 },
 	})
 	must(t, err)
 	t.Cleanup(func() { stopNATS(s) })

@@ -207,7 +207,7 @@ func (y *yard) startServers(addresses []string) {
 		s, err := startNATS(natsServerConfig{
 			name: fmt.Sprintf("n%d", n+1), operatorJWT: operator, resolverURL: y.balancer.URL + "/jwt/v1/accounts/", port: port, log: slog.New(slog.DiscardHandler),
 			adjust: func(o *server.Options) {
-				o.JetStream = false
+				o.JetStream, o.AuthTimeout = false, 20
 				o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}
 				for other, r := range y.servers {
 					if other != n {

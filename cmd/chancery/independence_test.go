@@ -123,7 +123,7 @@ func (e *estate) servers() []*server.Server {
 		s, err := startNATS(natsServerConfig{
 			name: fmt.Sprintf("n%d", n+1), operatorJWT: strings.TrimSpace(e.operatorJWT), resolverURL: e.base + "/jwt/v1/accounts/", log: slog.New(slog.DiscardHandler),
 			adjust: func(o *server.Options) {
-				o.JetStream = false
+				o.JetStream, o.AuthTimeout = false, 20
 				o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}
 				for _, r := range out {
 					o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", r.ClusterAddr().Port)})

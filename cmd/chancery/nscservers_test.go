@@ -94,7 +94,7 @@ func TestImportFromServers(t *testing.T) {
 				n, err := startNATS(natsServerConfig{
 					name: "n1", operatorJWT: s.g.store.Operator.Token.Text, resolverURL: http.URL + "/jwt/v1/accounts/", port: vacant.Port, log: slog.New(slog.DiscardHandler),
 					adjust: func(o *server.Options) {
-						o.JetStream = false
+						o.JetStream, o.AuthTimeout = false, 20
 						if kind == "full resolver" {
 							o.AccountResolver = fullResolver(t, s.jwts())
 						}

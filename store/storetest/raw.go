@@ -2,8 +2,10 @@ package storetest
 
 import (
 	"database/sql"
+	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -19,7 +21,7 @@ type Raw struct {
 // test ends.
 func OpenRaw(t testing.TB, url string) *Raw {
 	t.Helper()
-	driver, source, tables := "pgx", url, `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`
+	driver, source, tables := "pgx", url, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`
 	if path, ok := strings.CutPrefix(url, "sqlite://"); ok {
 		driver, source, tables = sqlite, path+"?_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)", `SELECT name FROM sqlite_master WHERE type = 'table'`
 	}
@@ -109,28 +111,45 @@ func (r *Raw) table(t testing.TB, table string, f func(table string, row int, co
 // their own: equal dumps are equal databases, also across dialects.
 func (r *Raw) Dump(t testing.TB, without ...string) string {
 	t.Helper()
-	lines := map[string]*strings.Builder{}
-	r.Cells(t, func(table string, row int, column string, value any) {
+	var all []string
+	var line []byte
+	for _, table := range r.names(t) {
 		if slices.Contains(without, table) {
-			return
+			continue
 		}
-		key := fmt.Sprint(table, " ", row)
-		if lines[key] == nil {
-			lines[key] = new(strings.Builder)
-			lines[key].WriteString(table)
+		last := -1
+		r.table(t, table, func(_ string, row int, column string, value any) {
+			if row != last {
+				if last >= 0 {
+					all = append(all, string(line))
+				}
+				line, last = append(line[:0], table...), row
+			}
+			line = append(append(append(line, ' '), column...), '=')
+			line = appendValue(line, value)
+		})
+		if last >= 0 {
+			all = append(all, string(line))
 		}
-		switch v := value.(type) {
-		case []byte:
-			value = fmt.Sprintf("x'%x'", v)
-		case bool: // SQLite has none
-			value = map[bool]int{true: 1}[v]
-		}
-		fmt.Fprintf(lines[key], " %s=%v", column, value)
-	})
-	all := make([]string, 0, len(lines))
-	for _, b := range lines {
-		all = append(all, b.String())
 	}
 	slices.Sort(all)
 	return strings.Join(all, "\n")
+}
+
+// appendValue writes a value as both dialects know it.
+func appendValue(line []byte, value any) []byte {
+	switch v := value.(type) {
+	case string:
+		return append(line, v...)
+	case int64:
+		return strconv.AppendInt(line, v, 10)
+	case []byte:
+		return append(hex.AppendEncode(append(line, "x'"...), v), '\'')
+	case bool: // SQLite has none
+		if v {
+			return append(line, '1')
+		}
+		return append(line, '0')
+	}
+	return fmt.Append(line, value)
 }
