@@ -99,6 +99,9 @@ type AuditFilter struct {
 	Search string
 	// Bounds keep what lies within them; nil keeps all.
 	Bounds *Bounds
+
+	// after and before are numbers between which From and To lie, 0 for none.
+	after, before int64
 }
 
 // AuditPage asks for one page of the log.
@@ -110,8 +113,40 @@ type AuditPage struct {
 
 // FindAudit returns a page of the numbered entries that f keeps, the newest first.
 func (t *Tx) FindAudit(ctx context.Context, f AuditFilter, p AuditPage) ([]AuditEntry, error) {
+	if err := t.span(ctx, &f); err != nil {
+		return nil, err
+	}
 	query, args := f.newest(p)
 	return many(ctx, t, scanAudit, query, args...)
+}
+
+// lateEntry is how much later than the sequencer knows of an entry may be numbered: one
+// of an older version of Chancery that runs beside this one does not take note of it.
+const lateEntry = time.Minute
+
+// span finds numbers between which all times of the filter lie, so that every index by
+// number answers for times too. An entry is at most the lag earlier than any that is
+// numbered before it. So up to one that is earlier than From by more than the lag
+// everything is before From, and behind one that is later than To by the lag nothing is
+// before To.
+func (t *Tx) span(ctx context.Context, f *AuditFilter) error {
+	if f.From.IsZero() && f.To.IsZero() {
+		return nil
+	}
+	found, err := one(ctx, t, func(r row) (x [2]int64, err error) {
+		err = r.Scan(&x[0], &x[1])
+		return x, err
+	}, `SELECT
+		coalesce((SELECT seq FROM audit WHERE seq IS NOT NULL AND at_us < $1 - s.audit_lag_us ORDER BY at_us DESC LIMIT 1), 0),
+		coalesce((SELECT seq FROM audit WHERE seq IS NOT NULL AND at_us >= $2 + s.audit_lag_us ORDER BY at_us LIMIT 1), 0)
+		FROM sequencer s WHERE s.id = 1`, micros(f.From.Add(-lateEntry)), micros(f.To.Add(lateEntry)))
+	if !f.From.IsZero() {
+		f.after = found[0]
+	}
+	if !f.To.IsZero() {
+		f.before = found[1]
+	}
+	return err
 }
 
 func (f AuditFilter) newest(p AuditPage) (query string, args []any) {
@@ -126,6 +161,9 @@ func (f AuditFilter) newest(p AuditPage) (query string, args []any) {
 // FollowAudit returns up to limit of the entries that f keeps with numbers above after
 // and up to last, the oldest first.
 func (t *Tx) FollowAudit(ctx context.Context, f AuditFilter, after, last int64, limit int) ([]AuditEntry, error) {
+	if err := t.span(ctx, &f); err != nil {
+		return nil, err
+	}
 	where, args := f.where(limit)
 	n := len(args)
 	return many(ctx, t, scanAudit, `SELECT `+auditColumns+` FROM audit
@@ -155,11 +193,18 @@ func (f AuditFilter) where(limit int) (where string, args []any) {
 			add(x.column+` = ?`, x.value)
 		}
 	}
+	// The plus keeps both databases from going by time, and sorting what they find.
 	if !f.From.IsZero() {
-		add(`at_us >= ?`, micros(f.From))
+		add(`+at_us >= ?`, micros(f.From))
 	}
 	if !f.To.IsZero() {
-		add(`at_us < ?`, micros(f.To))
+		add(`+at_us < ?`, micros(f.To))
+	}
+	if f.after > 0 {
+		add(`seq > ?`, f.after)
+	}
+	if f.before > 0 {
+		add(`seq < ?`, f.before)
 	}
 	if f.Search != "" {
 		add(`(lower(reason) LIKE lower(?) ESCAPE '\' OR lower(target) LIKE lower(?) ESCAPE '\')`, Page{Search: f.Search}.pattern())

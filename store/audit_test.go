@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"chancery/migrations"
 	"chancery/store"
 	"chancery/store/storetest"
 )
@@ -109,6 +111,96 @@ func TestFindAudit(t *testing.T) {
 	})
 }
 
+// What a span of time keeps is what was done in it, also where numbers and times are in another order: clocks that
+// differ, and a long transaction.
+func TestAuditByTime(t *testing.T) {
+	each(t, func(t *testing.T, d *db) {
+		random := rand.New(rand.NewPCG(1, 2))
+		for n := range 60 {
+			d.write(t, func(ctx context.Context, tx *store.Tx) error {
+				return tx.AppendAudit(ctx, store.AuditEntry{Actor: fmt.Sprint("per_", n%3), ActorKind: "person", Action: "update", TargetKind: "account", Target: "A", Outcome: "done", Detail: "{}"})
+			})
+			d.advance(time.Duration(random.IntN(25)-8) * time.Minute)
+			if n%4 == 0 {
+				d.sequence(t)
+			}
+		}
+		d.sequence(t)
+		find := func(f store.AuditFilter) []store.AuditEntry {
+			return get(t, d, func(ctx context.Context, tx *store.Tx) ([]store.AuditEntry, error) {
+				return tx.FindAudit(ctx, f, store.AuditPage{Limit: 100})
+			})
+		}
+		follow := func(f store.AuditFilter) []store.AuditEntry {
+			return get(t, d, func(ctx context.Context, tx *store.Tx) ([]store.AuditEntry, error) {
+				return tx.FollowAudit(ctx, f, 0, 100, 100)
+			})
+		}
+		all := find(store.AuditFilter{})
+		behind, bounded := 0, 0
+		for n, e := range all {
+			if n > 0 && e.At > all[n-1].At {
+				behind++
+			}
+			if n%3 != 0 {
+				continue
+			}
+			for _, to := range []time.Time{{}, e.Time().Add(40 * time.Minute)} {
+				f := store.AuditFilter{From: e.Time(), To: to, Actor: []string{"", "per_1"}[n%2]}
+				var want []store.AuditEntry
+				for _, x := range all {
+					if !x.Time().Before(f.From) && (to.IsZero() || x.Time().Before(to)) && (f.Actor == "" || x.Actor == f.Actor) {
+						want = append(want, x)
+					}
+				}
+				got, followed := find(f), follow(f)
+				slices.Reverse(followed)
+				if !cmp.Equal(want, got) || !cmp.Equal(want, followed) {
+					t.Fatalf("from %s to %s: %d entries, and %d followed; want %d", f.From, f.To, len(got), len(followed), len(want))
+				}
+				if query, _ := newest(t, d, f, store.AuditPage{Limit: 51}); strings.Contains(query, "seq < ") {
+					bounded++
+				}
+			}
+		}
+		if behind < 5 || bounded < 5 {
+			t.Errorf("%d entries are numbered behind later ones, %d spans are bounded", behind, bounded)
+		}
+		// A database of before is brought to the same by the migration.
+		lags := func() (high, lag int64) {
+			if err := d.raw.QueryRowContext(t.Context(), `SELECT audit_high_us, audit_lag_us FROM sequencer`).Scan(&high, &lag); err != nil {
+				t.Fatal(err)
+			}
+			return high, lag
+		}
+		high, lag := lags()
+		text, err := migrations.Files.ReadFile(d.Dialect() + "/00006_audit_time.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, statement, _ := strings.Cut(string(text), "UPDATE sequencer")
+		statement, _, _ = strings.Cut(statement, ";")
+		d.raw.Run(t, `UPDATE sequencer SET audit_high_us = 0, audit_lag_us = 0`)
+		d.raw.Run(t, `UPDATE sequencer`+statement)
+		if h, l := lags(); h != high || l != lag || lag < time.Minute.Microseconds() {
+			t.Errorf("the migration finds %d and %d, the sequencer %d and %d", h, l, high, lag)
+		}
+	})
+}
+
+// newest is the query that FindAudit asks.
+func newest(t *testing.T, d *db, f store.AuditFilter, p store.AuditPage) (query string, args []any) {
+	t.Helper()
+	err := d.Read(t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
+		query, args, err = tx.NewestAudit(ctx, f, p)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return query, args
+}
+
 // Names are found for all kinds of identity, deleted ones too.
 func TestNamesOf(t *testing.T) {
 	each(t, func(t *testing.T, d *db) {
@@ -136,8 +228,9 @@ func TestAuditPagesByIndex(t *testing.T) {
 		rows := map[string]int64{"sqlite": 25_000, "postgres": 100_000}[d.Dialect()]
 		d.raw.Run(t, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < `+fmt.Sprint(rows)+`)
 			INSERT INTO audit (id, seq, hash, at_us, actor, actor_kind, action, target_kind, target, outcome, request_id, operator_id, account_id)
-			SELECT 'aud_' || i, i, NULL, i * 1000, 'per_' || (i % 1000), 'person', 'update', 'account', 'A' || (i % 1000), 'done', 'req_' || (i / 3), 'O' || (i % 3), 'A' || (i % 1000) FROM n`)
+			SELECT 'aud_' || i, i, NULL, CAST(i AS BIGINT) * 1000000, 'per_' || (i % 1000), 'person', 'update', 'account', 'A' || (i % 1000), 'done', 'req_' || (i / 3), 'O' || (i % 3), 'A' || (i % 1000) FROM n`)
 		d.raw.Run(t, `ANALYZE`)
+		moment := func(row int64) time.Time { return time.Unix(row, 0) }
 		for name, c := range map[string]struct {
 			f     store.AuditFilter
 			index string
@@ -147,15 +240,22 @@ func TestAuditPagesByIndex(t *testing.T) {
 			"target":  {store.AuditFilter{Target: "A7"}, "audit_target"},
 			"actor":   {store.AuditFilter{Actor: "per_7"}, "audit_actor"},
 			"request": {store.AuditFilter{RequestID: "req_50"}, "audit_request"},
+			// Of a span deep down neither what is before nor what is behind it is looked at.
+			"span":               {store.AuditFilter{From: moment(rows / 4), To: moment(rows/4 + 100)}, "seq"},
+			"until":              {store.AuditFilter{To: moment(rows / 4)}, "seq"},
+			"span of an account": {store.AuditFilter{From: moment(rows / 4), To: moment(rows / 2), AccountID: "A7"}, "audit_account"},
 		} {
-			query, args := store.NewestAudit(c.f, store.AuditPage{Before: rows / 2, Limit: 51})
+			query, args := newest(t, d, c.f, store.AuditPage{Before: rows / 2, Limit: 51})
 			explain := map[string]string{"sqlite": "EXPLAIN QUERY PLAN ", "postgres": "EXPLAIN "}[d.Dialect()]
 			plan := explained(t, d, explain+query, args...)
+			if sorts := strings.Contains(plan, "Sort") || strings.Contains(plan, "TEMP B-TREE"); name == "until" && sorts {
+				t.Errorf("%s sorts:\n%s", name, plan)
+			}
 			if !strings.Contains(plan, c.index) || strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "SCAN audit\n") {
 				t.Errorf("%s is answered by\n%s", name, plan)
 			}
 		}
-		for name, f := range map[string]store.AuditFilter{"all": {}, "operator": {OperatorID: "O1"}, "actor": {Actor: "per_7"}} {
+		for name, f := range map[string]store.AuditFilter{"all": {}, "operator": {OperatorID: "O1"}, "actor": {Actor: "per_7"}, "until": {To: moment(13_000)}} {
 			cost := func(p store.AuditPage) time.Duration {
 				best := time.Hour
 				for range 15 {

@@ -30,17 +30,17 @@ func (s *Store) Sequence(ctx context.Context) (n int, err error) {
 	}
 	err = s.write(ctx, func(ctx context.Context, t *Tx) error {
 		type state struct {
-			change, audit int64
-			hash          []byte
+			change, audit, high, lag int64
+			hash                     []byte
 		}
 		st, err := one(ctx, t, func(r row) (state, error) {
 			var x state
-			err := r.Scan(&x.change, &x.audit, &x.hash)
+			err := r.Scan(&x.change, &x.audit, &x.hash, &x.high, &x.lag)
 			if x.hash == nil {
 				x.hash = []byte{} // SQLite gives the empty hash of the beginning as NULL, and would take it as such
 			}
 			return x, err
-		}, `UPDATE sequencer SET epoch = epoch + 1 WHERE id = 1 RETURNING change_seq, audit_seq, audit_hash`)
+		}, `UPDATE sequencer SET epoch = epoch + 1 WHERE id = 1 RETURNING change_seq, audit_seq, audit_hash, audit_high_us, audit_lag_us`)
 		if err != nil {
 			return err
 		}
@@ -61,6 +61,8 @@ func (s *Store) Sequence(ctx context.Context) (n int, err error) {
 		for _, e := range entries {
 			st.audit++
 			e.Seq = st.audit
+			st.high = max(st.high, e.At)
+			st.lag = max(st.lag, st.high-e.At)
 			if st.hash, err = e.chain(st.hash); err != nil {
 				return err
 			}
@@ -72,7 +74,7 @@ func (s *Store) Sequence(ctx context.Context) (n int, err error) {
 		if n == 0 {
 			return nil
 		}
-		return t.must(ctx, `UPDATE sequencer SET change_seq = $1, audit_seq = $2, audit_hash = $3 WHERE id = 1`, st.change, st.audit, st.hash)
+		return t.must(ctx, `UPDATE sequencer SET change_seq = $1, audit_seq = $2, audit_hash = $3, audit_high_us = $4, audit_lag_us = $5 WHERE id = 1`, st.change, st.audit, st.hash, st.high, st.lag)
 	})
 	return n, err
 }

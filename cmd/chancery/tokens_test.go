@@ -87,7 +87,7 @@ func tokenCommands(t *testing.T, p *plant, file string) {
 	if out != "" {
 		t.Error(out)
 	}
-	out, errs = as(file, exitOK, "ls", "--limit", "1")
+	out, _ = as(file, exitOK, "ls", "--limit", "1")
 	holds(out, lost.ID+"  ci  active   until ", "never used", "There are more: --cursor ")
 	_, cursor, _ := strings.Cut(strings.TrimSpace(out), "--cursor ")
 	out, _ = as(file, exitOK, "ls", "--limit", "1", "--cursor", cursor)
