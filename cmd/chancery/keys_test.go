@@ -174,7 +174,7 @@ func (p *plant) refresh() {
 // refused in the end.
 func TestRotationDrill(t *testing.T) {
 	t.Parallel()
-	eachPlant(t, func(p *plant) {
+	eachPlantOn(t, crowdedDatabases(), func(p *plant) {
 		alone(p.t)
 		i, ctx := p.app.issuer, p.t.Context()
 		tenants := makeTenants(p.t, i, drillAccounts)
@@ -319,7 +319,7 @@ func (p *plant) oldOperatorKeyIsRefused(first string, before issuer.Account, cre
 func TestKillWhileSigningAnew(t *testing.T) {
 	t.Parallel()
 	const accounts = crowd
-	for _, d := range storetest.Dialects() {
+	for _, d := range crowdedDatabases() {
 		t.Run(d, func(t *testing.T) {
 			t.Parallel()
 			alone(t)

@@ -2,13 +2,20 @@
 
 package main
 
-import "time"
+import (
+	"time"
+
+	"chancery/store/storetest"
+)
 
 // grown is how large the generated store is.
 var grown = generated{accounts: 500, users: 5000}
 
 // homeless is how many clients connect while the control plane is gone.
 const homeless = 1000
+
+// crowdedDatabases are those that the drills with a crowd run on.
+func crowdedDatabases() []string { return storetest.Dialects() }
 
 // crowd is how many accounts are signed anew when the process is killed.
 const crowd = 1000

@@ -45,8 +45,10 @@ type plant struct {
 	servers []*server.Server
 }
 
-func eachPlant(t *testing.T, f func(p *plant)) {
-	for _, d := range storetest.Dialects() {
+func eachPlant(t *testing.T, f func(p *plant)) { eachPlantOn(t, storetest.Dialects(), f) }
+
+func eachPlantOn(t *testing.T, databases []string, f func(p *plant)) {
+	for _, d := range databases {
 		t.Run(d, func(t *testing.T) {
 			t.Parallel()
 			f(newPlant(t, d))
