@@ -115,7 +115,7 @@ func attempts(t *testing.T, w world) map[string]attempt {
 		"export beyond 1 MiB":      {"", export(func(e *jwt.Export) { e.Name = strings.Repeat("x", 1<<20) })},
 		"export's subject":         {"/subject", export(func(e *jwt.Export) { e.Subject = "a..b" })},
 		"export's kind":            {"/kind", export(func(e *jwt.Export) { e.Type = jwt.Unknown })},
-		"export's latency":         {"/latency", export(func(e *jwt.Export) { e.Latency = &jwt.ServiceLatency{Sampling: -1, Results: "lat"} })},
+		"export's latency":         {"/latency_results", export(func(e *jwt.Export) { e.Latency = &jwt.ServiceLatency{Sampling: -1, Results: "lat"} })},
 		"export's position":        {"/account_token_position", export(func(e *jwt.Export) { e.AccountTokenPosition = 9 })},
 		"import of oneself":        {"/exporter", imported(func(m *jwt.Import) { m.Account = w.account.ID })},
 		"import of nobody":         {"/exporter", imported(func(m *jwt.Import) { m.Account = "" })},
