@@ -189,8 +189,11 @@ type wire struct {
 
 func (w *wire) Dial(network, address string) (net.Conn, error) {
 	c, err := net.Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
 	w.Conn = c
-	return w, err
+	return w, nil
 }
 
 func (w *wire) Read(p []byte) (int, error) {

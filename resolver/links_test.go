@@ -88,7 +88,10 @@ type lostQuestion struct {
 
 func (d *lostQuestion) Dial(network, address string) (net.Conn, error) {
 	c, err := net.DialTimeout(network, address, patience)
-	return &garbled{c, d}, err
+	if err != nil {
+		return nil, err
+	}
+	return &garbled{c, d}, nil
 }
 
 type garbled struct {
