@@ -48,8 +48,8 @@ func (r *Resolver) load(ctx context.Context) ([]store.Operator, error) {
 
 // loadAccounts takes all accounts into memory. One reads them, in no order, which is what
 // a database does fastest; others make of them what is served. Of a million signatures
-// none is verified: servers do that, and a JWT that is damaged otherwise than shaped finds
-// is refused by them, and named by verify.
+// none is verified: servers do that, and refuse a JWT that is damaged otherwise than shaped
+// finds.
 func (r *Resolver) loadAccounts(ctx context.Context) error {
 	batches := make(chan []store.Served, runtime.GOMAXPROCS(0))
 	var workers sync.WaitGroup
